@@ -1,0 +1,1 @@
+//! The small JSON-over-HTTP client that the back ends and authn share.

@@ -1,0 +1,25 @@
+//! The words of the domain: ids, times, principals, resolved plans and journal records.
+//!
+//! Nothing here performs I/O or reads the clock. Everything that must survive a crash is a type
+//! of this module, so that what the journal may hold can be read in one place (promise P7).
+
+mod id;
+mod path;
+mod plan;
+mod pointer;
+mod principal;
+mod quantity;
+mod record;
+mod time;
+
+pub use id::{OperationId, Resource, ResourceId, ResourceType};
+pub use path::{DecodedPath, PathError};
+pub use plan::{
+    As, Call, Condition, Confirm, CreatePlan, DeletePlan, IdCall, Kind, Mode, Page, ParentPlan,
+    ParentSource, Plan, Probe, Row, Undo, encode, encode_segment,
+};
+pub use pointer::{Pointer, PointerError};
+pub use principal::{Principal, StoredPrincipal};
+pub use quantity::{ByteSize, Span};
+pub use record::{Effect, Entry, Evidence, PassReason, Record, Resolution, Stored, UndoReason};
+pub use time::{Bounds, Clock, SystemClock, Timestamp};

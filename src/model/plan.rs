@@ -1,0 +1,291 @@
+//! A rule resolved against one request: all that is needed to finish an operation, by this
+//! process or, after a crash, by another. It is what `Prepared` holds, so that a reload of the
+//! configuration changes nothing for an operation under way.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Pointer, ResourceId, ResourceType};
+
+/// Whether a rule refuses and undoes, or only records and counts.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Fail closed (promise P1).
+    #[default]
+    Enforce,
+    /// Do and record everything, refuse and undo nothing, count what would have been.
+    Observe,
+}
+
+/// Whose credentials a call to the service carries.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum As {
+    /// The caller's, from memory; after a crash the service's.
+    #[default]
+    Caller,
+    /// The configured `credentials.service`.
+    Service,
+}
+
+/// A rule resolved against one request.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// The rule's name.
+    pub rule: String,
+    /// Enforce or observe.
+    pub mode: Mode,
+    /// The type of the resource that is created or deleted.
+    pub resource_type: ResourceType,
+    /// What the request is.
+    pub kind: Kind,
+}
+
+/// Create or delete.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The request makes a resource.
+    Create(CreatePlan),
+    /// The request removes resources.
+    Delete(DeletePlan),
+}
+
+/// How a create is registered, undone and, when its outcome is unknown, found.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct CreatePlan {
+    /// Where the service's answer holds the new id.
+    pub id: Pointer,
+    /// The parent edge, if the resource has one.
+    pub parent: Option<ParentPlan>,
+    /// The request that removes the row.
+    pub undo: Undo,
+    /// The request whose answer is the only proof that the row is gone.
+    pub confirm: Confirm,
+    /// Which rows may be this create's; without it an unknown outcome can't be settled.
+    pub probe: Option<Probe>,
+}
+
+/// Where the parent's id comes from.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ParentPlan {
+    /// The parent's type.
+    #[serde(rename = "type")]
+    pub kind: ResourceType,
+    /// The source of its id.
+    pub source: ParentSource,
+}
+
+/// Where a parent's id comes from.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParentSource {
+    /// Known from the request.
+    Known(ResourceId),
+    /// In the service's answer to the create.
+    Answer(Pointer),
+    /// In the answer to a look-up that depends on the request alone, and runs beside the create.
+    LookUp {
+        /// The look-up.
+        call: Call,
+        /// Where its answer holds the id.
+        id: Pointer,
+    },
+}
+
+/// How a create is taken back.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Undo {
+    /// The DELETE.
+    pub call: IdCall,
+    /// Statuses after which it is worth asking [`Confirm`]; others are retried.
+    pub accepted_on: Vec<u16>,
+}
+
+/// The question whether one row exists.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Confirm {
+    /// A GET by id.
+    pub call: IdCall,
+    /// Statuses that prove the row's absence. A 2xx whose [`Confirm::id`] equals the id asked
+    /// for proves its presence; anything else proves nothing.
+    pub gone_on: Vec<u16>,
+    /// Where the answer holds the row's id.
+    pub id: Pointer,
+}
+
+/// The question which rows there are.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Probe {
+    /// A GET that lists rows.
+    pub call: Call,
+    /// How the list is paged; without it one answer holds all rows.
+    pub page: Option<Page>,
+    /// Where the answer holds the array of rows; empty for the whole body.
+    pub rows: Pointer,
+    /// What a row must satisfy.
+    #[serde(rename = "where")]
+    pub conditions: Vec<Condition>,
+    /// How a row is read.
+    pub row: Row,
+}
+
+/// Numbered pages, from 1. A page shorter than `size` is the last.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Page {
+    /// The query parameter that holds the page's number.
+    pub parameter: String,
+    /// Rows on a full page.
+    pub size: usize,
+}
+
+/// One comparison of a row's field with a value of the request.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Condition {
+    /// The row's field.
+    pub field: Pointer,
+    /// What it must equal; `null` is also satisfied by an absent field.
+    pub value: Value,
+}
+
+impl Condition {
+    /// Whether `row` satisfies the condition.
+    #[must_use]
+    pub fn holds(&self, row: &Value) -> bool {
+        self.field.of(row).unwrap_or(&Value::Null) == &self.value
+    }
+}
+
+/// Where a row holds its id and the time it was made.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Row {
+    /// The row's id.
+    pub id: Pointer,
+    /// When the service made it; claims need it.
+    pub created_at: Option<Pointer>,
+}
+
+/// Which rows a delete means.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeletePlan {
+    /// The request names one id.
+    ById {
+        /// The id, byte for byte as the decoded path has it.
+        id: ResourceId,
+        /// Whether that row exists: the probe before, and the proof after.
+        confirm: Confirm,
+    },
+    /// The request names rows by something else; the probe tells which.
+    ByProbe {
+        /// The rows that may be meant.
+        probe: Probe,
+        /// Whether one of them exists.
+        confirm: Confirm,
+    },
+}
+
+impl DeletePlan {
+    /// The question whether one row exists.
+    #[must_use]
+    pub fn confirm(&self) -> &Confirm {
+        match self {
+            Self::ById { confirm, .. } | Self::ByProbe { confirm, .. } => confirm,
+        }
+    }
+}
+
+/// A complete request to the service, without a body.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Call {
+    /// `GET` or `DELETE`.
+    pub method: String,
+    /// Path and query, encoded.
+    pub target: String,
+    /// Whose credentials it carries.
+    #[serde(rename = "as")]
+    pub credentials: As,
+}
+
+impl Call {
+    /// The same call with one query parameter more.
+    #[must_use]
+    pub fn with_query(&self, name: &str, value: &str) -> Self {
+        let separator = if self.target.contains('?') { '&' } else { '?' };
+        let pair = format!("{separator}{}={}", encode(name), encode(value));
+        Self { target: format!("{}{pair}", self.target), ..self.clone() }
+    }
+}
+
+/// A request to the service with one hole in its path: the id of a resource.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct IdCall {
+    /// `GET` or `DELETE`.
+    pub method: String,
+    /// The target up to the id.
+    pub before: String,
+    /// The target after it.
+    pub after: String,
+    /// Whose credentials it carries.
+    #[serde(rename = "as")]
+    pub credentials: As,
+}
+
+impl IdCall {
+    /// The call for `id`, or `None` where `id` can't be one path segment.
+    #[must_use]
+    pub fn for_id(&self, id: &ResourceId) -> Option<Call> {
+        let segment = encode_segment(id.as_str())?;
+        Some(Call {
+            method: self.method.clone(),
+            target: format!("{}{segment}{}", self.before, self.after),
+            credentials: self.credentials,
+        })
+    }
+}
+
+/// RFC 3986 `unreserved`; everything else is percent-encoded.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Encodes `text` for a query component.
+#[must_use]
+pub fn encode(text: &str) -> String {
+    utf8_percent_encode(text, UNRESERVED).to_string()
+}
+
+/// Encodes `text` as exactly one path segment, or gives `None` where a router could read it as
+/// more than one or as none: with a slash, a backslash or a control character, a dot segment, or
+/// nothing.
+#[must_use]
+pub fn encode_segment(text: &str) -> Option<String> {
+    let one = !matches!(text, "" | "." | "..");
+    let plain = !text.contains(['/', '\\']) && !text.chars().any(char::is_control);
+    (one && plain).then(|| encode(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_in_a_path_is_one_segment_or_refused() {
+        assert_eq!(encode_segment("a b?#%;é"), Some("a%20b%3F%23%25%3B%C3%A9".into()));
+        for bad in ["", ".", "..", "a/b", "a\\b", "a\n"] {
+            assert_eq!(encode_segment(bad), None);
+        }
+    }
+
+    #[test]
+    fn an_absent_field_equals_null_only() {
+        let condition = |value| Condition { field: Pointer::parse("/x").unwrap(), value };
+        let row = serde_json::json!({"y": 1});
+        assert!(condition(Value::Null).holds(&row));
+        assert!(!condition(1.into()).holds(&row));
+    }
+}

@@ -1,0 +1,237 @@
+//! The records of the journal (DESIGN §3, "Records").
+
+use serde::{Deserialize, Serialize};
+
+use super::{OperationId, Plan, Resource, ResourceId, ResourceType, StoredPrincipal, Timestamp};
+
+/// One durable fact about one operation.
+///
+/// The state of an operation is the fold of its records and nothing else, in normal running and
+/// in recovery alike. No record has room for a credential, a body or a key value (promise P7).
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+pub enum Record {
+    /// The request is about to be sent. Durable before its first byte leaves.
+    Prepared {
+        /// The rule, resolved: a reload changes nothing for this operation.
+        plan: Plan,
+        /// When the sidecar decided to send it.
+        intent: Timestamp,
+        /// The fields of the principal that `principal.store` allows.
+        principal: StoredPrincipal,
+        /// Set where the create will not be registered, and why.
+        pass: Option<PassReason>,
+    },
+    /// The rows that a delete may remove, seen before it; durable together with `Prepared`.
+    Targets {
+        /// Their ids, also when there are none.
+        ids: Vec<ResourceId>,
+        /// Whether the probe could see the row of a delete by id, so that a 2xx confirms.
+        seen: bool,
+        /// Whether a create of one of them is younger than L + S: then the delete sweeps.
+        young: bool,
+    },
+    /// The service answered a create with an id. Durable before the register, or enqueued.
+    Committed {
+        /// The new row's id.
+        id: ResourceId,
+        /// Its parent, where it is known by now.
+        parent: Option<Resource>,
+    },
+    /// The exchange is over without a decision: a create's outcome is unknown, a delete's
+    /// targets are still to be looked at.
+    Closed {
+        /// Whether an effect may still come.
+        effect: Effect,
+    },
+    /// The back end acknowledged. Durable before the 2xx; recovery never undoes it.
+    Registered {
+        /// The registered row's id.
+        id: ResourceId,
+        /// Whether an attempt before the acknowledged one may land late.
+        ambiguous: bool,
+    },
+    /// A create stands unregistered, by configuration. Durable before the 2xx.
+    Passed {
+        /// The row's id.
+        id: ResourceId,
+        /// Why.
+        why: PassReason,
+    },
+    /// The row is claimed and being undone. Durable before the undo's DELETE.
+    Undoing {
+        /// The row's id, unique over all operations.
+        id: ResourceId,
+        /// How the row was proven ours.
+        evidence: Evidence,
+        /// Why it can't stand.
+        reason: UndoReason,
+    },
+    /// Rows confirmed gone, to be deregistered.
+    Deleted {
+        /// Their ids.
+        ids: Vec<ResourceId>,
+    },
+    /// Everything is done once; at `due` it is done again, because an effect may land late.
+    Sweep {
+        /// The ids to sweep.
+        ids: Vec<ResourceId>,
+        /// Now + L.
+        due: Timestamp,
+    },
+    /// Rows that may be this create's and can't be proven so; an operator decides (promise P4).
+    Reported {
+        /// Their ids.
+        rows: Vec<ResourceId>,
+        /// What is missing to the proof.
+        why: String,
+    },
+    /// The end.
+    Finished {
+        /// With which result.
+        resolution: Resolution,
+    },
+}
+
+impl Record {
+    /// The id that this record binds to its operation. Ids are unique over these records.
+    #[must_use]
+    pub fn binds(&self) -> Option<&ResourceId> {
+        match self {
+            Self::Committed { id, .. }
+            | Self::Registered { id, .. }
+            | Self::Passed { id, .. }
+            | Self::Undoing { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Whether the service's part of the operation is over with this record: from here on the
+    /// request itself has no effect that other operations must reckon with.
+    #[must_use]
+    pub fn settles(&self) -> bool {
+        matches!(
+            self,
+            Self::Registered { .. }
+                | Self::Passed { .. }
+                | Self::Closed { .. }
+                | Self::Undoing { .. }
+                | Self::Deleted { .. }
+                | Self::Finished { .. }
+        )
+    }
+
+    /// The record's name, as the journal and operators see it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Prepared { .. } => "prepared",
+            Self::Targets { .. } => "targets",
+            Self::Committed { .. } => "committed",
+            Self::Closed { .. } => "closed",
+            Self::Registered { .. } => "registered",
+            Self::Passed { .. } => "passed",
+            Self::Undoing { .. } => "undoing",
+            Self::Deleted { .. } => "deleted",
+            Self::Sweep { .. } => "sweep",
+            Self::Reported { .. } => "reported",
+            Self::Finished { .. } => "finished",
+        }
+    }
+}
+
+/// Whether an exchange with the service may still take effect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// The service answered: what happened, happened before.
+    Past,
+    /// Nothing is known: it may take effect until L has passed.
+    MayCome,
+}
+
+/// How a row was proven to be an operation's own.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// The service's answer named it.
+    Answer,
+    /// The answer named it after its time-out.
+    LateAnswer,
+    /// The claim rule of DESIGN §3 holds.
+    Claim {
+        /// The row's `created_at`.
+        created_at: Timestamp,
+        /// When the probe saw it.
+        sighted: Timestamp,
+    },
+}
+
+/// Why a create stands although nothing was registered: the exceptions to promise P1.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PassReason {
+    /// The principal has neither `user_id` nor `service_account_id`.
+    NoCreator,
+    /// A `principal.bypass` header was present.
+    Bypass,
+    /// The rule observes, and the registration failed.
+    Observed,
+}
+
+/// Why a create is undone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UndoReason {
+    /// The back end refused the registration.
+    Refused,
+    /// The back end did not acknowledge within the deadline.
+    Deadline,
+    /// The parent could not be looked up.
+    NoParent,
+    /// The sidecar stopped before the registration was acknowledged; the client got no answer.
+    Crash,
+    /// The outcome of the create was unknown, and the row was found later.
+    Unknown,
+}
+
+/// How an operation ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resolution {
+    /// The request never left.
+    NotSent,
+    /// The service refused, or no row appeared until L had passed.
+    Rejected,
+    /// A create stands and is registered.
+    Registered,
+    /// A create stands unregistered, by configuration.
+    Passed,
+    /// A create was undone: no row, no relationship.
+    Undone,
+    /// A delete removed rows, and they are deregistered.
+    Deregistered,
+    /// A delete removed nothing.
+    NotDeleted,
+}
+
+/// A record of one operation, with the time it was appended.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub record: Record,
+}
+
+/// All the journal knows of one operation, oldest first.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Stored {
+    /// The operation.
+    pub id: OperationId,
+    /// The type of its resource.
+    pub resource_type: ResourceType,
+    /// Its records.
+    pub entries: Vec<Entry>,
+}
