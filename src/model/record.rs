@@ -203,6 +203,8 @@ pub enum Resolution {
     NotSent,
     /// The service refused, or no row appeared until L had passed.
     Rejected,
+    /// The outcome of a create that would not have been undone was never known.
+    Unsettled,
     /// A create stands and is registered.
     Registered,
     /// A create stands unregistered, by configuration.
