@@ -9,13 +9,14 @@ mod parts;
 mod syntax;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::Path;
 
 pub use self::environment::{SETTINGS, Setting};
 pub use self::file::{File, schema};
 pub use self::parts::{
-    Agentex, Authn, Authz, Bounds, Cache, Credentials, Forwarded, Journal, Limits, Memory, Network,
-    Principal, ServiceCredentials, Upstream,
+    Address, Agentex, Authn, Authz, Bounds, Cache, Credentials, Forwarded, Journal, Limits, Memory,
+    Network, Principal, ServiceCredentials, Upstream,
 };
 use crate::rules::{Options, Place, Problem, Rules};
 
@@ -23,11 +24,11 @@ use crate::rules::{Options, Place, Problem, Rules};
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where clients connect.
-    pub listen: std::net::SocketAddr,
+    pub listen: SocketAddr,
     /// Where probes and metrics are served.
-    pub health: std::net::SocketAddr,
+    pub health: SocketAddr,
     /// Where operators look at operations.
-    pub admin: std::net::SocketAddr,
+    pub admin: SocketAddr,
     /// The service.
     pub upstream: Upstream,
     /// Whose forwarding headers to believe.
@@ -105,9 +106,9 @@ impl Config {
                 if problems.is_empty() =>
             {
                 Ok(Self {
-                    listen: file.listen.value,
-                    health: file.health.value,
-                    admin: file.admin.value,
+                    listen: file.listen.value.0,
+                    health: file.health.value.0,
+                    admin: file.admin.value.0,
                     upstream: upstream.value.clone(),
                     forwarded: forwarded.clone(),
                     credentials: file.credentials.clone(),

@@ -74,8 +74,8 @@ impl Rules {
         self.rules.iter().map(AsRef::as_ref)
     }
 
-    /// What is allowed in these rules and still costs something, one sentence an item, each
-    /// beginning with the rule's name.
+    /// What is allowed in these rules and still costs something, one sentence an item that
+    /// begins with the rules' names.
     #[must_use]
     pub fn advice(&self) -> Vec<String> {
         advice::advise(self)
@@ -128,5 +128,109 @@ impl Matched {
 
     fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.rule, &other.rule) && self.params == other.params
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(serde::Deserialize)]
+    struct Shipped {
+        rules: Vec<raw::RawRule>,
+    }
+
+    /// The rules of the configuration that ships.
+    pub(super) fn shipped() -> Rules {
+        let text = include_str!("../config/agentex.yaml");
+        let written: Shipped = serde_saphyr::from_str(text).unwrap();
+        Rules::compile(&written.rules, &Options::default()).unwrap()
+    }
+
+    pub(super) fn compiled(yaml: &str) -> Result<Rules, Vec<Problem>> {
+        let options = Options { service_credentials: true, ..Options::default() };
+        Rules::compile(&serde_saphyr::from_str::<Vec<raw::RawRule>>(yaml).unwrap(), &options)
+    }
+
+    fn route(method: Method, path: &str) -> String {
+        match shipped().route(&method, &DecodedPath::parse(path).unwrap()) {
+            Route::Unmatched => "unmatched".into(),
+            Route::Ambiguous(_) => "ambiguous".into(),
+            Route::Matched(matched) => format!("{} {:?}", matched.rule.name(), matched.params),
+        }
+    }
+
+    #[test]
+    fn the_shipped_rules_match_what_the_service_routes() {
+        assert_eq!(route(Method::POST, "/agent_api_keys"), "create-key []");
+        assert_eq!(route(Method::POST, "/agent_api_keys/webhook-trigger"), "create-webhook-key []");
+        assert_eq!(route(Method::DELETE, "/agent_api_keys/k-1"), "delete-key [\"k-1\"]");
+        assert_eq!(
+            route(Method::DELETE, "/agent_api_keys/name/my key"),
+            "delete-key-by-name [\"my key\"]"
+        );
+        assert_eq!(route(Method::DELETE, "/agent_api_keys/K-1;x"), "delete-key [\"K-1;x\"]");
+    }
+
+    #[test]
+    fn p5_percent_encoding_does_not_pass_a_rule() {
+        assert_eq!(route(Method::POST, "/agent%5Fapi_keys"), "create-key []");
+        assert_eq!(route(Method::POST, "/%61gent_api_keys"), "create-key []");
+        assert_eq!(route(Method::DELETE, "/agent_api_keys/%6eame/x"), "delete-key-by-name [\"x\"]");
+        assert_eq!(route(Method::DELETE, "/agent_api_keys/a%20b"), "delete-key [\"a b\"]");
+    }
+
+    #[test]
+    fn p5_what_can_be_read_in_two_ways_is_refused() {
+        for path in [
+            "/agent_api_keys%2Fk-1",
+            "/agent_api_keys/a%2Fb",
+            "/agent_api_keys/name%2Fx",
+            "/agent_api_keys//k-1",
+            "/x/../agent_api_keys/k-1",
+            "/./agent_api_keys/k-1",
+            "/agent_api_keys/k-1%0A",
+            "/agent_api_keys%5Ck-1",
+        ] {
+            assert_eq!(route(Method::DELETE, path), "ambiguous", "{path}");
+        }
+        assert_eq!(route(Method::POST, "/agent_api_keys%0A"), "ambiguous");
+        assert_eq!(route(Method::POST, "//agent_api_keys"), "ambiguous");
+    }
+
+    #[test]
+    fn p6_what_no_reading_matches_passes_however_odd_it_is() {
+        for path in ["/files//a", "/files/a%2Fb", "/files/../x", "/a%0A", "/agent_api_keysmith"] {
+            assert_eq!(route(Method::POST, path), "unmatched", "{path}");
+        }
+        for method in [Method::GET, Method::HEAD, Method::PUT, Method::OPTIONS] {
+            assert_eq!(route(method, "/agent_api_keys"), "unmatched");
+        }
+        assert_eq!(route(Method::GET, "/agent_api_keys%2Fk"), "unmatched");
+        assert_eq!(route(Method::POST, "/Agent_api_keys"), "unmatched");
+        assert!(matches!(
+            Rules::default().route(&Method::POST, &DecodedPath::parse("/agent_api_keys").unwrap()),
+            Route::Unmatched
+        ));
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_wins() {
+        let delete = |name, path| {
+            format!(
+                "- {{name: {name}, match: 'DELETE {path}', deregister: {{type: t, id: $request.query.id}}, \
+                 probe: {{request: 'GET /t/{{$request.query.id}}', row: {{id: /id}}}}}}\n"
+            )
+        };
+        let wins = |first: String, second: String| {
+            let rules = compiled(&(first + &second)).unwrap();
+            match rules.route(&Method::DELETE, &DecodedPath::parse("/a/b").unwrap()) {
+                Route::Matched(matched) => matched.rule.name().to_owned(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let (literal, parameter) = (delete("literal", "/a/b"), delete("parameter", "/a/{x}"));
+        assert_eq!(wins(literal.clone(), parameter.clone()), "literal");
+        assert_eq!(wins(parameter, literal), "parameter");
     }
 }

@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use http::{Method, Uri};
+use bytes::Bytes;
+use http::{Method, Request, Uri};
 
 use super::Failure;
 use crate::config::Config;
@@ -80,8 +81,8 @@ pub(super) fn explain(
 ) -> Result<(), Failure> {
     let no_method = |_| Failure::Other(format!("`{method}` is not an HTTP method"));
     let method = method.parse::<Method>().map_err(no_method)?;
-    let (path, query) = split_target(target);
-    let path = match DecodedPath::parse(path) {
+    let (path_text, query) = split_target(target);
+    let path = match DecodedPath::parse(path_text) {
         Ok(path) => path,
         Err(error) => {
             writeln!(out, "{method} {target}: refused with 400, since {error}")?;
@@ -98,7 +99,10 @@ pub(super) fn explain(
             write_near_misses(config, &method, &path, out)?;
         }
         Route::Ambiguous(why) => writeln!(out, "refused with 400: {why}")?,
-        Route::Matched(matched) => write_matched(&matched, query, out)?,
+        Route::Matched(matched) => match refusal(&matched, &method, path_text, query) {
+            Some(why) => writeln!(out, "refused with 400: {why}")?,
+            None => write_matched(&matched, query, out)?,
+        },
     }
     Ok(())
 }
@@ -113,6 +117,18 @@ fn split_target(target: &str) -> (&str, Option<&str>) {
         _ => target,
     };
     origin.split_once('?').map_or((origin, None), |(path, query)| (path, Some(query)))
+}
+
+/// Why the request would be refused whatever its body is.
+fn refusal(matched: &Matched, method: &Method, path: &str, query: Option<&str>) -> Option<String> {
+    let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    match Request::builder().method(method).uri(target).body(()) {
+        Err(error) => Some(error.to_string()),
+        Ok(request) => {
+            let (head, ()) = request.into_parts();
+            matched.plan(&head, &Bytes::new()).err().map(|error| error.to_string())
+        }
+    }
 }
 
 /// The rules that match the path under another method: the commonest surprise.

@@ -164,7 +164,7 @@ fn unknown(name: &str) -> Problem {
         || "remove it; docs/CONFIGURATION.md lists those there are".to_owned(),
         |nearest| format!("did you mean {nearest}?"),
     );
-    Problem::new(Place::Unknown, format!("unknown environment variable {name}"), mend)
+    Problem::new(Place::Environment("environment"), format!("unknown variable {name}"), mend)
 }
 
 fn located<T: FromStr<Err: ToString>>(
@@ -182,7 +182,6 @@ fn parsed<T: FromStr<Err: ToString>>(setting: &mut T, text: &str) -> Result<(), 
     Ok(())
 }
 
-/// A journal may be configured by the environment alone.
 fn journal(file: &mut File) -> Result<&mut Journal, String> {
     file.journal.as_mut().ok_or_else(|| "the file has no `journal`".to_owned())
 }

@@ -1,11 +1,13 @@
 //! The YAML file as it may be written, and what is required of it as a whole.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::parts::{Authz, Bounds, Credentials, Forwarded, Journal, Limits, Principal, Upstream};
+use super::parts::{
+    Address, Authz, Bounds, Credentials, Forwarded, Journal, Limits, Principal, Upstream,
+};
 use crate::rules::raw::RawRule;
 use crate::rules::{Located, Place, Problem};
 
@@ -18,16 +20,13 @@ use crate::rules::{Located, Place, Problem};
 pub struct File {
     /// Where clients connect. Default `0.0.0.0:8080`.
     #[serde(default = "listen")]
-    #[schemars(with = "String")]
-    pub listen: Located<SocketAddr>,
+    pub listen: Located<Address>,
     /// Where probes and metrics are served. Default `0.0.0.0:9900`.
     #[serde(default = "health")]
-    #[schemars(with = "String")]
-    pub health: Located<SocketAddr>,
+    pub health: Located<Address>,
     /// Where operators look at operations. Default `127.0.0.1:9901`: who reaches it, operates.
     #[serde(default = "admin")]
-    #[schemars(with = "String")]
-    pub admin: Located<SocketAddr>,
+    pub admin: Located<Address>,
     /// The service: `http://HOST:PORT` or `unix:/PATH`. Required.
     pub upstream: Option<Located<Upstream>>,
     /// Whose forwarding headers to believe. Required.
@@ -52,20 +51,20 @@ pub struct File {
     pub rules: Vec<RawRule>,
 }
 
-fn listen() -> Located<SocketAddr> {
+fn listen() -> Located<Address> {
     any_at(Ipv4Addr::UNSPECIFIED, 8080)
 }
 
-fn health() -> Located<SocketAddr> {
+fn health() -> Located<Address> {
     any_at(Ipv4Addr::UNSPECIFIED, 9900)
 }
 
-fn admin() -> Located<SocketAddr> {
+fn admin() -> Located<Address> {
     any_at(Ipv4Addr::LOCALHOST, 9901)
 }
 
-fn any_at(address: Ipv4Addr, port: u16) -> Located<SocketAddr> {
-    Located { value: SocketAddr::from((address, port)), place: Place::Unknown }
+fn any_at(address: Ipv4Addr, port: u16) -> Located<Address> {
+    Located { value: Address((address, port).into()), place: Place::Unknown }
 }
 
 /// The JSON Schema of the file, for editors; pretty-printed, with a newline at the end.
@@ -128,8 +127,8 @@ impl File {
 
     /// Two listeners on one address (port 0 is any free port).
     fn clashes(&self) -> Vec<Problem> {
-        let same = |one: &Located<SocketAddr>, other: &Located<SocketAddr>| {
-            let (a, b) = (one.value, other.value);
+        let same = |one: &Located<Address>, other: &Located<Address>| {
+            let (a, b) = (one.value.0, other.value.0);
             let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
             a.port() == b.port() && a.port() != 0 && overlap
         };
@@ -137,9 +136,10 @@ impl File {
         let mut problems = Vec::new();
         for (index, (name, address)) in named.iter().enumerate() {
             let before = named.iter().take(index);
-            for (other, _) in before.filter(|(_, other)| same(address, other)) {
+            for (other, its) in before.filter(|(_, other)| same(address, other)) {
                 let what = format!("`{name}` and `{other}` are the same address");
-                problems.push(Problem::new(address.place, what, "give each a port of its own"));
+                let place = address.place.max(its.place);
+                problems.push(Problem::new(place, what, "give each a port of its own"));
             }
         }
         problems

@@ -39,9 +39,32 @@ fn explain(error: &Error) -> Problem {
             let key = key.as_deref().unwrap_or_default();
             (format!("`{key}` is written twice"), "remove one of them".to_owned())
         }
+        Error::InvalidScalar { ty, .. } if ty.starts_with(['u', 'i']) => {
+            ("this is no whole number".to_owned(), "write digits, as in 1000".to_owned())
+        }
+        Error::InvalidBooleanStrict { .. } | Error::InvalidScalar { ty: "bool", .. } => {
+            ("this is neither true nor false".to_owned(), "write true or false".to_owned())
+        }
+        Error::Unexpected { expected, .. } => {
+            (format!("expected {expected}"), shape(expected).to_owned())
+        }
+        Error::ExternalMessage { .. } => (
+            plain(error),
+            "look at indentation, and quote texts that have { } [ ] , # or \": \"".to_owned(),
+        ),
         other => (plain(other), String::new()),
     };
     Problem::new(place, what, mend)
+}
+
+/// How the shape that was expected is written.
+fn shape(expected: &str) -> &'static str {
+    match expected {
+        "string scalar" => "write a text",
+        "sequence start" => "write a list: [a, b], or lines that begin with \"- \"",
+        "mapping start" => "write settings: {name: value}, or lines of name: value",
+        _ => "compare with config/agentex.yaml",
+    }
 }
 
 /// The parser's own words, on one line and without the place.

@@ -17,11 +17,12 @@ pub(super) fn advise(rules: &Rules) -> Vec<String> {
         }
         let of_rule = match &rule.action {
             Action::Create(create) => advise_create(create),
-            Action::Delete(delete) => advise_delete(delete),
+            Action::Delete(_) => Vec::new(),
         };
         advice.extend(of_rule.into_iter().map(|text| format!("{}: {text}", rule.name)));
         advice.extend(advise_mode(rule));
     }
+    advice.extend(advise_confirms(rules));
     advice
 }
 
@@ -50,18 +51,20 @@ fn advise_create(create: &CreateRule) -> Vec<String> {
         ),
         Some(_) => {}
     }
-    advice.extend(advise_confirm(create.confirm.request.credentials()));
     advice
 }
 
-fn advise_delete(delete: &DeleteRule) -> Vec<String> {
-    let (DeleteRule::ById { confirm, .. } | DeleteRule::ByProbe { confirm, .. }) = delete;
-    advise_confirm(confirm.request.credentials()).into_iter().collect()
-}
-
-fn advise_confirm(credentials: As) -> Option<String> {
-    let text = "confirms as the caller: fine where the service shows a row to everybody who may \
+/// One sentence for all rules: it is the service that decides, not the rule.
+fn advise_confirms(rules: &Rules) -> Option<String> {
+    let as_caller = |rule: &&Rule| match &rule.action {
+        Action::Create(create) => create.confirm.request.credentials() == As::Caller,
+        Action::Delete(DeleteRule::ById { confirm, .. } | DeleteRule::ByProbe { confirm, .. }) => {
+            confirm.request.credentials() == As::Caller
+        }
+    };
+    let names: Vec<_> = rules.iter().filter(as_caller).map(Rule::name).collect();
+    let text = "confirm as the caller: fine where the service shows a row to everybody who may \
         call it; a service that enforces authorization itself hides an unregistered row behind \
         404, and there only `as: service` proves absence";
-    (credentials == As::Caller).then(|| text.to_owned())
+    (!names.is_empty()).then(|| format!("{} {text}", names.join(", ")))
 }

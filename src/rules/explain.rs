@@ -158,6 +158,12 @@ fn describe_condition(condition: &ConditionRule, request: &Request<'_>) -> Strin
     let field = condition.field.as_str();
     match &condition.value {
         ConditionValue::Constant(value) => format!("where {field} is {value}"),
+        ConditionValue::Request { source, default: None } if request.lacks(source) => {
+            format!("{field} is not compared, since the request lacks {}", source.expression())
+        }
+        ConditionValue::Request { source, default: Some(default) } if request.lacks(source) => {
+            format!("where {field} is {default}, the default")
+        }
         ConditionValue::Request { source, default } => {
             let default = default.as_ref().map(|value| format!(", {value} by default"));
             format!(

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 /// Where a setting was written.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Place {
-    /// The setting was not written; its default holds.
+    /// Nowhere: the setting is missing, or its default holds. Shown as the file's beginning.
     #[default]
     Unknown,
     /// In the file, both counted from 1.
@@ -123,7 +123,7 @@ impl fmt::Display for InFile<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Problem { place, what, mend } = self.problem;
         match place {
-            Place::Unknown => write!(f, "{}: {what}", self.file)?,
+            Place::Unknown => write!(f, "{}:1:1: {what}", self.file)?,
             Place::File { line, column } => write!(f, "{}:{line}:{column}: {what}", self.file)?,
             Place::Environment(name) => write!(f, "{name}: {what}")?,
         }

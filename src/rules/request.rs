@@ -95,6 +95,11 @@ impl<'r> Request<'r> {
         }
     }
 
+    /// Whether the request is known to lack `source`, also where its body is not at hand.
+    pub(super) fn lacks(&self, source: &Source) -> bool {
+        matches!(source, Source::Query(_)) && matches!(self.value(source), Ok(None))
+    }
+
     /// The last parameter called `name`, as Starlette reads it: `+` is a space, and bytes that
     /// are no UTF-8 are replaced.
     fn parameter(&self, name: &str) -> Result<Option<String>, PlanError> {

@@ -191,16 +191,16 @@ impl Template {
                 Piece::Hole => text.push_str(&format!("{{{hole}}}")),
             }
         }
-        for (position, (name, value)) in self.query.iter().enumerate() {
-            let value = match value {
-                QueryValue::Constant(constant) => encode(constant),
-                QueryValue::Value(source) => shown(source, request, |text| Some(encode(text))),
-            };
-            text.push_str(&format!(
-                "{}{}={value}",
-                if position == 0 { '?' } else { '&' },
-                encode(name)
-            ));
+        let query = self.query.iter().filter_map(|(name, value)| match value {
+            QueryValue::Constant(constant) => Some((name, encode(constant))),
+            QueryValue::Value(source) if request.lacks(source) => None,
+            QueryValue::Value(source) => {
+                Some((name, shown(source, request, |text| Some(encode(text)))))
+            }
+        });
+        for (position, (name, value)) in query.enumerate() {
+            let separator = if position == 0 { '?' } else { '&' };
+            text.push_str(&format!("{separator}{}={value}", encode(name)));
         }
         match self.credentials {
             As::Caller => text,
@@ -363,8 +363,13 @@ fn piece(
 ) -> Result<Piece, Flaw> {
     if let Some(inner) = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
         let expression = Expression::parse(inner)?;
-        if hole == Some(&expression) {
-            return Ok(Piece::Hole);
+        match (hole, &expression) {
+            (Some(hole), _) if *hole == expression => return Ok(Piece::Hole),
+            (Some(hole), Expression::RegisterId | Expression::RowId) => {
+                let what = format!("`{expression}` is not what this call asks for");
+                return Err(Flaw::new(what, format!("write {{{hole}}}")));
+            }
+            _ => {}
         }
         return Source::of(&expression, template).map(Piece::Value);
     }
