@@ -12,10 +12,12 @@ mod compiled;
 mod explain;
 mod expression;
 mod place;
+mod plan;
 pub mod raw;
 mod request;
 mod route;
 mod secret;
+mod source;
 mod template;
 
 use std::sync::Arc;
@@ -152,8 +154,8 @@ mod tests {
         Rules::compile(&serde_saphyr::from_str::<Vec<raw::RawRule>>(yaml).unwrap(), &options)
     }
 
-    fn route(method: Method, path: &str) -> String {
-        match shipped().route(&method, &DecodedPath::parse(path).unwrap()) {
+    fn route(method: &Method, path: &str) -> String {
+        match shipped().route(method, &DecodedPath::parse(path).unwrap()) {
             Route::Unmatched => "unmatched".into(),
             Route::Ambiguous(_) => "ambiguous".into(),
             Route::Matched(matched) => format!("{} {:?}", matched.rule.name(), matched.params),
@@ -162,22 +164,28 @@ mod tests {
 
     #[test]
     fn the_shipped_rules_match_what_the_service_routes() {
-        assert_eq!(route(Method::POST, "/agent_api_keys"), "create-key []");
-        assert_eq!(route(Method::POST, "/agent_api_keys/webhook-trigger"), "create-webhook-key []");
-        assert_eq!(route(Method::DELETE, "/agent_api_keys/k-1"), "delete-key [\"k-1\"]");
+        assert_eq!(route(&Method::POST, "/agent_api_keys"), "create-key []");
         assert_eq!(
-            route(Method::DELETE, "/agent_api_keys/name/my key"),
+            route(&Method::POST, "/agent_api_keys/webhook-trigger"),
+            "create-webhook-key []"
+        );
+        assert_eq!(route(&Method::DELETE, "/agent_api_keys/k-1"), "delete-key [\"k-1\"]");
+        assert_eq!(
+            route(&Method::DELETE, "/agent_api_keys/name/my key"),
             "delete-key-by-name [\"my key\"]"
         );
-        assert_eq!(route(Method::DELETE, "/agent_api_keys/K-1;x"), "delete-key [\"K-1;x\"]");
+        assert_eq!(route(&Method::DELETE, "/agent_api_keys/K-1;x"), "delete-key [\"K-1;x\"]");
     }
 
     #[test]
     fn p5_percent_encoding_does_not_pass_a_rule() {
-        assert_eq!(route(Method::POST, "/agent%5Fapi_keys"), "create-key []");
-        assert_eq!(route(Method::POST, "/%61gent_api_keys"), "create-key []");
-        assert_eq!(route(Method::DELETE, "/agent_api_keys/%6eame/x"), "delete-key-by-name [\"x\"]");
-        assert_eq!(route(Method::DELETE, "/agent_api_keys/a%20b"), "delete-key [\"a b\"]");
+        assert_eq!(route(&Method::POST, "/agent%5Fapi_keys"), "create-key []");
+        assert_eq!(route(&Method::POST, "/%61gent_api_keys"), "create-key []");
+        assert_eq!(
+            route(&Method::DELETE, "/agent_api_keys/%6eame/x"),
+            "delete-key-by-name [\"x\"]"
+        );
+        assert_eq!(route(&Method::DELETE, "/agent_api_keys/a%20b"), "delete-key [\"a b\"]");
     }
 
     #[test]
@@ -192,22 +200,22 @@ mod tests {
             "/agent_api_keys/k-1%0A",
             "/agent_api_keys%5Ck-1",
         ] {
-            assert_eq!(route(Method::DELETE, path), "ambiguous", "{path}");
+            assert_eq!(route(&Method::DELETE, path), "ambiguous", "{path}");
         }
-        assert_eq!(route(Method::POST, "/agent_api_keys%0A"), "ambiguous");
-        assert_eq!(route(Method::POST, "//agent_api_keys"), "ambiguous");
+        assert_eq!(route(&Method::POST, "/agent_api_keys%0A"), "ambiguous");
+        assert_eq!(route(&Method::POST, "//agent_api_keys"), "ambiguous");
     }
 
     #[test]
     fn p6_what_no_reading_matches_passes_however_odd_it_is() {
         for path in ["/files//a", "/files/a%2Fb", "/files/../x", "/a%0A", "/agent_api_keysmith"] {
-            assert_eq!(route(Method::POST, path), "unmatched", "{path}");
+            assert_eq!(route(&Method::POST, path), "unmatched", "{path}");
         }
         for method in [Method::GET, Method::HEAD, Method::PUT, Method::OPTIONS] {
-            assert_eq!(route(method, "/agent_api_keys"), "unmatched");
+            assert_eq!(route(&method, "/agent_api_keys"), "unmatched");
         }
-        assert_eq!(route(Method::GET, "/agent_api_keys%2Fk"), "unmatched");
-        assert_eq!(route(Method::POST, "/Agent_api_keys"), "unmatched");
+        assert_eq!(route(&Method::GET, "/agent_api_keys%2Fk"), "unmatched");
+        assert_eq!(route(&Method::POST, "/Agent_api_keys"), "unmatched");
         assert!(matches!(
             Rules::default().route(&Method::POST, &DecodedPath::parse("/agent_api_keys").unwrap()),
             Route::Unmatched

@@ -1,10 +1,10 @@
 //! The configuration: the shipped file is valid, every mistake is told with its place and its
-//! mend, the environment overrides, and `check` says what a configuration means.
+//! mend, and the environment overrides.
 
-use std::process::ExitCode;
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as loudly as tests")]
 
-use authz_sidecar::cli;
 use authz_sidecar::config::{Config, Error, SETTINGS, Upstream, schema};
+use authz_sidecar::rules::Rule;
 
 const SHIPPED: &str = include_str!("../config/agentex.yaml");
 
@@ -217,6 +217,13 @@ fn mistakes_in_rules_that_create_are_told_with_place_and_mend() {
             c("GET /agents/", "POST /agents/"),
             "9:32: this call is a GET, not a `POST`; write GET and a path, as in GET /things",
         ),
+    ]);
+}
+
+#[test]
+fn mistakes_in_undo_confirm_and_probe_are_told_with_place_and_mend() {
+    let c = with_create;
+    assert_told(&[
         (
             c("    undo: { request: 'DELETE /keys/{$register.id}' }\n", ""),
             "11:7: the rule has no `undo`; add it: how a create that fails is taken back",
@@ -345,7 +352,7 @@ fn every_mistake_is_told_at_once() {
 fn what_is_required_is_asked_for() {
     for name in ["upstream", "forwarded", "principal", "authz", "journal"] {
         let lines = HEAD.lines().filter(|line| !line.starts_with(name));
-        let text: String = lines.map(|line| format!("{line}\n")).collect();
+        let text = lines.collect::<Vec<_>>().join("\n");
         assert!(wrong(&text).starts_with(&format!("c.yaml:1:1: `{name}` is missing; ")));
     }
     assert!(parse(HEAD).is_ok());
@@ -360,7 +367,7 @@ fn a_file_that_can_not_be_read_is_told() {
 #[test]
 fn the_shipped_configuration_is_valid() {
     let config = parse(SHIPPED).unwrap();
-    let rules: Vec<_> = config.rules.iter().map(|rule| rule.matches()).collect();
+    let rules: Vec<_> = config.rules.iter().map(Rule::matches).collect();
     assert_eq!(
         rules,
         [
@@ -434,44 +441,6 @@ fn mistakes_in_the_environment_are_told_with_their_mend() {
     );
 }
 
-/// What the command prints to both outputs, and whether it succeeded.
-fn command(arguments: &[&str]) -> (bool, String, String) {
-    let arguments = ["authz-sidecar"].iter().chain(arguments).map(Into::into);
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let code = cli::main(arguments, [], &mut out, &mut err);
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS), text(out), text(err))
-}
-
-fn explained(method: &str, path: &str) -> String {
-    let (ok, out, err) = command(&["check", "config/agentex.yaml", "--explain", method, path]);
-    assert!(ok, "{err}");
-    out
-}
-
-#[test]
-fn check_says_what_a_configuration_means() {
-    let (ok, out, err) = command(&["check", "config/agentex.yaml"]);
-    assert!(ok, "{err}");
-    assert!(out.starts_with("OK: the configuration is valid."));
-    assert!(out.contains("create-key: POST /agent_api_keys creates api_key (enforced, reads"));
-    for warning in ["exclusive_writer is false", "credentials.service", "only `as: service` proves"]
-    {
-        assert!(out.contains(warning), "{warning}");
-    }
-}
-
-#[test]
-fn check_fails_with_the_mistakes_alone() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("c.yaml");
-    std::fs::write(&file, HEAD.replace("memory: {}", "")).unwrap();
-    let (ok, out, err) = command(&["check", file.to_str().unwrap()]);
-    assert!(!ok);
-    assert!(out.is_empty());
-    assert!(err.starts_with(&format!("{}:4:8: authz names no back end", file.display())), "{err}");
-}
-
 #[test]
 fn check_warns_of_what_is_lost() {
     let advice = |text: &str| parse(text).unwrap().rules.advice().join("\n");
@@ -490,59 +459,4 @@ fn check_warns_of_what_is_lost() {
     let shadowed = with_delete("DELETE /keys/name/{name}", "DELETE /keys/name")
         .replace("path.name", "query.name");
     assert!(advice(&shadowed).contains("delete-by-name: never applies, since \"delete\""));
-}
-
-#[test]
-fn explain_tells_the_steps_of_a_create_in_order() {
-    let out = explained("POST", "/agent_api_keys/webhook-trigger");
-    let steps = [
-        "rule: create-webhook-key",
-        "1. read the whole body",
-        "2. ask authn",
-        "3. journal `prepared`",
-        "4. beside the request, look up the parent: GET /agents/name/{$request.body#/agent_name}",
-        "5. send the request",
-        "6. take the new id from the answer: $response.body#/key_id",
-        "7. register api_key:{$response.body#/key_id} with the parent agent:",
-        "8. journal `registered`",
-        "Journaled:",
-        "probe: GET /agent_api_keys?agent_name={$request.body#/agent_name}&limit=1000",
-        "When it goes wrong:",
-        "the client gets 503 with the undo's state",
-    ];
-    let mut rest = out.as_str();
-    for step in steps {
-        let at = rest.find(step).unwrap_or_else(|| panic!("no {step:?} in\n{rest}"));
-        rest = &rest[at..];
-    }
-}
-
-#[test]
-fn explain_fills_in_what_the_request_tells() {
-    let out = explained("DELETE", "/agent_api_keys/name/a%20b?agent_id=7");
-    assert!(out.contains("canonical path: \"/agent_api_keys/name/a b\""));
-    assert!(out.contains("GET /agent_api_keys?agent_id=7&limit=1000\n"), "{out}");
-    assert!(out.contains("where /name is \"a b\""));
-    assert!(out.contains("/api_key_type is not compared"));
-}
-
-#[test]
-fn p5_explain_tells_why_a_request_is_refused_or_passes() {
-    assert!(explained("GET", "/agent_api_keys").contains("no rule matches: passes through"));
-    assert!(explained("GET", "/agent_api_keys").contains("with POST, the rule \"create-key\""));
-    assert!(explained("DELETE", "/agent_api_keys%2Fk").contains("refused with 400"));
-    assert!(explained("DELETE", "agent_api_keys/k").contains("refused with 400"));
-    assert!(explained("DELETE", "http://x:1/agent_api_keys/k?a#b").contains("rule: delete-key"));
-}
-
-#[test]
-fn the_schema_command_prints_the_schema() {
-    assert_eq!(command(&["schema"]), (true, schema(), String::new()));
-}
-
-#[test]
-fn a_wrong_command_line_is_told() {
-    let (ok, _, err) = command(&["chekc"]);
-    assert!(!ok);
-    assert!(err.contains("check"), "{err}");
 }

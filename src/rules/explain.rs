@@ -7,7 +7,7 @@ use super::compiled::{
     ParentRule, ProbeRule, Rule,
 };
 use super::request::Request;
-use super::template::Source;
+use super::source::Source;
 use crate::model::Mode;
 
 /// What would be done about one request. Each list is in order, one sentence an item.

@@ -1,7 +1,7 @@
 //! Runtime expressions: where a rule takes a value from.
 //!
 //! `$request.path.NAME`, `$request.query.NAME`, `$request.body#/POINTER` and
-//! `$response.body#/POINTER` are those of OpenAPI 3.1 ("Runtime Expressions"), `$steps.NAME` is
+//! `$response.body#/POINTER` are those of `OpenAPI` 3.1 ("Runtime Expressions"), `$steps.NAME` is
 //! Arazzo's; `$register.id` and `$row.id` are ours: the id of the resource a rule registers, and
 //! of the row a probe found. Headers are not among them: credentials travel there (promise P7).
 

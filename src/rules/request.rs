@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::body::{self, BodyError};
-use super::template::Source;
+use super::source::Source;
 
 /// Why a request can't be decided on: the text of the 400 that the client gets. It names
 /// expressions, never values (promise P7).

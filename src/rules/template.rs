@@ -3,73 +3,15 @@
 //! A value put into a path takes a whole segment and is encoded as one, or the request is
 //! refused; a query value that the request lacks leaves its parameter out.
 
+mod parse;
+
 use super::expression::Expression;
 use super::place::{Flaw, Located, Problem};
-use super::raw::{RawQuery, Scalar};
+use super::raw::RawQuery;
 use super::request::{PlanError, Request};
 use super::route::MatchTemplate;
-use crate::model::{As, Call, IdCall, Pointer, encode, encode_segment};
-
-/// A value that is known before the request is sent.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Source {
-    /// A parameter of the path.
-    Path {
-        /// Its name.
-        name: String,
-        /// Its position among the template's parameters.
-        index: usize,
-    },
-    /// A parameter of the query.
-    Query(String),
-    /// A member of the JSON body.
-    Body(Pointer),
-}
-
-impl Source {
-    /// The expression as a source, if the request alone gives its value.
-    ///
-    /// # Errors
-    /// When it needs an answer, or a parameter that `template` doesn't have.
-    pub(super) fn of(expression: &Expression, template: &MatchTemplate) -> Result<Self, Flaw> {
-        match expression {
-            Expression::Query(name) => Ok(Self::Query(name.clone())),
-            Expression::Body(pointer) => Ok(Self::Body(pointer.clone())),
-            Expression::Path(name) => {
-                let index = template.parameters().position(|parameter| parameter == name);
-                let source = index.map(|index| Self::Path { name: name.clone(), index });
-                source.ok_or_else(|| no_parameter(name, template))
-            }
-            other => Err(Flaw::new(
-                format!("`{other}` is not known before the request is sent"),
-                "use $request.path, $request.query or $request.body here",
-            )),
-        }
-    }
-
-    /// The expression that the source was written as.
-    #[must_use]
-    pub(super) fn expression(&self) -> Expression {
-        match self {
-            Self::Path { name, .. } => Expression::Path(name.clone()),
-            Self::Query(name) => Expression::Query(name.clone()),
-            Self::Body(pointer) => Expression::Body(pointer.clone()),
-        }
-    }
-
-    fn reads_body(&self) -> bool {
-        matches!(self, Self::Body(_))
-    }
-}
-
-fn no_parameter(name: &str, template: &MatchTemplate) -> Flaw {
-    let known: Vec<_> = template.parameters().map(|name| format!("{{{name}}}")).collect();
-    let mend = match known.as_slice() {
-        [] => "add it to the path".to_owned(),
-        known => format!("the path has {}", known.join(", ")),
-    };
-    Flaw::new(format!("`match` has no parameter {{{name}}}"), mend)
-}
+use super::source::Source;
+use crate::model::{As, Call, IdCall, encode, encode_segment};
 
 /// A piece of a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -126,7 +68,7 @@ impl Template {
     ) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let pieces =
-            pieces(&written.request.value, method, template, hole).unwrap_or_else(|flaw| {
+            parse::pieces(&written.request.value, method, template, hole).unwrap_or_else(|flaw| {
                 problems.push(flaw.at(written.request.place));
                 Vec::new()
             });
@@ -174,7 +116,7 @@ impl Template {
             };
             if let Some(value) = value {
                 text.push(if text.is_empty() { '?' } else { '&' });
-                text.push_str(&format!("{}={}", encode(name), encode(&value)));
+                text.extend([&encode(name), "=", &encode(&value)]);
             }
         }
         Ok(text)
@@ -188,7 +130,7 @@ impl Template {
             match piece {
                 Piece::Literal(literal) => text.push_str(literal),
                 Piece::Value(source) => text.push_str(&shown(source, request, encode_segment)),
-                Piece::Hole => text.push_str(&format!("{{{hole}}}")),
+                Piece::Hole => text.extend(["{", hole, "}"]),
             }
         }
         let query = self.query.iter().filter_map(|(name, value)| match value {
@@ -200,7 +142,8 @@ impl Template {
         });
         for (position, (name, value)) in query.enumerate() {
             let separator = if position == 0 { '?' } else { '&' };
-            text.push_str(&format!("{separator}{}={value}", encode(name)));
+            text.push(separator);
+            text.extend([&encode(name), "=", &value]);
         }
         match self.credentials {
             As::Caller => text,
@@ -303,87 +246,4 @@ fn fill(pieces: &[Piece], request: &Request<'_>) -> Result<Option<String>, PlanE
         }
     }
     Ok(Some(path))
-}
-
-impl QueryValue {
-    fn compile(scalar: &Scalar, template: &MatchTemplate) -> Result<Self, Flaw> {
-        match scalar {
-            Scalar::Text(text) if text.starts_with('$') => {
-                Source::of(&Expression::parse(text)?, template).map(Self::Value)
-            }
-            Scalar::Text(text) if text.contains("{$") => Err(Flaw::new(
-                format!("`{text}` mixes text and an expression"),
-                "a query value is a constant or one expression without braces",
-            )),
-            Scalar::Text(text) => Ok(Self::Constant(text.clone())),
-            Scalar::Number(number) => Ok(Self::Constant(number.to_string())),
-            Scalar::Flag(flag) => Ok(Self::Constant(flag.to_string())),
-        }
-    }
-}
-
-fn pieces(
-    text: &str,
-    method: &'static str,
-    template: &MatchTemplate,
-    hole: Option<&Expression>,
-) -> Result<Vec<Piece>, Flaw> {
-    let mend = format!("write {method} and a path, as in {method} /things");
-    let path = match text.split_once(' ') {
-        Some((written, path)) if written == method => path.trim_start(),
-        Some((written, _)) => {
-            return Err(Flaw::new(format!("this call is a {method}, not a `{written}`"), mend));
-        }
-        None => return Err(Flaw::new(format!("`{text}` is not a method and a path"), mend)),
-    };
-    let segments = path
-        .strip_prefix('/')
-        .ok_or_else(|| Flaw::new(format!("the path `{path}` has no leading slash"), "add it"))?;
-    let mut pieces = Vec::new();
-    for segment in split_segments(segments) {
-        pieces.push(Piece::Literal("/".into()));
-        pieces.push(piece(segment, template, hole)?);
-    }
-    Ok(pieces)
-}
-
-/// Splits at slashes outside braces: pointers have slashes.
-fn split_segments(path: &str) -> impl Iterator<Item = &str> {
-    let mut inside = false;
-    path.split(move |c| {
-        inside = (inside || c == '{') && c != '}';
-        c == '/' && !inside
-    })
-}
-
-fn piece(
-    segment: &str,
-    template: &MatchTemplate,
-    hole: Option<&Expression>,
-) -> Result<Piece, Flaw> {
-    if let Some(inner) = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-        let expression = Expression::parse(inner)?;
-        match (hole, &expression) {
-            (Some(hole), _) if *hole == expression => return Ok(Piece::Hole),
-            (Some(hole), Expression::RegisterId | Expression::RowId) => {
-                let what = format!("`{expression}` is not what this call asks for");
-                return Err(Flaw::new(what, format!("write {{{hole}}}")));
-            }
-            _ => {}
-        }
-        return Source::of(&expression, template).map(Piece::Value);
-    }
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@%".contains(c);
-    let mend = match segment {
-        "" => "leave out empty segments and a trailing slash",
-        "." | ".." => "write the path without dot segments",
-        _ if segment.contains('?') => "put the query's parameters under `query`",
-        _ if segment.contains(['{', '}']) => {
-            "an expression in braces takes a whole segment, as in /keys/{$request.path.id}"
-        }
-        _ if segment.contains('$') => "put an expression in braces, as in /keys/{$request.path.id}",
-        _ if !segment.chars().all(plain) => "percent-encode what is not plain in a URL",
-        _ => return Ok(Piece::Literal(segment.to_owned())),
-    };
-    Err(Flaw::new(format!("`{segment}` can't be a path segment"), mend))
 }

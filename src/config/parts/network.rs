@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use http::Uri;
-use http::uri::Authority;
+use http::uri::{Authority, PathAndQuery};
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
@@ -37,7 +37,7 @@ impl FromStr for Upstream {
             return if path.starts_with('/') { Ok(Self::Unix(path.into())) } else { Err(mend()) };
         }
         let uri: Uri = text.parse().map_err(|_| mend())?;
-        let bare = matches!(uri.path_and_query().map(|path| path.as_str()), None | Some("/"));
+        let bare = matches!(uri.path_and_query().map(PathAndQuery::as_str), None | Some("/"));
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
         match (uri.scheme_str(), authority) {
             (Some("http"), Some(authority)) if bare => Ok(Self::Tcp(authority.clone())),

@@ -83,7 +83,7 @@ pub struct Cache {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { ttl: Span(Duration::from_secs(60)), capacity: 10_000 }
+        Self { ttl: Span(Duration::from_mins(1)), capacity: 10_000 }
     }
 }
 

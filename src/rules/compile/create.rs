@@ -5,7 +5,8 @@ use super::super::expression::Expression;
 use super::super::place::{Flaw, Located, Place};
 use super::super::raw::{RawParent, RawRegister, RawRule, RawUndo};
 use super::super::route::MatchTemplate;
-use super::super::template::{IdTemplate, Source, Template, Written};
+use super::super::source::Source;
+use super::super::template::{IdTemplate, Template, Written};
 use super::Compiler;
 use crate::model::Pointer;
 

@@ -5,7 +5,8 @@ use super::super::expression::Expression;
 use super::super::place::Place;
 use super::super::raw::{RawDeregister, RawProbe, RawRule};
 use super::super::route::MatchTemplate;
-use super::super::template::{IdTemplate, Source, Written};
+use super::super::source::Source;
+use super::super::template::{IdTemplate, Written};
 use super::Compiler;
 
 impl Compiler<'_> {
