@@ -65,7 +65,8 @@ fn piece(
     template: &MatchTemplate,
     hole: Option<&Expression>,
 ) -> Result<Piece, Flaw> {
-    if let Some(inner) = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+    let inner = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    if let Some(inner) = inner.filter(|inner| !inner.contains(['{', '}'])) {
         let expression = Expression::parse(inner)?;
         match (hole, &expression) {
             (Some(hole), _) if *hole == expression => return Ok(Piece::Hole),
