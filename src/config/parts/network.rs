@@ -138,17 +138,18 @@ pub struct Forwarded {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Client connections at a time.
+    /// Client connections at a time. Default 10000.
     pub connections: usize,
-    /// Bytes of a request's head.
+    /// Bytes of a request's head. Default 64KiB.
     pub header_bytes: ByteSize,
-    /// Header fields of a request.
+    /// Header fields of a request. Default 100.
     pub headers: usize,
-    /// Time a client has to send a request's head.
+    /// Time a client has to send a request's head. Default 10s.
     pub header_timeout: Span,
     /// Bytes of an intercepted request's body, as sent and decoded; also of an answer to it.
+    /// Default 1MiB.
     pub intercepted_body: ByteSize,
-    /// Intercepted requests at a time; further ones get a 503.
+    /// Intercepted requests at a time; further ones get a 503. Default 1000.
     pub operations: usize,
 }
 

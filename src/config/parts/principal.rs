@@ -37,6 +37,7 @@ pub struct Principal {
     /// stands for any rest.
     pub headers: Vec<String>,
     /// Fields of which one makes a principal a creator; without, a create passes unregistered.
+    /// Default `user_id`, `service_account_id`.
     #[serde(default = "creator")]
     pub creator: Vec<String>,
     /// Headers whose presence passes a request by: only for a service that verifies them itself.
@@ -62,7 +63,7 @@ fn creator() -> Vec<String> {
 pub struct Authn {
     /// The endpoint, as in `http://agentex-auth:8080/v1/authn`.
     pub url: String,
-    /// Time for an answer.
+    /// Time for an answer. Default 2s.
     #[serde(default = "authn_timeout")]
     pub timeout: Span,
 }
@@ -75,9 +76,9 @@ fn authn_timeout() -> Span {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cache {
-    /// How long a principal is believed, at most.
+    /// How long a principal is believed, at most. Default 60s.
     pub ttl: Span,
-    /// How many are kept.
+    /// How many are kept. Default 10000.
     pub capacity: u64,
 }
 

@@ -56,7 +56,8 @@ pub struct Journal {
     /// `sqlite:/PATH`, on a disk that survives the container.
     pub url: String,
     /// Whether all creates of the service go through this journal: then rows whose create had
-    /// an unknown outcome can be proven ours and are undone; else they are only reported.
+    /// an unknown outcome can be proven ours and are undone; else they are only reported. Default
+    /// false.
     #[serde(default)]
     pub exclusive_writer: bool,
     /// Entries that wait for the disk, at most; further requests wait. Default 1024.
@@ -79,21 +80,24 @@ fn max_size() -> ByteSize {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Bounds {
-    /// *L*: how late a request that was sent may still take effect.
+    /// *L*: how late a request that was sent may still take effect. Default 120s.
     pub late_effect: Span,
-    /// *S*: how far the service's `created_at` may be from our clock.
+    /// *S*: how far the service's `created_at` may be from our clock. Default
+    /// 5s.
     pub clock_skew: Span,
     /// How long a client waits for the undo of its create before it is told `undo: pending`.
+    /// Default 5s.
     pub reply_deadline: Span,
-    /// How long a client waits for the deregister of its delete.
+    /// How long a client waits for the deregister of its delete. Default 250ms.
     pub inline_deregister: Span,
-    /// Time to connect to the service.
+    /// Time to connect to the service. Default 2s.
     pub connect: Span,
-    /// Time for the service to answer an intercepted request.
+    /// Time for the service to answer an intercepted request. Default 60s.
     pub answer: Span,
     /// How long an idle connection to the service is kept: below the service's own keep-alive.
+    /// Default 4s.
     pub idle: Span,
-    /// How long requests may go on after SIGTERM.
+    /// How long requests may go on after SIGTERM. Default 25s.
     pub drain: Span,
 }
 
