@@ -97,6 +97,9 @@ pub enum ParentSource {
         /// Where its answer holds the id.
         id: Pointer,
     },
+    /// The request lacks what its id depends on. The service will refuse such a request in its
+    /// own words; a create that it makes all the same is undone for want of a parent.
+    Missing,
 }
 
 /// How a create is taken back.
