@@ -15,7 +15,7 @@ pub struct Rules {}
 impl Rules {
     /// Decides what a request is. Costs unmatched requests no allocation.
     #[must_use]
-    pub fn route(&self, _method: &Method, _path: &DecodedPath) -> Route {
+    pub fn route(&self, _method: &Method, _path: &DecodedPath<'_>) -> Route {
         todo!()
     }
 }
