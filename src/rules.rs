@@ -9,14 +9,14 @@ use http::request::Parts;
 use crate::model::{DecodedPath, Mode, Plan};
 
 /// The compiled rules, in the order of the configuration.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Rules {}
 
 impl Rules {
     /// Decides what a request is. Costs unmatched requests no allocation.
     #[must_use]
     pub fn route(&self, _method: &Method, _path: &DecodedPath<'_>) -> Route {
-        todo!()
+        Route::Unmatched
     }
 }
 
