@@ -8,6 +8,7 @@ mod body;
 mod collect;
 mod connect;
 mod endpoint;
+mod io;
 mod pool;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 pub use self::body::{Body, Progress, RequestBody};
 pub use self::collect::{Collected, collect};
 pub use self::endpoint::{Endpoint, EndpointError};
+pub(crate) use self::io::Coalesce;
 use self::pool::{Pool, Reuse};
 use crate::model::Span;
 
@@ -86,15 +88,18 @@ impl Client {
     pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Body>, Error> {
         let repeatable = is_repeatable(&request);
         let reuse = if request.method().is_safe() { Reuse::Safe } else { Reuse::Unsafe };
+        // What is rare is boxed, so that the common way's future stays small: it is moved.
         let Some(lease) = Pool::idle(&self.pool, reuse) else {
-            return self.send_anew(request).await;
+            return Box::pin(self.send_anew(request)).await;
         };
         let copy = repeatable.then(|| head_of(&request));
         match lease.exchange(request).await {
             Ok(response) => Ok(response),
-            Err(pool::Failure { unsent: Some(request), .. }) => self.send_anew(*request).await,
+            Err(pool::Failure { unsent: Some(request), .. }) => {
+                Box::pin(self.send_anew(*request)).await
+            }
             Err(pool::Failure { error, .. }) => match copy {
-                Some(copy) if error.kind == ErrorKind::Cut => self.send_anew(copy).await,
+                Some(copy) if error.kind == ErrorKind::Cut => Box::pin(self.send_anew(copy)).await,
                 _ => Err(error),
             },
         }

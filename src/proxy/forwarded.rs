@@ -65,6 +65,9 @@ pub(super) fn apply(headers: &mut HeaderMap, peer: &Peer) {
         for name in spoofed {
             headers.remove(name);
         }
+        headers.insert(FOR, peer.address.clone());
+        headers.insert(PROTO, HeaderValue::from_static("http"));
+        return;
     }
     let path = appended(headers, &peer.address).unwrap_or_else(|| peer.address.clone());
     headers.insert(FOR, path);

@@ -22,7 +22,7 @@ use super::headers::Sanitizer;
 use super::route::{Peer, Route, Worker};
 use super::stack::{Handle, stack};
 use super::{Config, Forwarded, Parts};
-use crate::upstream::Client;
+use crate::upstream::{Client, Coalesce};
 
 /// As many headers as hyper parses without an allocation.
 pub(super) const FREE_HEADER_COUNT: usize = 100;
@@ -173,7 +173,7 @@ impl<H: Handle> Connection<H> {
             let stack = Arc::clone(&stack);
             async move { Ok::<_, std::convert::Infallible>(stack.handle(request).await) }
         });
-        let connection = builder(config).serve_connection(TokioIo::new(stream), service);
+        let connection = builder(config).serve_connection(TokioIo::new(Coalesce(stream)), service);
         let mut connection = pin!(connection);
         let mut stop = pin!(stop.cancelled());
         let mut waiting = false;

@@ -70,7 +70,8 @@ impl Handle for Route {
             }
             Ok(rules::Route::Matched(matched)) => {
                 metrics.intercepted();
-                self.intercept(matched, request).await
+                // Boxed, so that its future does not blow up that of requests that pass.
+                Box::pin(self.intercept(matched, request)).await
             }
             Ok(rules::Route::Ambiguous(why)) => self.refuse(Problem::new(Kind::AmbiguousPath, why)),
             Err(problem) => self.refuse(problem),

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Endpoint, RequestBody};
+use super::{Coalesce, Endpoint, RequestBody};
 
 /// Connects and spawns the connection's driver on the current runtime; `place` is given back when
 /// the connection has ended.
@@ -19,7 +19,7 @@ pub(super) async fn connect(
     place: OwnedSemaphorePermit,
 ) -> io::Result<SendRequest<RequestBody>> {
     let stream = Stream::open(endpoint).await?;
-    let handshake = Builder::new().handshake(TokioIo::new(stream)).await;
+    let handshake = Builder::new().handshake(TokioIo::new(Coalesce(stream))).await;
     let (sender, connection) = handshake.map_err(io::Error::other)?;
     tokio::spawn(async move {
         // Whoever waits for an answer gets the error; on an idle connection nobody minds.
