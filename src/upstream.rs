@@ -92,14 +92,14 @@ impl Client {
         let Some(lease) = Pool::idle(&self.pool, reuse) else {
             return Box::pin(self.send_anew(request)).await;
         };
-        let copy = repeatable.then(|| head_of(&request));
+        let copy = repeatable.then(|| Box::new(head_of(&request)));
         match lease.exchange(request).await {
             Ok(response) => Ok(response),
             Err(pool::Failure { unsent: Some(request), .. }) => {
                 Box::pin(self.send_anew(*request)).await
             }
             Err(pool::Failure { error, .. }) => match copy {
-                Some(copy) if error.kind == ErrorKind::Cut => Box::pin(self.send_anew(copy)).await,
+                Some(copy) if error.kind == ErrorKind::Cut => Box::pin(self.send_anew(*copy)).await,
                 _ => Err(error),
             },
         }

@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -19,7 +20,10 @@ use crate::upstream::{Body, Progress, RequestBody};
 impl Route {
     /// Passes a request to the service and its answer back. Target, version, Host (or its
     /// absence) and body stay as they came.
-    pub(super) async fn forward(&self, request: Request<Incoming>) -> Response<Outgoing> {
+    pub(super) fn forward(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Outgoing>> + Send {
         let (framing, progress) = match request.body() {
             body if body.is_end_stream() => (Framing::Length, None),
             body if body.size_hint().exact().is_some() => {
@@ -32,13 +36,13 @@ impl Route {
             None => RequestBody::Whole(Bytes::new()),
         });
         self.worker.sanitizer.to_service(request.headers_mut(), framing, &self.peer);
-        match self.exchange(request, progress).await {
+        self.exchange(request, progress).map(|exchanged| match exchanged {
             Ok(response) => {
                 let idle = self.worker.config.response_idle_timeout.map(|span| span.0);
                 respond::answer(response, &self.worker.sanitizer, idle)
             }
             Err(problem) => self.refuse(problem),
-        }
+        })
     }
 
     /// One exchange within the time-out: for the answer's head once the request is complete, and

@@ -36,12 +36,17 @@ pub(super) fn stack(route: Route) -> impl Handle {
 struct CatchPanic<H>(H);
 
 impl<H: Handle> Handle for CatchPanic<H> {
-    async fn handle(&self, request: Request<Incoming>) -> Response<Outgoing> {
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Outgoing>> + Send {
         // Nothing of a request outlives it but atomics and a pool that is whole at any time.
-        match AssertUnwindSafe(self.0.handle(request)).catch_unwind().await {
+        // The inner layer is an `async fn`, which runs nothing before it is polled, under guard.
+        let handling = AssertUnwindSafe(self.0.handle(request)).catch_unwind();
+        handling.map(|handled| match handled {
             Ok(response) => response,
             // The payload may hold anything, so it is not told (promise P7); the panic hook did.
             Err(_) => respond::problem(Problem::new(Kind::Internal, "see the sidecar's log")),
-        }
+        })
     }
 }

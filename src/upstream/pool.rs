@@ -1,6 +1,7 @@
 //! Idle connections, newest first, and the lease on one of them for one exchange.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -128,17 +129,22 @@ impl Idle {
 }
 
 impl Lease {
-    /// Sends a request and waits for the answer's head.
-    pub(super) async fn exchange(
+    /// Sends a request at once; the future waits for the answer's head.
+    ///
+    /// The request goes to the connection's driver before there is a future, which so stays small.
+    pub(super) fn exchange(
         mut self,
         request: Request<RequestBody>,
-    ) -> Result<Response<Body>, Failure> {
-        match self.sender.try_send_request(request).await {
-            Ok(response) => Ok(response.map(|body| Body::stream(body, self))),
-            Err(mut failed) => {
-                let unsent = failed.take_message().map(Box::new);
-                let sent = if unsent.is_some() { Sent::Never } else { Sent::Maybe };
-                Err(Failure { error: Error::of_exchange(&failed.into_error(), sent), unsent })
+    ) -> impl Future<Output = Result<Response<Body>, Failure>> + Send {
+        let sending = self.sender.try_send_request(request);
+        async move {
+            match sending.await {
+                Ok(response) => Ok(response.map(|body| Body::stream(body, self))),
+                Err(mut failed) => {
+                    let unsent = failed.take_message().map(Box::new);
+                    let sent = if unsent.is_some() { Sent::Never } else { Sent::Maybe };
+                    Err(Failure { error: Error::of_exchange(&failed.into_error(), sent), unsent })
+                }
             }
         }
     }
