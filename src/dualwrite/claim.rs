@@ -6,9 +6,7 @@ use serde_json::Value;
 
 use super::operation::{Operation, Phase};
 use super::state::{Policy, effect_ends};
-use crate::model::{
-    Condition, DeletePlan, Effect, Kind, Resolution, ResourceId, Timestamp,
-};
+use crate::model::{Condition, DeletePlan, Effect, Kind, Resolution, ResourceId, Timestamp};
 
 /// A row that a probe saw and that satisfies the probe's conditions.
 #[derive(Clone, PartialEq, Debug)]
@@ -59,12 +57,18 @@ pub struct Sighting<'a> {
 
 /// Judges the rows that a probe saw for the unknown create `own`.
 #[must_use]
-pub fn judge(own: &Operation, rows: &[SightedRow], seen: &Sighting<'_>, policy: &Policy) -> Verdict {
+pub fn judge(
+    own: &Operation,
+    rows: &[SightedRow],
+    seen: &Sighting<'_>,
+    policy: &Policy,
+) -> Verdict {
     let bound: BTreeSet<&ResourceId> =
         seen.others.iter().filter_map(|other| other.bound.as_ref()).collect();
     let free = rows.iter().filter(|row| !bound.contains(&row.id));
-    let in_window: Vec<&SightedRow> =
-        free.filter(|row| row.created_at.is_none_or(|at| may_have_made_at(own, at, policy))).collect();
+    let in_window: Vec<&SightedRow> = free
+        .filter(|row| row.created_at.is_none_or(|at| may_have_made_at(own, at, policy)))
+        .collect();
     if in_window.is_empty() {
         return Verdict::NoRow;
     }
@@ -87,7 +91,9 @@ pub fn judge(own: &Operation, rows: &[SightedRow], seen: &Sighting<'_>, policy: 
         return unprovable("the service's clock is further from ours than bounds.clock_skew");
     }
     if rivals.iter().any(|rival| !rival.is_enforced()) {
-        return unprovable("a create that is not enforced, and whose outcome is unknown, may have made it");
+        return unprovable(
+            "a create that is not enforced, and whose outcome is unknown, may have made it",
+        );
     }
     if in_window.len() > 1 + rivals.len() {
         return unprovable("there are more such rows than creates with an unknown outcome");
@@ -185,9 +191,9 @@ pub fn candidates(
 /// field, with different values.
 fn are_disjoint(create: &Operation, delete: &Operation) -> bool {
     let made = conditions(create);
-    conditions(delete).iter().any(|meant| {
-        made.iter().any(|made| made.field == meant.field && made.value != meant.value)
-    })
+    conditions(delete)
+        .iter()
+        .any(|meant| made.iter().any(|made| made.field == meant.field && made.value != meant.value))
 }
 
 fn conditions(operation: &Operation) -> &[Condition] {
@@ -202,7 +208,15 @@ fn conditions(operation: &Operation) -> &[Condition] {
 /// Whether a row that is known to be `maker`'s was made, by the service's clock, outside the time
 /// in which it can have been made by ours: then the clocks are further apart than S.
 #[must_use]
-pub fn shows_skew(maker: &Operation, created_at: Timestamp, known_by: Timestamp, policy: &Policy) -> bool {
+pub fn shows_skew(
+    maker: &Operation,
+    created_at: Timestamp,
+    known_by: Timestamp,
+    policy: &Policy,
+) -> bool {
     let skew = policy.bounds.clock_skew;
     created_at < maker.intent.minus(skew) || created_at > known_by.plus(skew)
 }
+
+#[cfg(test)]
+mod tests;

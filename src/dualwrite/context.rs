@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::Semaphore;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::board::Board;
 use super::claim::shows_skew;
@@ -30,10 +31,22 @@ pub(super) struct Context {
     pub(super) metrics: Metrics,
     pub(super) board: Board,
     /// One permit an operation that is under way or unfinished (`bounds.open_operations`).
-    pub(super) room: Arc<Semaphore>,
+    room: Arc<Semaphore>,
     /// One permit a call of an unfinished operation (`bounds.background_calls`).
     pub(super) calls: Semaphore,
     skewed: AtomicBool,
+}
+
+/// An operation's place among those that are under way or unfinished.
+pub(super) struct Room {
+    _permit: OwnedSemaphorePermit,
+    open: Gauge,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
 }
 
 /// Why an operation can't be carried on by this process.
@@ -78,6 +91,13 @@ impl Context {
     /// The time.
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// A place for one more operation, or `None` where there are `bounds.open_operations`.
+    pub(super) fn enter(&self) -> Option<Room> {
+        let permit = Arc::clone(&self.room).try_acquire_owned().ok()?;
+        self.metrics.open.inc();
+        Some(Room { _permit: permit, open: self.metrics.open.clone() })
     }
 
     /// Begins an operation: its first records are durable when this returns.
@@ -128,8 +148,7 @@ impl Context {
     pub(super) async fn others(&self, own: &Operation) -> Result<Vec<Operation>, Halt> {
         let bounds = self.policy.bounds;
         let from = own.intent.minus(bounds.late_effect + 2 * bounds.clock_skew);
-        let stored =
-            self.journal.overlapping(&own.plan.resource_type, from, self.now()).await?;
+        let stored = self.journal.overlapping(&own.plan.resource_type, from, self.now()).await?;
         let others = stored.iter().filter(|stored| stored.id != own.id);
         Ok(others.map(Operation::replay).collect::<Result<_, _>>()?)
     }
@@ -150,7 +169,12 @@ impl Context {
     }
 
     /// Compares the service's clock with ours by a row that `maker` is known to have made.
-    pub(super) fn observe_clock(&self, maker: &Operation, created_at: Timestamp, known_by: Timestamp) {
+    pub(super) fn observe_clock(
+        &self,
+        maker: &Operation,
+        created_at: Timestamp,
+        known_by: Timestamp,
+    ) {
         let skewed = shows_skew(maker, created_at, known_by, &self.policy);
         self.metrics.skewed.set(i64::from(skewed));
         let before = self.skewed.swap(skewed, Ordering::Relaxed);

@@ -85,7 +85,8 @@ mod tests {
 
     #[test]
     fn after_a_crash_the_services_credentials_stand_in_for_the_callers() {
-        let service = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static("s"))]);
+        let service =
+            HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static("s"))]);
         let headers = Credentials::default().headers(As::Caller, &service);
         assert_eq!(headers.get("authorization").unwrap(), "s");
     }

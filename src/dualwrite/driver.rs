@@ -6,16 +6,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tracing::Instrument;
 
 use super::claim::{Sighting, candidates, judge};
-use super::context::{Context, Halt};
+use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
 use super::operation::Operation;
 use super::outcome::CreateOutcome;
 use super::state::{Look, Task, effect_ends, next, poll_delay};
 use super::{Event, Presence};
+use crate::journal;
 use crate::model::{Backoff, DeletePlan, Kind, Principal, ResourceId, Timestamp};
 
 /// What this process knows of an operation and the journal does not.
@@ -28,7 +29,7 @@ pub(super) struct Memory {
     /// A create's answer that came after its time-out.
     pub(super) late: Option<oneshot::Receiver<CreateOutcome>>,
     /// The operation's share of `bounds.open_operations`.
-    pub(super) room: Option<OwnedSemaphorePermit>,
+    pub(super) room: Option<Room>,
 }
 
 /// How far a driven operation is, for whoever waits for it.
@@ -136,7 +137,13 @@ impl Driver {
                 let before = (self.operation.phase.clone(), self.operation.gone.len());
                 let progressed_by = matches!(event, Event::Deregistered(_));
                 let repeats_delete = matches!(event, Event::Confirmed(Presence::Present));
-                context.take(&mut self.operation, event).await?;
+                match context.take(&mut self.operation, event).await {
+                    // Another operation claimed the row first: look again.
+                    Err(Halt::Journal(journal::Error::Taken { .. })) => {
+                        return self.rest_before_next_round().await;
+                    }
+                    taken => taken?,
+                };
                 context.board.succeeded(self.operation.id);
                 self.count_stuck();
                 let after = (self.operation.phase.clone(), self.operation.gone.len());
@@ -245,7 +252,8 @@ impl Driver {
         let (ids, open) = candidates(&self.operation, &others, &self.context.policy);
         let mut gone = self.operation.gone.clone();
         for id in ids.difference(&self.operation.gone) {
-            let confirm = self.context.service.confirm(plan.confirm(), id, &self.memory.credentials);
+            let confirm =
+                self.context.service.confirm(plan.confirm(), id, &self.memory.credentials);
             match confirm.await {
                 Ok(Presence::Gone) => _ = gone.insert(id.clone()),
                 Ok(Presence::Present) => {}
@@ -264,7 +272,11 @@ impl Driver {
         self.sleep_until(now.plus(delay), false).await
     }
 
-    async fn rest_after_failure(&mut self, call: &'static str, failure: String) -> Result<(), Halt> {
+    async fn rest_after_failure(
+        &mut self,
+        call: &'static str,
+        failure: String,
+    ) -> Result<(), Halt> {
         self.context.metrics.failed(call);
         let attempts = self.context.board.failed(self.operation.id, failure.clone());
         self.count_stuck();
@@ -292,7 +304,7 @@ impl Driver {
                 let Ok(outcome) = outcome else { return Ok(()) };
                 match self.context.take(&mut self.operation, Event::LateAnswer(outcome)).await {
                     // The probe found the row first, for this create or for its rival.
-                    Err(Halt::Journal(crate::journal::Error::Taken { .. })) => Ok(()),
+                    Err(Halt::Journal(journal::Error::Taken { .. })) => Ok(()),
                     taken => taken.map(drop),
                 }
             }
@@ -302,13 +314,5 @@ impl Driver {
     fn count_stuck(&self) {
         let stuck = self.context.board.stuck(STUCK_AFTER);
         self.context.metrics.stuck.set(i64::try_from(stuck).unwrap_or(i64::MAX));
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        if self.memory.room.take().is_some() {
-            self.context.metrics.open.dec();
-        }
     }
 }

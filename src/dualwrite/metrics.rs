@@ -83,7 +83,11 @@ impl Metrics {
             "Failed attempts of unfinished operations, by call",
             metrics.failures.clone(),
         );
-        registry.register("operations_open", "Operations under way or unfinished", metrics.open.clone());
+        registry.register(
+            "operations_open",
+            "Operations under way or unfinished",
+            metrics.open.clone(),
+        );
         registry.register(
             "operations_stuck",
             "Unfinished operations whose last attempts all failed",

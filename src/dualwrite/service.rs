@@ -41,31 +41,30 @@ pub(super) struct Answer {
 }
 
 /// Why a call proved nothing.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
     /// The service answered something that proves nothing.
-    #[error("{method} {path} was answered {status}")]
-    Status {
-        /// The call's method.
-        method: String,
-        /// Its path, without the query.
-        path: String,
-        /// The answer's status.
-        status: StatusCode,
-    },
+    #[error("{} was answered {}", .0.call, .0.answer.status())]
+    Status(Box<Asked>),
     /// No usable answer came.
-    #[error("{method} {path}: {detail}")]
+    #[error("{call}: {detail}")]
     NoAnswer {
-        /// The call's method.
-        method: String,
-        /// Its path, without the query.
-        path: String,
+        /// The call's method and path.
+        call: String,
         /// What is the matter.
         detail: String,
     },
     /// The id can't be put into the call's path.
     #[error("the id {0} can't be one segment of a path")]
     Id(ResourceId),
+}
+
+/// A call and an answer that proves nothing.
+pub(super) struct Asked {
+    /// The call's method and path.
+    call: String,
+    /// The answer.
+    pub(super) answer: Answer,
 }
 
 /// The row that a by-id question found.
@@ -105,11 +104,11 @@ impl Service {
         credentials: &Credentials,
     ) -> Result<Found, CallError> {
         let call = confirm.call.for_id(id).ok_or_else(|| CallError::Id(id.clone()))?;
-        let (head, body) = self.call(&call, credentials).await?;
-        if confirm.gone_on.contains(&head.status.as_u16()) {
+        let answer = self.call(&call, credentials).await?;
+        if confirm.gone_on.contains(&answer.status().as_u16()) {
             return Ok(Found::None);
         }
-        let row = self.json(&call, &head, &body)?;
+        let row = self.json(&call, answer)?;
         match confirm.id.of(&row).and_then(ResourceId::from_json) {
             Some(found) if found == *id => Ok(Found::Row),
             Some(found) => Ok(Found::Other(found)),
@@ -129,8 +128,7 @@ impl Service {
             Found::Row => Ok(Presence::Present),
             Found::None => Ok(Presence::Gone),
             Found::Other(_) => Err(CallError::NoAnswer {
-                method: confirm.call.method.clone(),
-                path: confirm.call.before.clone(),
+                call: format!("{} {}…", confirm.call.method, confirm.call.before),
                 detail: "the answer is about a row with another id".into(),
             }),
         }
@@ -144,9 +142,9 @@ impl Service {
         credentials: &Credentials,
     ) -> Result<(), CallError> {
         let call = undo.call.for_id(id).ok_or_else(|| CallError::Id(id.clone()))?;
-        let (head, _) = self.call(&call, credentials).await?;
-        let accepted = undo.accepted_on.contains(&head.status.as_u16());
-        if accepted { Ok(()) } else { Err(status(&call, head.status)) }
+        let answer = self.call(&call, credentials).await?;
+        let accepted = undo.accepted_on.contains(&answer.status().as_u16());
+        if accepted { Ok(()) } else { Err(status(&call, answer)) }
     }
 
     /// Looks one value up.
@@ -156,8 +154,8 @@ impl Service {
         id: &Pointer,
         credentials: &Credentials,
     ) -> Result<ResourceId, CallError> {
-        let (head, body) = self.call(call, credentials).await?;
-        let answer = self.json(call, &head, &body)?;
+        let answer = self.call(call, credentials).await?;
+        let answer = self.json(call, answer)?;
         id.of(&answer)
             .and_then(ResourceId::from_json)
             .ok_or_else(|| no_answer(call, "the answer holds no id where the rule says"))
@@ -198,8 +196,8 @@ impl Service {
                 Some(page) => probe.call.with_query(&page.parameter, &number.to_string()),
                 None => probe.call.clone(),
             };
-            let (head, body) = self.call(&call, credentials).await?;
-            let answer = self.json(&call, &head, &body)?;
+            let answer = self.call(&call, credentials).await?;
+            let answer = self.json(&call, answer)?;
             let Some(Value::Array(items)) = probe.rows.of(&answer) else {
                 return Err(no_answer(&call, "the answer is not a list of rows"));
             };
@@ -213,23 +211,20 @@ impl Service {
         Err(no_answer(&probe.call, "the list has more pages than bounds.probe_pages"))
     }
 
-    async fn call(
-        &self,
-        call: &Call,
-        credentials: &Credentials,
-    ) -> Result<(response::Parts, Bytes), CallError> {
+    /// Makes one call and gives its answer if it is whole.
+    async fn call(&self, call: &Call, credentials: &Credentials) -> Result<Answer, CallError> {
         let request = self.request(call, credentials)?;
         let answer = tokio::time::timeout(self.limits.call, self.exchange(request)).await;
         match answer {
             Err(_) => Err(no_answer(call, "no answer within bounds.call")),
-            Ok(Err(_)) => Err(no_answer(call, "the service can't be reached or cut the answer")),
-            Ok(Ok(Answer { head, body: Collected::Whole(body, _) })) => Ok((head, body)),
-            Ok(Ok(Answer { body: Collected::TooLarge { .. }, .. })) => {
-                Err(no_answer(call, "the answer is larger than bounds.answer"))
-            }
-            Ok(Ok(Answer { body: Collected::Cut { .. }, .. })) => {
-                Err(no_answer(call, "the answer was cut"))
-            }
+            Ok(Err(_)) => Err(no_answer(call, "the service can't be reached or broke off")),
+            Ok(Ok(answer)) => match &answer.body {
+                Collected::Whole(..) => Ok(answer),
+                Collected::TooLarge { .. } => {
+                    Err(no_answer(call, "the answer is larger than bounds.answer"))
+                }
+                Collected::Cut { .. } => Err(no_answer(call, "the answer was cut")),
+            },
         }
     }
 
@@ -245,11 +240,12 @@ impl Service {
     }
 
     /// The answer's document; anything but a plain success proves nothing.
-    fn json(&self, call: &Call, head: &response::Parts, body: &Bytes) -> Result<Value, CallError> {
-        if head.status != StatusCode::OK {
-            return Err(status(call, head.status));
+    fn json(&self, call: &Call, answer: Answer) -> Result<Value, CallError> {
+        if answer.status() != StatusCode::OK {
+            return Err(status(call, answer));
         }
-        decode(&head.headers, body, self.limits.answer).map_err(|detail| no_answer(call, &detail))
+        let document = answer.document(self.limits.answer);
+        document.ok_or_else(|| no_answer(call, "the answer is not readable JSON"))
     }
 }
 
@@ -261,7 +257,9 @@ impl Answer {
             (Collected::Cut { .. }, _) => BodySeen::Cut,
             (Collected::Whole(..), None) => BodySeen::NoId,
             (Collected::Whole(..), Some(id)) => {
-                let id = self.document(limit).and_then(|body| id.of(&body).and_then(ResourceId::from_json));
+                let id = self
+                    .document(limit)
+                    .and_then(|body| id.of(&body).and_then(ResourceId::from_json));
                 id.map_or(BodySeen::NoId, BodySeen::Id)
             }
         };
@@ -272,6 +270,17 @@ impl Answer {
     pub(super) fn document(&self, limit: usize) -> Option<Value> {
         let Collected::Whole(body, _) = &self.body else { return None };
         decode(&self.head.headers, body, limit).ok()
+    }
+
+    /// Whether its body did not break off.
+    pub(super) fn is_whole(&self) -> bool {
+        !matches!(self.body, Collected::Cut { .. })
+    }
+
+    /// Whether the service says that the request itself is at fault, so that it would say the
+    /// same to the delete: 4xx, but those that speak of the moment.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.head.status.is_client_error() && !matches!(self.head.status.as_u16(), 408 | 425 | 429)
     }
 
     /// The answer's status.
@@ -306,15 +315,21 @@ fn ids(rows: &[SightedRow]) -> BTreeSet<&ResourceId> {
     rows.iter().map(|row| &row.id).collect()
 }
 
-fn status(call: &Call, status: StatusCode) -> CallError {
-    CallError::Status { method: call.method.clone(), path: path(call), status }
+fn status(call: &Call, answer: Answer) -> CallError {
+    CallError::Status(Box::new(Asked { call: name(call), answer }))
 }
 
 fn no_answer(call: &Call, detail: &str) -> CallError {
-    CallError::NoAnswer { method: call.method.clone(), path: path(call), detail: detail.into() }
+    CallError::NoAnswer { call: name(call), detail: detail.into() }
 }
 
-/// Queries may hold what clients typed; the path names the place well enough.
-fn path(call: &Call) -> String {
-    call.target.split('?').next().unwrap_or_default().to_owned()
+/// Queries may hold what clients typed; method and path name the call well enough.
+fn name(call: &Call) -> String {
+    format!("{} {}", call.method, call.target.split('?').next().unwrap_or_default())
+}
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.call)
+    }
 }

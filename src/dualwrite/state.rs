@@ -331,9 +331,7 @@ fn confirmed(operation: &mut Operation, phase: Phase, presence: Presence) -> Opt
         (Phase::Undoing(reason, Step::Confirm), _) => {
             step(operation, Phase::Undoing(reason, removal))
         }
-        (Phase::Sweeping(due, Step::Confirm), _) => {
-            step(operation, Phase::Sweeping(due, removal))
-        }
+        (Phase::Sweeping(due, Step::Confirm), _) => step(operation, Phase::Sweeping(due, removal)),
         _ => return None,
     })
 }
@@ -445,3 +443,6 @@ pub fn poll_delay(round: u32, now: Timestamp, end: Timestamp, policy: &Policy) -
     let left = end.since(now);
     if left.is_zero() { capped } else { capped.min(left + Duration::from_millis(1)) }
 }
+
+#[cfg(test)]
+mod tests;
