@@ -51,13 +51,3 @@ pub enum Error {
     #[error("the authentication service is unavailable: {0}")]
     Unavailable(String),
 }
-impl Resolver {
-    /// stub
-    pub fn stored(&self, _p: &Principal) -> crate::model::StoredPrincipal {
-        todo!()
-    }
-    /// stub
-    pub fn deregister_as(&self) -> &Principal {
-        todo!()
-    }
-}
