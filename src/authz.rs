@@ -1,12 +1,16 @@
 //! Authorization back ends: where resources are registered.
 
 mod agentex;
+mod config;
 mod memory;
+mod metrics;
 
 use async_trait::async_trait;
 
-pub use self::agentex::Agentex;
-pub use self::memory::MemoryAuthorizer;
+pub use self::agentex::{Agentex, AgentexConfig};
+pub use self::config::{BackEnd, Config};
+pub use self::memory::{MemoryAuthorizer, MemoryConfig, Registration};
+pub use self::metrics::{Metered, Metrics};
 use crate::model::{Principal, Resource};
 
 /// The back end's contract; every implementation passes `tests/authz.rs`.
@@ -16,6 +20,9 @@ use crate::model::{Principal, Resource};
 #[async_trait]
 pub trait Authorizer: Send + Sync + 'static {
     /// Makes `principal` the owner of `resource` and writes its parent edge, in one step.
+    ///
+    /// # Errors
+    /// Where the back end did not acknowledge.
     async fn register(
         &self,
         principal: &Principal,
@@ -24,6 +31,9 @@ pub trait Authorizer: Send + Sync + 'static {
     ) -> Result<(), Error>;
 
     /// Removes `resource` and all its relationships. Of one that is not there: success.
+    ///
+    /// # Errors
+    /// Where the back end did not acknowledge.
     async fn deregister(&self, principal: &Principal, resource: &Resource) -> Result<(), Error>;
 }
 

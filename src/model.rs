@@ -3,6 +3,7 @@
 //! Nothing here performs I/O or reads the clock. Everything that must survive a crash is a type
 //! of this module, so that what the journal may hold can be read in one place (promise P7).
 
+mod backoff;
 mod id;
 mod path;
 mod plan;
@@ -12,6 +13,7 @@ mod quantity;
 mod record;
 mod time;
 
+pub use backoff::Backoff;
 pub use id::{OperationId, Resource, ResourceId, ResourceType};
 pub use path::{DecodedPath, PathError};
 pub use plan::{

@@ -1,0 +1,112 @@
+//! The configuration's section `authz`.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Deserialize;
+
+use super::{Agentex, AgentexConfig, Authorizer, MemoryAuthorizer, MemoryConfig, Metered, Metrics};
+use crate::http::BuildError;
+use crate::model::Span;
+
+/// Which back end holds the authorization graph, and how long a create waits for it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct Config {
+    /// The back end.
+    pub back_end: BackEnd,
+    /// How long a create waits for its registration to be acknowledged, retries included, before
+    /// it is undone.
+    pub deadline: Span,
+}
+
+/// One of the back ends.
+#[derive(Clone, Debug)]
+pub enum BackEnd {
+    /// An HTTP provider.
+    Agentex(AgentexConfig),
+    /// A graph in memory.
+    Memory(MemoryConfig),
+}
+
+impl Config {
+    /// The back end, metered.
+    ///
+    /// # Errors
+    /// Where TLS is wanted and can't be set up.
+    pub fn build(&self, metrics: Metrics) -> Result<Arc<dyn Authorizer>, BuildError> {
+        Ok(match &self.back_end {
+            BackEnd::Agentex(config) => Arc::new(Metered::new(Agentex::new(config)?, metrics)),
+            BackEnd::Memory(config) => {
+                Arc::new(Metered::new(MemoryAuthorizer::new(config), metrics))
+            }
+        })
+    }
+}
+
+impl JsonSchema for Config {
+    fn schema_name() -> Cow<'static, str> {
+        "Authz".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Written::json_schema(generator)
+    }
+}
+
+/// Which authorization back end to register resources in: name exactly one.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    /// An HTTP provider.
+    agentex: Option<AgentexConfig>,
+    /// A graph in memory, for the demo and for tests: it forgets everything on exit.
+    memory: Option<MemoryConfig>,
+    /// How long a create waits for its registration to be acknowledged, retries included, before
+    /// it is undone. Default 2s.
+    #[serde(default = "deadline")]
+    deadline: Span,
+}
+
+fn deadline() -> Span {
+    Span(Duration::from_secs(2))
+}
+
+impl TryFrom<Written> for Config {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        let back_end = match (written.agentex, written.memory) {
+            (Some(config), None) => BackEnd::Agentex(config),
+            (None, Some(config)) => BackEnd::Memory(config),
+            _ => return Err("name exactly one back end: `agentex: {url: …}` or `memory: {}`"),
+        };
+        Ok(Self { back_end, deadline: written.deadline })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(yaml: &str) -> Result<Config, String> {
+        serde_saphyr::from_str(yaml).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn exactly_one_back_end_is_named() {
+        let config = read("agentex: { url: http://agentex-auth:8080 }\ndeadline: 3s").unwrap();
+        assert!(matches!(config.back_end, BackEnd::Agentex(_)));
+        assert_eq!(config.deadline, Span(Duration::from_secs(3)));
+        let config = read("memory: {}").unwrap();
+        assert!(matches!(config.back_end, BackEnd::Memory(_)));
+        assert_eq!(config.deadline, deadline());
+        for none_or_two in ["deadline: 2s", "{ agentex: { url: http://h }, memory: {} }"] {
+            assert!(read(none_or_two).unwrap_err().contains("exactly one"), "{none_or_two}");
+        }
+        assert!(read("memory: { colour: red }").is_err());
+        assert!(read("spice: {}").is_err());
+    }
+}
