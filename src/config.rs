@@ -14,11 +14,10 @@ use std::path::Path;
 
 pub use self::environment::{SETTINGS, Setting};
 pub use self::file::{File, schema};
-pub use self::parts::{
-    Address, Agentex, Authn, Authz, Bounds, Cache, Credentials, Forwarded, Journal, Limits, Memory,
-    Network, Principal, ServiceCredentials, Upstream,
-};
+pub use self::parts::{Address, Credentials, ServiceCredentials};
+use crate::model::Span;
 use crate::rules::{Options, Place, Problem, Rules};
+use crate::{authz, dualwrite, journal, principal, proxy, upstream};
 
 /// A configuration that can be run: complete, and with its rules compiled.
 #[derive(Clone, Debug)]
@@ -30,21 +29,25 @@ pub struct Config {
     /// Where operators look at operations.
     pub admin: SocketAddr,
     /// The service.
-    pub upstream: Upstream,
+    pub upstream: upstream::Endpoint,
     /// Whose forwarding headers to believe.
-    pub forwarded: Forwarded,
+    pub forwarded: proxy::Forwarded,
     /// What `as: service` sends.
     pub credentials: Credentials,
     /// How callers become principals.
-    pub principal: Principal,
+    pub principal: principal::Config,
     /// The authorization back end.
-    pub authz: Authz,
+    pub authz: authz::Config,
     /// The journal.
-    pub journal: Journal,
-    /// Times.
-    pub bounds: Bounds,
-    /// Sizes and numbers.
-    pub limits: Limits,
+    pub journal: journal::Config,
+    /// Times and sizes of the dual write.
+    pub bounds: dualwrite::Config,
+    /// Limits and time-outs towards clients.
+    pub limits: proxy::Config,
+    /// Limits of the connections to the service.
+    pub pool: upstream::Config,
+    /// How long requests may go on after SIGTERM.
+    pub drain: Span,
     /// The compiled rules.
     pub rules: Rules,
 }
@@ -109,14 +112,16 @@ impl Config {
                     listen: file.listen.value.0,
                     health: file.health.value.0,
                     admin: file.admin.value.0,
-                    upstream: upstream.value.clone(),
+                    upstream: upstream.clone(),
                     forwarded: forwarded.clone(),
                     credentials: file.credentials.clone(),
                     principal: principal.value.clone(),
-                    authz: authz.value.clone(),
+                    authz: authz.clone(),
                     journal: journal.clone(),
                     bounds: file.bounds.value.clone(),
                     limits: file.limits.clone(),
+                    pool: file.pool.clone(),
+                    drain: file.drain,
                     rules,
                 })
             }

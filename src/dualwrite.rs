@@ -38,6 +38,7 @@ mod service;
 pub mod state;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -68,6 +69,8 @@ use crate::upstream;
 pub struct Parts {
     /// Bounds.
     pub config: Config,
+    /// Within what time a registration must be acknowledged, retries included (`authz.deadline`).
+    pub register: Duration,
     /// Whether every create passes through sidecars on this journal.
     pub exclusive_writer: bool,
     /// The service's client, on the sagas' runtime.
@@ -108,6 +111,7 @@ impl DualWrite {
         let policy = Policy { bounds, exclusive_writer: parts.exclusive_writer };
         let context = Context::new(
             parts.config,
+            parts.register,
             policy,
             service,
             parts.authorizer,

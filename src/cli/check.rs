@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Method, Request, Uri};
 
 use super::Failure;
+use crate::authz::BackEnd;
 use crate::config::Config;
 use crate::model::{DecodedPath, Mode};
 use crate::rules::{Explanation, Matched, Route, Rule};
@@ -58,14 +59,20 @@ fn warnings(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if config.authz.memory.is_some() {
+    if matches!(config.authz.back_end, BackEnd::Memory(_)) {
         warnings.push("authz is in memory: a restart forgets every registration".to_owned());
     }
     if !config.principal.bypass.is_empty() {
         warnings.push(format!(
             "principal.bypass ({}) lets creates pass unregistered: only for headers that the \
              service verifies itself",
-            config.principal.bypass.join(", ")
+            config
+                .principal
+                .bypass
+                .iter()
+                .map(|name| name.0.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
         ));
     }
     warnings.extend(config.rules.advice());

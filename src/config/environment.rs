@@ -3,7 +3,8 @@
 use std::str::FromStr;
 
 use super::file::File;
-use super::parts::{Agentex, Journal, Upstream};
+use crate::authz::{self, BackEnd};
+use crate::journal;
 use crate::rules::{Located, Place, Problem, nearest};
 
 /// One variable and the setting that it overrides.
@@ -33,9 +34,8 @@ pub const SETTINGS: [Setting; 27] = [
     setting("AUTHZ_SIDECAR_ADMIN", "admin", |file, text, place| {
         located(&mut file.admin, text, place)
     }),
-    setting("AUTHZ_SIDECAR_UPSTREAM", "upstream", |file, text, place| {
-        let value: Upstream = text.parse()?;
-        file.upstream = Some(Located { value, place });
+    setting("AUTHZ_SIDECAR_UPSTREAM", "upstream", |file, text, _| {
+        file.upstream = Some(text.parse().map_err(|error| format!("{error}"))?);
         Ok(())
     }),
     setting(
@@ -49,8 +49,7 @@ pub const SETTINGS: [Setting; 27] = [
     ),
     setting("AUTHZ_SIDECAR_PRINCIPAL_AUTHN_URL", "principal.authn.url", |file, text, _| {
         let principal = file.principal.as_mut().ok_or("the file has no `principal`")?;
-        text.clone_into(&mut principal.value.authn.url);
-        Ok(())
+        parsed(&mut principal.value.authn.url, text)
     }),
     setting("AUTHZ_SIDECAR_PRINCIPAL_AUTHN_TIMEOUT", "principal.authn.timeout", |file, text, _| {
         let principal = file.principal.as_mut().ok_or("the file has no `principal`")?;
@@ -61,25 +60,24 @@ pub const SETTINGS: [Setting; 27] = [
         parsed(&mut principal.value.cache.ttl, text)
     }),
     setting("AUTHZ_SIDECAR_AUTHZ_AGENTEX_URL", "authz.agentex.url", |file, text, _| {
-        let authz = file.authz.as_mut().ok_or("the file has no `authz`")?;
-        authz.value.agentex = Some(Agentex { url: text.to_owned() });
-        Ok(())
+        match &mut authz(file)?.back_end {
+            BackEnd::Agentex(agentex) => parsed(&mut agentex.url, text),
+            BackEnd::Memory(_) => Err("the file's back end is not agentex".into()),
+        }
     }),
     setting("AUTHZ_SIDECAR_AUTHZ_DEADLINE", "authz.deadline", |file, text, _| {
-        let authz = file.authz.as_mut().ok_or("the file has no `authz`")?;
-        parsed(&mut authz.value.deadline, text)
+        parsed(&mut authz(file)?.deadline, text)
     }),
     setting("AUTHZ_SIDECAR_JOURNAL_URL", "journal.url", |file, text, _| {
-        text.clone_into(&mut journal(file)?.url);
-        Ok(())
+        parsed(&mut journal(file)?.url, text)
     }),
     setting(
         "AUTHZ_SIDECAR_JOURNAL_EXCLUSIVE_WRITER",
         "journal.exclusive_writer",
         |file, text, _| parsed(&mut journal(file)?.exclusive_writer, text),
     ),
-    setting("AUTHZ_SIDECAR_JOURNAL_MAX_SIZE", "journal.max_size", |file, text, _| {
-        parsed(&mut journal(file)?.max_size, text)
+    setting("AUTHZ_SIDECAR_JOURNAL_MAX_BYTES", "journal.max_bytes", |file, text, _| {
+        parsed(&mut journal(file)?.max_bytes, text)
     }),
     setting("AUTHZ_SIDECAR_BOUNDS_LATE_EFFECT", "bounds.late_effect", |file, text, _| {
         parsed(&mut file.bounds.value.late_effect, text)
@@ -87,34 +85,32 @@ pub const SETTINGS: [Setting; 27] = [
     setting("AUTHZ_SIDECAR_BOUNDS_CLOCK_SKEW", "bounds.clock_skew", |file, text, _| {
         parsed(&mut file.bounds.value.clock_skew, text)
     }),
-    setting("AUTHZ_SIDECAR_BOUNDS_REPLY_DEADLINE", "bounds.reply_deadline", |file, text, _| {
-        parsed(&mut file.bounds.value.reply_deadline, text)
+    setting("AUTHZ_SIDECAR_BOUNDS_REPLY", "bounds.reply", |file, text, _| {
+        parsed(&mut file.bounds.value.reply, text)
     }),
     setting(
         "AUTHZ_SIDECAR_BOUNDS_INLINE_DEREGISTER",
         "bounds.inline_deregister",
         |file, text, _| parsed(&mut file.bounds.value.inline_deregister, text),
     ),
-    setting("AUTHZ_SIDECAR_BOUNDS_CONNECT", "bounds.connect", |file, text, _| {
-        parsed(&mut file.bounds.value.connect, text)
+    setting("AUTHZ_SIDECAR_POOL_CONNECT_TIMEOUT", "pool.connect_timeout", |file, text, _| {
+        parsed(&mut file.pool.connect_timeout, text)
     }),
-    setting("AUTHZ_SIDECAR_BOUNDS_ANSWER", "bounds.answer", |file, text, _| {
-        parsed(&mut file.bounds.value.answer, text)
+    setting("AUTHZ_SIDECAR_BOUNDS_EXCHANGE", "bounds.exchange", |file, text, _| {
+        parsed(&mut file.bounds.value.exchange, text)
     }),
-    setting("AUTHZ_SIDECAR_BOUNDS_IDLE", "bounds.idle", |file, text, _| {
-        parsed(&mut file.bounds.value.idle, text)
+    setting("AUTHZ_SIDECAR_POOL_IDLE_TIMEOUT", "pool.idle_timeout", |file, text, _| {
+        parsed(&mut file.pool.idle_timeout, text)
     }),
-    setting("AUTHZ_SIDECAR_BOUNDS_DRAIN", "bounds.drain", |file, text, _| {
-        parsed(&mut file.bounds.value.drain, text)
-    }),
+    setting("AUTHZ_SIDECAR_DRAIN", "drain", |file, text, _| parsed(&mut file.drain, text)),
     setting("AUTHZ_SIDECAR_LIMITS_CONNECTIONS", "limits.connections", |file, text, _| {
         parsed(&mut file.limits.connections, text)
     }),
     setting("AUTHZ_SIDECAR_LIMITS_HEADER_BYTES", "limits.header_bytes", |file, text, _| {
         parsed(&mut file.limits.header_bytes, text)
     }),
-    setting("AUTHZ_SIDECAR_LIMITS_HEADERS", "limits.headers", |file, text, _| {
-        parsed(&mut file.limits.headers, text)
+    setting("AUTHZ_SIDECAR_LIMITS_HEADER_COUNT", "limits.header_count", |file, text, _| {
+        parsed(&mut file.limits.header_count, text)
     }),
     setting("AUTHZ_SIDECAR_LIMITS_HEADER_TIMEOUT", "limits.header_timeout", |file, text, _| {
         parsed(&mut file.limits.header_timeout, text)
@@ -122,8 +118,8 @@ pub const SETTINGS: [Setting; 27] = [
     setting("AUTHZ_SIDECAR_LIMITS_INTERCEPTED_BODY", "limits.intercepted_body", |file, text, _| {
         parsed(&mut file.limits.intercepted_body, text)
     }),
-    setting("AUTHZ_SIDECAR_LIMITS_OPERATIONS", "limits.operations", |file, text, _| {
-        parsed(&mut file.limits.operations, text)
+    setting("AUTHZ_SIDECAR_LIMITS_INTERCEPTED", "limits.intercepted", |file, text, _| {
+        parsed(&mut file.limits.intercepted, text)
     }),
 ];
 
@@ -182,6 +178,10 @@ fn parsed<T: FromStr<Err: ToString>>(setting: &mut T, text: &str) -> Result<(), 
     Ok(())
 }
 
-fn journal(file: &mut File) -> Result<&mut Journal, String> {
+fn authz(file: &mut File) -> Result<&mut authz::Config, String> {
+    file.authz.as_mut().ok_or_else(|| "the file has no `authz`".to_owned())
+}
+
+fn journal(file: &mut File) -> Result<&mut journal::Config, String> {
     file.journal.as_mut().ok_or_else(|| "the file has no `journal`".to_owned())
 }

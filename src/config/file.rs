@@ -1,15 +1,16 @@
 //! The YAML file as it may be written, and what is required of it as a whole.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::parts::{
-    Address, Authz, Bounds, Credentials, Forwarded, Journal, Limits, Principal, Upstream,
-};
+use super::parts::{Address, Credentials};
+use crate::model::Span;
 use crate::rules::raw::RawRule;
-use crate::rules::{Located, Place, Problem};
+use crate::rules::{Flaw, Located, Place, Problem};
+use crate::{authz, dualwrite, journal, principal, proxy, upstream};
 
 /// The configuration of authz-sidecar.
 ///
@@ -28,24 +29,30 @@ pub struct File {
     #[serde(default = "admin")]
     pub admin: Located<Address>,
     /// The service: `http://HOST:PORT` or `unix:/PATH`. Required.
-    pub upstream: Option<Located<Upstream>>,
+    pub upstream: Option<upstream::Endpoint>,
     /// Whose forwarding headers to believe. Required.
-    pub forwarded: Option<Forwarded>,
+    pub forwarded: Option<proxy::Forwarded>,
     /// Credentials of the sidecar's own.
     #[serde(default)]
     pub credentials: Credentials,
     /// How callers become principals. Required.
-    pub principal: Option<Located<Principal>>,
+    pub principal: Option<Located<principal::Config>>,
     /// The authorization back end. Required.
-    pub authz: Option<Located<Authz>>,
+    pub authz: Option<authz::Config>,
     /// The journal. Required.
-    pub journal: Option<Journal>,
-    /// Times.
+    pub journal: Option<journal::Config>,
+    /// Times and sizes of the dual write.
     #[serde(default)]
-    pub bounds: Located<Bounds>,
-    /// Sizes and numbers.
+    pub bounds: Located<dualwrite::Config>,
+    /// Limits and time-outs towards clients.
     #[serde(default)]
-    pub limits: Limits,
+    pub limits: proxy::Config,
+    /// Limits of the connections to the service.
+    #[serde(default)]
+    pub pool: upstream::Config,
+    /// How long requests may go on after SIGTERM. Default 25s.
+    #[serde(default = "drain")]
+    pub drain: Span,
     /// Which requests create and delete; the first that matches wins.
     #[serde(default)]
     pub rules: Vec<RawRule>,
@@ -61,6 +68,10 @@ fn health() -> Located<Address> {
 
 fn admin() -> Located<Address> {
     any_at(Ipv4Addr::LOCALHOST, 9901)
+}
+
+fn drain() -> Span {
+    Span(Duration::from_secs(25))
 }
 
 fn any_at(address: Ipv4Addr, port: u16) -> Located<Address> {
@@ -79,13 +90,12 @@ impl File {
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems = self.missing();
         problems.extend(self.clashes());
-        problems.extend(self.bounds.value.problem().map(|flaw| flaw.at(self.bounds.place)));
+        problems.extend(self.late_answers());
         if let Some(principal) = &self.principal {
-            let flaws = principal.value.flaws().into_iter();
-            problems.extend(flaws.map(|flaw| flaw.at(principal.place)));
-        }
-        if let Some(authz) = &self.authz {
-            problems.extend(authz.value.problem().map(|flaw| flaw.at(authz.place)));
+            let invalid = principal.value.validate().err();
+            let mend = "see docs/CONFIGURATION.md, principal";
+            let problem = |error| Problem::new(principal.place, format!("{error}"), mend);
+            problems.extend(invalid.map(problem));
         }
         problems
     }
@@ -123,6 +133,16 @@ impl File {
             Problem::new(Place::Unknown, format!("`{name}` is missing"), mend)
         };
         missing.map(problem).collect()
+    }
+
+    fn late_answers(&self) -> Option<Problem> {
+        let bounds = &self.bounds.value;
+        let (exchange, late) = (bounds.exchange, bounds.late_effect);
+        (exchange > late).then(|| {
+            let what = format!("bounds.exchange ({exchange}) exceeds bounds.late_effect ({late})");
+            let mend = "a request may take effect as long as it is waited for: raise late_effect";
+            Flaw::new(what, mend).at(self.bounds.place)
+        })
     }
 
     /// Two listeners on one address (port 0 is any free port).

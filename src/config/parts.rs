@@ -1,9 +1,7 @@
-//! The parts of the file that components will own.
+//! The parts of the file that no component owns.
 
+mod credentials;
 mod network;
-mod principal;
-mod saga;
 
-pub use self::network::{Address, Forwarded, Limits, Network, Upstream};
-pub use self::principal::{Authn, Cache, Credentials, Principal, ServiceCredentials};
-pub use self::saga::{Agentex, Authz, Bounds, Journal, Memory};
+pub use self::credentials::{Credentials, ServiceCredentials};
+pub use self::network::Address;

@@ -19,9 +19,6 @@ pub struct Config {
     pub exchange: Span,
     /// How long one probe, look-up, confirm or undo may take. Default 5s.
     pub call: Span,
-    /// Within what time the back end must acknowledge a registration, retries included.
-    /// Default 2s.
-    pub register: Span,
     /// How long the 503 of a failed create may wait for the undo. Default 5s.
     pub reply: Span,
     /// How long the answer of a delete may wait for its deregistration. Default 250ms.
@@ -47,7 +44,6 @@ impl Default for Config {
             clock_skew: span(5_000),
             exchange: span(30_000),
             call: span(5_000),
-            register: span(2_000),
             reply: span(5_000),
             inline_deregister: span(250),
             answer: ByteSize(1 << 20),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -22,6 +23,8 @@ use crate::principal::Resolver;
 /// What every saga shares.
 pub(super) struct Context {
     pub(super) config: Config,
+    /// Within what time a registration must be acknowledged, retries included.
+    pub(super) register: Duration,
     pub(super) policy: Policy,
     pub(super) service: Service,
     pub(super) authorizer: Arc<dyn Authorizer>,
@@ -64,6 +67,7 @@ impl Context {
     #[expect(clippy::too_many_arguments, reason = "called once, by `DualWrite::new`")]
     pub(super) fn new(
         config: Config,
+        register: Duration,
         policy: Policy,
         service: Service,
         authorizer: Arc<dyn Authorizer>,
@@ -78,6 +82,7 @@ impl Context {
             board: Board::default(),
             skewed: AtomicBool::new(false),
             config,
+            register,
             policy,
             service,
             authorizer,

@@ -78,7 +78,7 @@ pub(super) struct Registration<'a> {
 impl Registration<'_> {
     /// Registers, and says how that ended. Attempts that may land late make it ambiguous.
     pub(super) async fn run(&self, mut parent: Parent) -> Event {
-        let deadline = Instant::now() + self.context.config.register.0;
+        let deadline = Instant::now() + self.context.register;
         let backoff = Backoff::new(Duration::from_millis(25), Duration::from_millis(500));
         let mut ambiguous = false;
         for attempt in 0.. {
