@@ -101,7 +101,8 @@ async fn p1_a_client_that_hangs_up_changes_nothing() {
     let ended = Arc::new(AtomicUsize::new(0));
     let (count, done) = (Arc::clone(&begun), Arc::clone(&ended));
     let service = Service::echo().await;
-    let sidecar = Setup::default()
+    let setup = Setup { drain: Duration::ZERO, ..Setup::default() };
+    let mut sidecar = setup
         .intercept(move |_| {
             let (mut gate, done) = (gate.clone(), Arc::clone(&done));
             count.fetch_add(1, SeqCst);
@@ -116,8 +117,9 @@ async fn p1_a_client_that_hangs_up_changes_nothing() {
     client.send(POST).await;
     until(|| begun.load(SeqCst) == 1).await;
     drop(client);
-    // Not even the end of the proxy's own workers does.
+    // Not even the end of the proxy's own workers does, which drops all that is theirs.
     sidecar.stop.cancel();
+    soon(&mut sidecar.ended).await.unwrap().unwrap();
     go.send(true).unwrap();
     until(|| ended.load(SeqCst) == 1).await;
 }

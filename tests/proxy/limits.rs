@@ -23,7 +23,7 @@ async fn p8_a_head_over_the_limits_is_a_431() {
         let answer = client.rest().await;
         assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     }
-    assert!(sidecar.counts("connection_errors_total{reason=\"head-too-large\"} 2"));
+    until(|| sidecar.counts("connection_errors_total{reason=\"head-too-large\"} 2")).await;
     assert_eq!(service.connections(), 0);
 }
 
