@@ -170,11 +170,11 @@ impl DualWrite {
         let credentials = Credentials::of_caller(&head);
         let request = Request::from_parts(head, body);
         match plan.kind.clone() {
-            Kind::Create(create) => {
-                Create { context, id, plan, create, request, credentials, room }.run().await
+            Kind::Create(how) => {
+                Create { context, id, plan, how, request, credentials, room }.run().await
             }
-            Kind::Delete(delete) => {
-                Delete { context, id, plan, delete, request, credentials, room }.run().await
+            Kind::Delete(how) => {
+                Delete { context, id, plan, how, request, credentials, room }.run().await
             }
         }
     }

@@ -33,7 +33,7 @@ pub(super) struct Create {
     pub(super) id: OperationId,
     pub(super) plan: Plan,
     /// The part of the plan that is about creates.
-    pub(super) create: CreatePlan,
+    pub(super) how: CreatePlan,
     pub(super) request: Request<Bytes>,
     pub(super) credentials: Credentials,
     pub(super) room: Room,
@@ -49,7 +49,7 @@ struct Caller {
 struct Prepared {
     context: Arc<Context>,
     operation: Operation,
-    create: CreatePlan,
+    how: CreatePlan,
     headers: HeaderMap,
     principal: Option<Principal>,
     credentials: Credentials,
@@ -63,7 +63,7 @@ impl Create {
             Ok(caller) => caller,
             Err(refused) => return refused,
         };
-        let Self { context, id, plan, create, request, credentials, room } = self;
+        let Self { context, id, plan, how, request, credentials, room } = self;
         let stored = caller.principal.as_ref().map(|principal| context.resolver.stored(principal));
         let record = prepared(&plan, &caller, stored.unwrap_or_default(), context.now());
         let operation = match context.begin(id, vec![record]).await {
@@ -80,7 +80,7 @@ impl Create {
         };
         let headers = request.headers().clone();
         let principal = caller.principal;
-        Prepared { context, operation, create, headers, principal, credentials, room }
+        Prepared { context, operation, how, headers, principal, credentials, room }
             .send(request)
             .await
     }
@@ -140,14 +140,14 @@ impl Prepared {
         let wait = exchange.within(self.context.config.exchange.0);
         let (exchange, parent) = tokio::join!(wait, self.look_up());
         let limit = self.context.config.answer.0;
-        let (outcome, gets) = outcome::create(&exchange.seen(Some(&self.create.id), limit));
+        let (outcome, gets) = outcome::create(&exchange.seen(Some(&self.how.id), limit));
         let (answer, late) = match exchange {
             Exchange::Answered(answer) => (Some(*answer), None),
             Exchange::Failed(_) => (None, None),
             Exchange::TimedOut(running) => (None, Some(self.read_on(running))),
         };
         let document = answer.as_ref().and_then(|answer| answer.document(limit));
-        let parent = parent.unwrap_or_else(|| Parent::read(&self.create, document.as_ref()));
+        let parent = parent.unwrap_or_else(|| Parent::read(&self.how, document.as_ref()));
         self.learn(answer.as_ref(), document.as_ref(), &outcome).await;
         let id = self.operation.id;
         match self.decide(outcome, parent).await {
@@ -172,13 +172,13 @@ impl Prepared {
         if self.operation.pass.is_some() {
             return None;
         }
-        look_up(&self.context, &self.create, &self.credentials).await
+        look_up(&self.context, &self.how, &self.credentials).await
     }
 
     /// Reads an exchange that timed out until L has passed: a late id is evidence.
     fn read_on(&self, running: exchange::Running) -> oneshot::Receiver<CreateOutcome> {
         let (tell, told) = oneshot::channel();
-        let (pointer, limit) = (self.create.id.clone(), self.context.config.answer.0);
+        let (pointer, limit) = (self.how.id.clone(), self.context.config.answer.0);
         let until = self.context.config.late_effect.0;
         tokio::spawn(async move {
             let exchange = running.within(until).await;
@@ -200,7 +200,7 @@ impl Prepared {
         if matches!(status, Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) {
             self.context.resolver.forget(&self.headers).await;
         }
-        let row = self.create.probe.as_ref().map(|probe| &probe.row);
+        let row = self.how.probe.as_ref().map(|probe| &probe.row);
         let made_at = row.and_then(|row| row.created_at.as_ref()?.of(document?)?.as_str());
         if let (CreateOutcome::Committed(_), Some(at)) =
             (outcome, made_at.and_then(Timestamp::parse))
@@ -235,7 +235,7 @@ impl Prepared {
         };
         let resource = self.operation.resource(id);
         let (context, credentials) = (&*self.context, &self.credentials);
-        let plan = &self.create;
+        let plan = &self.how;
         Registration { context, plan, principal, resource: &resource, credentials }
             .run(parent)
             .await
@@ -307,6 +307,6 @@ impl Prepared {
         late: Option<oneshot::Receiver<CreateOutcome>>,
     ) -> (Arc<Context>, Operation, Memory) {
         let Self { context, operation, credentials, principal, room, .. } = self;
-        (context, operation, Memory { credentials, principal, late, room: Some(room) })
+        (context, operation, Memory { credentials, principal, late, _room: Some(room) })
     }
 }

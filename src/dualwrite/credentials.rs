@@ -34,11 +34,6 @@ impl Credentials {
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers
     }
-
-    /// Whether the caller's headers are known.
-    pub(super) fn has_caller(&self) -> bool {
-        self.caller.is_some()
-    }
 }
 
 /// Headers that speak about the original request or its body, not about who sent it. A probe

@@ -26,7 +26,7 @@ pub(super) struct Delete {
     pub(super) id: OperationId,
     pub(super) plan: Plan,
     /// The part of the plan that is about deletes.
-    pub(super) delete: DeletePlan,
+    pub(super) how: DeletePlan,
     pub(super) request: Request<Bytes>,
     pub(super) credentials: Credentials,
     pub(super) room: Room,
@@ -39,7 +39,7 @@ enum Before {
     /// There is no such row: nothing can be removed, and nothing is recorded.
     Nothing,
     /// The service refused the question in its own words, which are the client's answer too.
-    Refused(Reply),
+    Refused(Box<Reply>),
     /// The question could not be asked: the delete is refused, not guessed.
     Failed(String),
 }
@@ -59,7 +59,7 @@ impl Delete {
             }
             Ok(Before::Refused(answer)) => {
                 self.context.metrics.refused(&self.plan.rule, "probe_refused");
-                return answer;
+                return *answer;
             }
             Ok(Before::Failed(why)) => return self.refuse("probe", &why),
             Err(_) if observes => return self.unrecorded("unrecorded").await,
@@ -89,7 +89,7 @@ impl Delete {
 
     /// Asks the service which rows the request means.
     async fn probe(&self) -> Result<Before, Halt> {
-        match &self.delete {
+        match &self.how {
             DeletePlan::ById { id, confirm } => self.probe_by_id(id, confirm).await,
             DeletePlan::ByProbe { probe, .. } => self.probe_by_list(probe).await,
         }
@@ -157,7 +157,7 @@ impl Delete {
             Ok(_) if operation.is_finished() => {}
             Ok(_) => {
                 let wait = context.config.inline_deregister.0;
-                let memory = Memory { credentials, principal, late: None, room: Some(room) };
+                let memory = Memory { credentials, principal, late: None, _room: Some(room) };
                 settled(drive(context, operation, memory), wait, true).await;
             }
             Err(halt) => {
@@ -173,12 +173,12 @@ impl Delete {
 fn cannot_tell(error: CallError) -> Before {
     match error {
         CallError::Status(asked) if asked.answer.is_refusal() => {
-            Before::Refused(asked.answer.into_response())
+            Before::Refused(Box::new(asked.answer.into_response()))
         }
-        CallError::Id(id) => Before::Refused(reply::problem(Problem::new(
-            Kind::BadRequest,
-            format!("the id {id} can't be one segment of a path"),
-        ))),
+        CallError::Id(id) => {
+            let detail = format!("the id {id} can't be one segment of a path");
+            Before::Refused(Box::new(reply::problem(Problem::new(Kind::BadRequest, detail))))
+        }
         error => Before::Failed(format!("the probe failed: {error}")),
     }
 }

@@ -29,7 +29,7 @@ pub(super) struct Memory {
     /// A create's answer that came after its time-out.
     pub(super) late: Option<oneshot::Receiver<CreateOutcome>>,
     /// The operation's share of `bounds.open_operations`.
-    pub(super) room: Option<Room>,
+    pub(super) _room: Option<Room>,
 }
 
 /// How far a driven operation is, for whoever waits for it.
@@ -95,7 +95,7 @@ enum Attempt {
 impl Driver {
     async fn run(mut self) {
         let id = self.operation.id;
-        match self.to_the_end().await {
+        match self.carry_on().await {
             Ok(()) => {}
             Err(Halt::Journal(error)) => tracing::error!(
                 %error,
@@ -111,7 +111,7 @@ impl Driver {
         self.report.send_replace(Progress::Resting { settled: self.operation.is_finished() });
     }
 
-    async fn to_the_end(&mut self) -> Result<(), Halt> {
+    async fn carry_on(&mut self) -> Result<(), Halt> {
         loop {
             let task = next(&self.operation, self.context.now(), &self.context.policy);
             match task {

@@ -50,7 +50,7 @@ impl Recovered {
     /// any left, and go on without where there are none: what is owed is not refused.
     pub fn resume(self) {
         for operation in self.operations {
-            let memory = Memory { room: self.context.enter(), ..Memory::default() };
+            let memory = Memory { _room: self.context.enter(), ..Memory::default() };
             drive(Arc::clone(&self.context), operation, memory);
         }
     }

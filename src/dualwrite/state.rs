@@ -208,7 +208,7 @@ pub fn on(
             let reported = durable(Record::Reported { rows: vec![id], why });
             operation.is_create().then(|| reported.reply(Reply::Conflict))
         }
-        (Phase::Unknown, Event::LateAnswer(outcome)) => late_answer(operation, outcome),
+        (Phase::Unknown, Event::LateAnswer(outcome)) => Some(late_answer(operation, outcome)),
         (_, Event::LateAnswer(_)) => Some(Transition::default()),
         (Phase::Unknown, Event::Probed(verdict, asked)) => {
             Some(probed(operation, verdict, asked, policy))
@@ -242,15 +242,15 @@ fn create_answered(
         CreateOutcome::NotSent => finished(Resolution::NotSent).reply(Reply::AsClassified),
         CreateOutcome::Rejected => finished(Resolution::Rejected).reply(Reply::AsClassified),
         CreateOutcome::Unknown => return closed(Effect::MayCome, Some(Reply::AsClassified)),
-        CreateOutcome::Committed(id) => match operation.pass {
-            Some(why) => durable(Record::Passed { id, why }).reply(Reply::Success),
-            None => {
-                let record = Record::Committed { id, parent };
-                // A crash before it is durable finds the row by the probe (DESIGN §3, step 5).
-                let found_by_probe = policy.exclusive_writer && has_probe(operation);
-                if found_by_probe { enqueued(record) } else { durable(record) }
+        CreateOutcome::Committed(id) => {
+            if let Some(why) = operation.pass {
+                return Some(durable(Record::Passed { id, why }).reply(Reply::Success));
             }
-        },
+            let record = Record::Committed { id, parent };
+            // A crash before it is durable finds the row by the probe (DESIGN §3, step 5).
+            let found_by_probe = policy.exclusive_writer && has_probe(operation);
+            if found_by_probe { enqueued(record) } else { durable(record) }
+        }
     })
 }
 
@@ -283,8 +283,8 @@ fn not_acknowledged(operation: &Operation, reason: UndoReason) -> Option<Transit
     })
 }
 
-fn late_answer(operation: &Operation, outcome: CreateOutcome) -> Option<Transition> {
-    Some(match outcome {
+fn late_answer(operation: &Operation, outcome: CreateOutcome) -> Transition {
+    match outcome {
         CreateOutcome::Committed(id) if operation.is_enforced() => {
             let (evidence, reason) = (Evidence::LateAnswer, UndoReason::Unknown);
             durable(Record::Undoing { id, evidence, reason })
@@ -295,7 +295,7 @@ fn late_answer(operation: &Operation, outcome: CreateOutcome) -> Option<Transiti
         }
         CreateOutcome::Rejected => finished(Resolution::Rejected),
         CreateOutcome::NotSent | CreateOutcome::Unknown => Transition::default(),
-    })
+    }
 }
 
 fn probed(

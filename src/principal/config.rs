@@ -181,8 +181,8 @@ pub enum HeaderPattern {
 const NOT_FOR_AUTHN: [&str; 5] =
     ["content-length", "host", "connection", "transfer-encoding", "expect"];
 
-impl std::fmt::Display for HeaderPattern {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for HeaderPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact(name) => write!(f, "{name}"),
             Self::Prefix(prefix) => write!(f, "{prefix}*"),
