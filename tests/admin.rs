@@ -1,5 +1,8 @@
 //! The health port and the admin port, over real sockets.
 
+// clippy.toml's exception for tests ends at their helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may fail loudly")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

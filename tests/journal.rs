@@ -1,5 +1,8 @@
 //! The journal's contract, run on every implementation, and what only a durable one promises.
 
+// clippy.toml's exception for tests ends at their helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may fail loudly")]
+
 #[path = "journal/conformance.rs"]
 mod conformance;
 #[path = "journal/crash.rs"]
