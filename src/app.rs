@@ -4,14 +4,19 @@
 //! rivals are known does the proxy serve. On shutdown the proxy drains first; what is unfinished
 //! then is in the journal, and the next start carries it on.
 
+mod watched;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
 use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::watched::Watched;
+use crate::admin::Health;
 use crate::config::Config;
 use crate::dualwrite::{self, DualWrite, Recovered};
 use crate::model::{Clock, SystemClock};
@@ -25,8 +30,7 @@ pub struct App {
     proxy: Proxy,
     dual_write: DualWrite,
     recovered: Recovered,
-    admin: admin::Bound,
-    health: admin::Health,
+    ports: Ports,
     drain: std::time::Duration,
     addresses: Addresses,
 }
@@ -83,6 +87,8 @@ impl App {
     /// See [`Error`].
     pub async fn start(config: Config) -> Result<Self, Error> {
         let mut registry = telemetry::registry();
+        let health = Arc::new(Health::new());
+        health.configured();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let service_headers = config.credentials.headers().map_err(Error::Credentials)?;
         let journal = journal::open(&config.journal, journal::Metrics::new(&mut registry))?;
@@ -91,13 +97,15 @@ impl App {
             Arc::clone(&clock),
             principal::Metrics::new(&mut registry),
         )?;
+        let authorizer = config.authz.build(authz::Metrics::new(&mut registry))?;
+        let authorizer = Arc::new(Watched::new(authorizer, Arc::clone(&health)));
         let dual_write = DualWrite::new(dualwrite::Parts {
             register: config.authz.deadline.0,
             exclusive_writer: config.journal.exclusive_writer,
             upstream: upstream::Client::new(config.upstream.clone(), config.pool.clone()),
             service_headers,
             host: host_of(&config.upstream),
-            authorizer: config.authz.build(authz::Metrics::new(&mut registry))?,
+            authorizer,
             journal: Arc::clone(&journal),
             resolver,
             clock,
@@ -106,17 +114,14 @@ impl App {
         });
         let recovered = dual_write.recover().await?;
         let proxy = bind_proxy(&config, &dual_write, &mut registry)?;
-        let health = admin::Health::new(journal);
-        let bound = admin::Bound::bind(config.health, config.admin, registry).await.map_err(
-            |admin::BindError { setting, address, error }| Error::Bind { setting, address, error },
-        )?;
+        health.opened(&journal);
+        let ports = Ports::bind(&config, health, registry).await?;
         let addresses = Addresses {
             listen: proxy.local_addr()?,
-            health: bound.health_addr()?,
-            admin: bound.admin_addr()?,
+            health: ports.probes.local_addr()?,
+            admin: ports.admin.local_addr()?,
         };
-        let drain = config.drain.0;
-        Ok(Self { proxy, dual_write, recovered, admin: bound, health, drain, addresses })
+        Ok(Self { proxy, dual_write, recovered, ports, drain: config.drain.0, addresses })
     }
 
     /// Where it listens.
@@ -130,29 +135,27 @@ impl App {
     /// # Errors
     /// When a worker can't be started or dies.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let ports = CancellationToken::new();
-        let operations = Arc::new(Operations(self.dual_write.clone()));
-        let admin = tokio::spawn(self.admin.serve(self.health.clone(), operations, ports.clone()));
+        let (health, stop_ports) = (Arc::clone(&self.ports.health), CancellationToken::new());
+        let ports = tokio::spawn(self.ports.serve(self.dual_write.clone(), stop_ports.clone()));
         let pruning = tokio::spawn(self.dual_write.clone().prune());
         self.recovered.resume();
-        self.health.set_listening(true);
+        health.listening(true);
         let addresses = self.addresses;
         tracing::info!(
             listen = %addresses.listen, health = %addresses.health, admin = %addresses.admin,
             "listening"
         );
-        let draining = self.health.clone();
         let announced = shutdown.clone();
         tokio::spawn(async move {
             announced.cancelled().await;
             // Not ready from here on, so that no new traffic is routed to this process.
-            draining.set_listening(false);
+            health.listening(false);
         });
         let served = self.proxy.run(shutdown, self.drain).await;
         pruning.abort();
-        ports.cancel();
+        stop_ports.cancel();
         // The ports only inform: how they end does not matter any more.
-        let _ = admin.await;
+        let _ = ports.await;
         tracing::info!("stopped; what is unfinished is in the journal");
         Ok(served?)
     }
@@ -189,6 +192,34 @@ fn host_of(endpoint: &Endpoint) -> HeaderValue {
         Endpoint::Unix(_) => "localhost".to_owned(),
     };
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("localhost"))
+}
+
+/// The ports for probes and for operators.
+struct Ports {
+    probes: TcpListener,
+    admin: TcpListener,
+    health: Arc<Health>,
+    registry: Registry,
+}
+
+impl Ports {
+    async fn bind(config: &Config, health: Arc<Health>, registry: Registry) -> Result<Self, Error> {
+        let bind = |setting, address| async move {
+            let bound = TcpListener::bind(address).await;
+            bound.map_err(|error| Error::Bind { setting, address, error })
+        };
+        let probes = bind("health", config.health).await?;
+        let admin = bind("admin", config.admin).await?;
+        Ok(Self { probes, admin, health, registry })
+    }
+
+    async fn serve(self, dual_write: DualWrite, stop: CancellationToken) {
+        let (limits, registry) = (admin::Limits::default(), Arc::new(self.registry));
+        let probes = admin::serve_health(self.probes, self.health, registry, limits, stop.clone());
+        let operations = Arc::new(Operations(dual_write));
+        let operations = admin::serve_operations(self.admin, operations, limits, stop);
+        tokio::join!(probes, operations);
+    }
 }
 
 /// Operations as the admin port shows them.

@@ -97,12 +97,7 @@ fn dispatch(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     match command {
-        Command::Run { config } => {
-            let environment: Vec<_> = environment.into_iter().collect();
-            let log = environment.iter().find(|(name, _)| name == "AUTHZ_SIDECAR_LOG").cloned();
-            let config = config::Config::load(&config, environment)?;
-            run::run(config, log.as_ref().map(|(_, filter)| filter.as_str()))
-        }
+        Command::Run { config } => run::run(config::Config::load(&config, environment)?),
         Command::Check { config, explain } => {
             let config = config::Config::load(&config, environment)?;
             match explain.as_deref() {

@@ -59,6 +59,7 @@ use self::service::{Limits, Service};
 use self::state::{Event, Policy, Presence};
 use crate::authz::Authorizer;
 use crate::error::{Kind as ProblemKind, Problem};
+use crate::http::TraceContext;
 use crate::journal::{self, Journal};
 use crate::model::{Clock, Kind, OperationId};
 use crate::principal::Resolver;
@@ -145,7 +146,9 @@ impl DualWrite {
         request: Request<Bytes>,
     ) -> Response<upstream::Body> {
         let began = Instant::now();
-        let response = Box::pin(self.answer(matched, request)).await;
+        // The back end's calls carry the caller's trace context.
+        let trace = TraceContext::of(request.headers());
+        let response = Box::pin(trace.scope(self.answer(matched, request))).await;
         self.context.metrics.answer_seconds.observe(began.elapsed().as_secs_f64());
         response
     }

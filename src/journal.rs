@@ -79,6 +79,9 @@ pub trait Journal: Send + Sync + 'static {
     async fn prune(&self, now: Timestamp, before: Timestamp) -> Result<usize, Error>;
 
     /// Whether the journal accepts entries.
+    ///
+    /// # Errors
+    /// [`Error::Broken`], with what broke it.
     fn health(&self) -> Result<(), Error>;
 }
 

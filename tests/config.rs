@@ -3,8 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as loudly as tests")]
 
-use authz_sidecar::config::{Config, Error, SETTINGS, Upstream, schema};
+use authz_sidecar::config::{Config, Error, SETTINGS, schema};
 use authz_sidecar::rules::Rule;
+use authz_sidecar::upstream::Endpoint;
 
 const SHIPPED: &str = include_str!("../config/agentex.yaml");
 
@@ -401,8 +402,8 @@ fn the_environment_overrides_the_file() {
     )
     .unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:0");
-    assert_eq!(config.upstream, Upstream::Unix("/run/keys/http.sock".into()));
-    assert_eq!(config.journal.url, "sqlite:/x.db");
+    assert_eq!(config.upstream, Endpoint::Unix("/run/keys/http.sock".into()));
+    assert_eq!(config.journal.url, "sqlite:/x.db".parse().unwrap());
     assert_eq!(config.bounds.late_effect.to_string(), "90s");
 }
 

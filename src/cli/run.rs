@@ -9,8 +9,8 @@ use crate::config::Config;
 use crate::telemetry;
 
 /// Runs until the process is told to stop by SIGTERM or SIGINT.
-pub(super) fn run(config: Config, log: Option<&str>) -> Result<(), Failure> {
-    telemetry::init(log).map_err(|error| Failure::Other(format!("AUTHZ_SIDECAR_LOG: {error}")))?;
+pub(super) fn run(config: Config) -> Result<(), Failure> {
+    telemetry::init_logs().map_err(|error| Failure::Other(error.to_string()))?;
     // The control runtime: sagas, journal calls, back ends, admin. Passing traffic has its own.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -40,12 +40,12 @@ impl Reader {
         &self,
         query: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Error> {
-        let stopped = |_| Error::Broken("the reader has stopped".into());
+        let stopped = || Error::Broken("the reader has stopped".into());
         self.standing.check()?;
         let (reply, answer) = oneshot::channel();
         let question: Question = Box::new(move |connection| drop(reply.send(query(connection))));
-        self.questions.send(question).await.map_err(|_| stopped(()))?;
-        let found = answer.await.map_err(|_| stopped(()))?;
+        self.questions.send(question).await.map_err(|_| stopped())?;
+        let found = answer.await.map_err(|_| stopped())?;
         found.map_err(|error| self.standing.broken(error.to_string()))
     }
 }

@@ -14,7 +14,7 @@ const SCHEMA_VERSION: u32 = 1;
 /// The version of the records' JSON, raised with every change that this release could not read.
 pub(super) const RECORD_VERSION: u32 = 1;
 
-/// Marks the file as ours in SQLite's header: "AuSc".
+/// Marks the file as ours in SQLite's header: `AuSc` in ASCII.
 const APPLICATION_ID: i32 = 0x4175_5363;
 
 /// How long a connection waits for a lock that somebody's `sqlite3` shell holds.
