@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::parts::{Address, Credentials};
 use crate::model::Span;
 use crate::rules::raw::RawRule;
-use crate::rules::{Flaw, Located, Place, Problem};
+use crate::rules::{Flaw, Located, Place, Problem, names_secret};
 use crate::{authz, dualwrite, journal, principal, proxy, upstream};
 
 /// The configuration of authz-sidecar.
@@ -96,6 +96,11 @@ impl File {
             let mend = "see docs/CONFIGURATION.md, principal";
             let problem = |error| Problem::new(principal.place, format!("{error}"), mend);
             problems.extend(invalid.map(problem));
+            let secrets = principal.value.store.iter().filter(|name| names_secret(name));
+            problems.extend(secrets.map(|name| {
+                let what = format!("principal.store names a secret (\"{name}\")");
+                Problem::new(principal.place, what, "remove it: the journal holds no secrets")
+            }));
         }
         problems
     }
