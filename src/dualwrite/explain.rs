@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::board::Note;
 use super::driver::STUCK_AFTER;
 use super::metrics::phase_name;
-use super::operation::{Operation, Phase, Step};
+use super::operation::{Operation, Phase};
 use super::state::{Policy, effect_ends};
 use crate::model::{Effect, Mode, OperationId, ResourceId, Timestamp};
 
@@ -37,6 +37,8 @@ pub struct Explanation {
     pub next: String,
     /// When (RFC 3339), where that is known.
     pub next_at: Option<String>,
+    /// What is tried, or was tried last, by this process.
+    pub task: Option<&'static str>,
     /// Failed attempts since the last success.
     pub attempts: u32,
     /// Why the last attempt failed.
@@ -67,6 +69,7 @@ pub(super) fn explain(operation: &Operation, note: Option<Note>, policy: &Policy
         known,
         next,
         next_at: due(operation).or(note.next).map(|at| at.to_string()),
+        task: note.task,
         attempts: note.attempts,
         stuck: note.attempts >= STUCK_AFTER,
         remedy: remedy(operation, &note),
@@ -105,7 +108,10 @@ fn story(operation: &Operation, policy: &Policy) -> (String, String) {
             "the create stands unregistered, by configuration",
             "the service is asked whether the row is there".into(),
         ),
-        Phase::Undoing(_, step) => ("the create does not stand", removal(*step).into()),
+        Phase::Undoing(..) => (
+            "the create does not stand",
+            "its row is removed and confirmed gone, then it is deregistered".into(),
+        ),
         Phase::Looking => (looking(operation), format!("its rows are looked at until {until}")),
         Phase::Gone => ("rows are gone", "they are deregistered".into()),
         Phase::Sweeping(due, _) => (
@@ -125,14 +131,6 @@ fn looking(operation: &Operation) -> &'static str {
     match operation.closed.map(|closed| closed.effect) {
         Some(Effect::Past) => "the service answered; which rows it removed is being looked at",
         Some(Effect::MayCome) | None => "the service's answer does not tell whether rows are gone",
-    }
-}
-
-fn removal(step: Step) -> &'static str {
-    match step {
-        Step::Delete => "a DELETE is sent to the service",
-        Step::Confirm => "the service is asked whether the row is gone",
-        Step::Deregister => "the row is gone; it is deregistered",
     }
 }
 
