@@ -149,10 +149,10 @@ pub fn next(operation: &Operation, now: Timestamp, policy: &Policy) -> Task {
         (Step::Delete | Step::Confirm, None) => Task::Nothing,
     };
     match &operation.phase {
-        Phase::Prepared | Phase::Committed | Phase::Reported(_) | Phase::Finished(_) => {
-            Task::Nothing
-        }
-        Phase::Unknown if operation.is_enforced() => Task::Probe,
+        Phase::Prepared | Phase::Committed | Phase::Finished(_) => Task::Nothing,
+        // Reported ones are looked at again: the operation ends once a person removed the row.
+        Phase::Unknown | Phase::Reported(_) if operation.is_enforced() => Task::Probe,
+        Phase::Reported(_) => Task::Nothing,
         Phase::Unknown => match effect_ends(operation, policy) {
             end if now >= end => Task::Expire,
             end => Task::Wait(end),
@@ -210,7 +210,7 @@ pub fn on(
         }
         (Phase::Unknown, Event::LateAnswer(outcome)) => Some(late_answer(operation, outcome)),
         (_, Event::LateAnswer(_)) => Some(Transition::default()),
-        (Phase::Unknown, Event::Probed(verdict, asked)) => {
+        (Phase::Unknown | Phase::Reported(_), Event::Probed(verdict, asked)) => {
             Some(probed(operation, verdict, asked, policy))
         }
         (Phase::Unknown, Event::Expired) if !operation.is_enforced() => {
@@ -311,7 +311,9 @@ fn probed(
             durable(Record::Undoing { id, evidence, reason: UndoReason::Unknown })
         }
         Verdict::NoRow if last => finished(Resolution::Rejected),
-        Verdict::Unprovable { rows, why } if last => durable(Record::Reported { rows, why }),
+        Verdict::Unprovable { rows, why } if last && operation.phase == Phase::Unknown => {
+            durable(Record::Reported { rows, why })
+        }
         Verdict::NoRow | Verdict::Unprovable { .. } | Verdict::Wait => Transition::default(),
     }
 }
