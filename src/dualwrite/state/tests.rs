@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::super::fixtures::{self, id, policy, resource};
 use super::*;
-use crate::model::{Entry, Mode, OperationId, PassReason, Stored};
+use crate::dualwrite::operation::Illegal;
+use crate::model::{Effect, Entry, Mode, OperationId, PassReason, Resolution, Stored};
 
 /// Applies what `event` makes, as the runner does.
 fn take(operation: &mut Operation, event: Event, now: Timestamp) -> Result<Transition, Illegal> {
