@@ -1,31 +1,148 @@
 //! Who is calling: principal resolution through authn, cached.
+//!
+//! What decides the answer is [`Credentials`](credentials::Credentials), a selection of the
+//! request's headers: authn sees these (and the trace context) and the cache key is made of
+//! these, so no cached answer depends on anything that is not in its key.
+
+mod authn;
+mod cache;
+mod config;
+mod credentials;
+mod flight;
+mod metrics;
+
+use std::sync::Arc;
 
 use http::HeaderMap;
 
-use crate::model::Principal;
+use self::authn::Authn;
+use self::cache::Cache;
+pub use self::config::{
+    AuthnConfig, BuildError, CacheConfig, Config, HeaderPattern, Identity, Name,
+};
+use self::credentials::Selector;
+use self::flight::Flights;
+pub use self::metrics::Metrics;
+use crate::http::TraceContext;
+use crate::model::{Clock, Principal, StoredPrincipal};
 
 /// Resolves principals. Cheap to clone; clones share one cache.
 #[derive(Clone)]
-pub struct Resolver {}
+pub struct Resolver {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    selector: Selector,
+    cache: Cache,
+    flights: Flights,
+    authn: Authn,
+    bypass: Vec<http::HeaderName>,
+    store: Vec<String>,
+    deregister_as: Principal,
+    metrics: Metrics,
+}
 
 impl Resolver {
+    /// A resolver with an empty cache. Nothing is sent yet.
+    ///
+    /// `clock` is only compared with the `exp` of bearer tokens.
+    ///
+    /// # Errors
+    /// Where the configuration contradicts itself or TLS can't be set up.
+    pub fn new(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Result<Self, BuildError> {
+        config.validate()?;
+        let inner = Inner {
+            selector: Selector::new(config.headers.clone())?,
+            cache: Cache::new(&config.cache, config.secret_fields.clone(), clock),
+            flights: Flights::default(),
+            authn: Authn::new(&config.authn, config.creator.clone(), metrics.clone())?,
+            bypass: config.bypass.iter().map(|name| name.0.clone()).collect(),
+            store: config.store.clone(),
+            deregister_as: config.deregister_as.0.clone(),
+            metrics,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
     /// The principal that `headers` (as they go to the service) speak for.
+    ///
+    /// Concurrent calls for the same credentials share one call of authn, which goes on, and
+    /// fills the cache, also when every one of them is dropped.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn resolve(&self, _headers: &HeaderMap) -> Result<Resolved, Error> {
-        todo!()
+    pub async fn resolve(&self, headers: &HeaderMap) -> Result<Resolved, Error> {
+        let inner = &self.inner;
+        let credentials = inner.selector.select(headers)?;
+        let key = inner.selector.key(&credentials);
+        if let Some(outcome) = inner.cache.get(&key).await {
+            inner.metrics.lookup(if outcome.is_ok() { "hit" } else { "hit_rejected" });
+            return outcome;
+        }
+        let trace = TraceContext::of(headers);
+        let shared = Arc::clone(inner);
+        let mut lookup = "joined";
+        let flight = inner.flights.join(key, |ticket| {
+            lookup = "miss";
+            trace.scope(async move {
+                // An earlier flight may have landed since the look above.
+                if let Some(outcome) = shared.cache.get(&key).await {
+                    return outcome;
+                }
+                let outcome = shared.authn.ask(&credentials).await;
+                shared.cache.put(key, &credentials, &outcome).await;
+                if shared.flights.is_forgotten(&key, ticket) {
+                    shared.cache.remove(&key).await;
+                }
+                outcome
+            })
+        });
+        inner.metrics.lookup(lookup);
+        flight.await
     }
 
-    /// Whether the request carries a `principal.bypass` header.
+    /// Whether the request carries a `principal.bypass` header. One with an empty value is none:
+    /// the service takes it for absent, and would go on as if the caller were a principal.
     #[must_use]
-    pub fn bypassed(&self, _headers: &HeaderMap) -> bool {
-        todo!()
+    pub fn bypassed(&self, headers: &HeaderMap) -> bool {
+        self.inner.bypass.iter().any(|name| {
+            let mut values = headers.get_all(name).iter().peekable();
+            values.peek().is_some() && values.all(|value| !value.as_bytes().trim_ascii().is_empty())
+        })
     }
 
-    /// Forgets what is cached for `headers`: the service answered them 401 or 403.
-    pub async fn forget(&self, _headers: &HeaderMap) {
-        todo!()
+    /// Forgets what is cached for `headers`, and what a call under way would cache: the service
+    /// answered them 401 or 403.
+    pub async fn forget(&self, headers: &HeaderMap) {
+        if let Ok(credentials) = self.inner.selector.select(headers) {
+            let key = self.inner.selector.key(&credentials);
+            // In this order: a flight that is still known puts before this removes.
+            self.inner.flights.forget(&key);
+            self.inner.cache.remove(&key).await;
+        }
+    }
+
+    /// The fields of `principal` that the journal may keep (`principal.store`).
+    #[must_use]
+    pub fn stored(&self, principal: &Principal) -> StoredPrincipal {
+        StoredPrincipal::keep(principal, &self.inner.store)
+    }
+
+    /// The principal that deregisters where the caller's is not known (any more).
+    #[must_use]
+    pub fn deregister_as(&self) -> &Principal {
+        &self.inner.deregister_as
+    }
+}
+
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resolver").finish_non_exhaustive()
     }
 }
 
