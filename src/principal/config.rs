@@ -264,8 +264,9 @@ pub struct Identity(pub Principal);
 impl<'de> Deserialize<'de> for Identity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fields = Map::<String, Value>::deserialize(deserializer)?;
-        let text = Value::Object(fields).to_string();
-        Principal::from_json(&text).map(Self).ok_or_else(|| de::Error::custom("not an object"))
+        let text = Value::Object(fields.clone()).to_string();
+        let principal = Principal::from_json(&text).filter(|_| !fields.is_empty());
+        principal.map(Self).ok_or_else(|| de::Error::custom("a principal has at least one field"))
     }
 }
 
