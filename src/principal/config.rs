@@ -26,7 +26,8 @@ pub struct Config {
     #[serde(default = "headers")]
     pub headers: Vec<HeaderPattern>,
     /// The principal's fields that name a creator. Where all are absent or null, a create is
-    /// passed on unregistered. Default: user_id, service_account_id.
+    /// passed on unregistered. Default: `user_id`,
+    /// `service_account_id`.
     #[serde(default = "creator")]
     pub creator: Vec<String>,
     /// Headers that mark requests which have no principal by design; their creates are passed on
@@ -41,7 +42,7 @@ pub struct Config {
     /// known. Required.
     pub deregister_as: Identity,
     /// The principal's fields that hold a secret: a principal in which one of them is set is
-    /// not cached. Default: api_key.
+    /// not cached. Default: `api_key`.
     #[serde(default = "secret_fields")]
     pub secret_fields: Vec<String>,
     /// How long answers are believed.

@@ -1,0 +1,8 @@
+//! The conformance suite of the authorization back ends, and what is `agentex`'s own.
+#![allow(missing_docs, reason = "tests are named by what they prove")]
+
+#[path = "authz/agentex.rs"]
+mod agentex;
+#[path = "authz/conformance.rs"]
+mod conformance;
+mod support;
