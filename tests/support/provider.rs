@@ -13,7 +13,12 @@
 //! It runs on a thread and runtime of its own, so tests of any kind can use it, and it stops
 //! when it is dropped. Credentials: by default `x-user-id: u` is user `u` of `acct-1`, and a
 //! request without a known credential gets 401. Bodies are checked strictly: 415, 422.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part of the double")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "each test file uses its part of the double"
+)]
 
 mod fault;
 mod graph;
