@@ -85,7 +85,7 @@ pub struct CacheConfig {
 impl Default for CacheConfig {
     fn default() -> Self {
         Self {
-            ttl: Span(Duration::from_secs(60)),
+            ttl: Span(Duration::from_mins(1)),
             capacity: 10_000,
             rejected_ttl: Span(Duration::from_secs(1)),
             rejected_capacity: 1_000,

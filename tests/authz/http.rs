@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use authz_sidecar::http::ErrorKind::{Cut, Invalid, Timeout, TooLarge};
 use authz_sidecar::http::{Answer, Config, Error, ErrorKind, JsonClient};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -36,7 +37,6 @@ async fn each_failure_has_its_kind_and_tells_no_secret() {
         assert!(!format!("{error} {error:?}").contains("s3cret"), "p7");
         kinds.push(error.kind);
     }
-    use ErrorKind::{Cut, Invalid, Timeout, TooLarge};
     assert_eq!(kinds, [Cut, Cut, TooLarge, Invalid, Timeout]);
     let answer = ask(&client, PATIENCE).await.unwrap();
     assert!(!format!("{answer:?} {client:?}").contains("s3cret"), "p7");
