@@ -1,23 +1,217 @@
-//! The dual write: one row in the service, one resource in the back end, or neither.
+//! The dual write: one row in the service and one resource in the back end, or neither.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | [`outcome`] | pure: what an exchange means |
+//! | [`operation`] | pure: an operation is the fold of its records |
+//! | [`state`] | pure: operation × event → records and reply (`state::on`); operation → next task |
+//! | [`claim`] | pure: whose a row is; who may have removed it |
+//! | `create`, `delete`, `register`, `exchange` | the sagas up to the client's answer |
+//! | `driver`, `recovery` | what is unfinished then, in this process and after a crash |
+//! | `service`, `credentials`, `reply` | calls to the service; what the client gets |
+//! | `explain`, `board`, `metrics`, `config`, `context` | operators, bounds, what sagas share |
+//!
+//! Three invariants, from which the rest follows (DESIGN §3): (a) before a request that may have
+//! an effect leaves, the journal durably holds a state from which recovery finds that effect;
+//! (b) before a 2xx to a create leaves, it durably holds a state that recovery never undoes;
+//! (c) evidence is never refused: a late id reopens an operation.
+
+mod board;
+pub mod claim;
+mod config;
+mod context;
+mod create;
+mod credentials;
+mod delete;
+mod driver;
+mod exchange;
+mod explain;
+#[cfg(test)]
+mod fixtures;
+mod metrics;
+pub mod operation;
+pub mod outcome;
+mod recovery;
+mod register;
+mod reply;
+mod service;
+pub mod state;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use tokio::time::Instant;
 
-use crate::{rules::Matched, upstream};
+use self::claim::Verdict;
+pub use self::config::Config;
+use self::context::Context;
+pub use self::context::Halt;
+use self::create::Create;
+use self::credentials::Credentials;
+use self::delete::Delete;
+pub use self::explain::Explanation;
+pub use self::metrics::Metrics;
+use self::operation::{Illegal, Operation};
+pub use self::recovery::Recovered;
+use self::service::{Limits, Service};
+use self::state::{Event, Policy, Presence};
+use crate::authz::Authorizer;
+use crate::error::{Kind as ProblemKind, Problem};
+use crate::http::TraceContext;
+use crate::journal::{self, Journal};
+use crate::model::{Clock, Kind, OperationId};
+use crate::principal::Resolver;
+use crate::rules::Matched;
+use crate::upstream;
+
+/// What the sagas work with.
+pub struct Parts {
+    /// Bounds.
+    pub config: Config,
+    /// Within what time a registration must be acknowledged, retries included (`authz.deadline`).
+    pub register: Duration,
+    /// Whether every create passes through sidecars on this journal.
+    pub exclusive_writer: bool,
+    /// The service's client, on the sagas' runtime.
+    pub upstream: upstream::Client,
+    /// What `as: service` sends.
+    pub service_headers: HeaderMap,
+    /// The Host of calls that no caller's Host is known for.
+    pub host: HeaderValue,
+    /// The back end.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// The journal.
+    pub journal: Arc<dyn Journal>,
+    /// Principals.
+    pub resolver: Resolver,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Counters.
+    pub metrics: Metrics,
+}
 
 /// Runs the sagas. Cheap to clone.
 #[derive(Clone)]
-pub struct DualWrite {}
+pub struct DualWrite {
+    context: Arc<Context>,
+}
 
 impl DualWrite {
+    /// Puts the parts together; nothing runs yet.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let limits = Limits {
+            call: parts.config.call.0,
+            answer: parts.config.answer.0,
+            pages: parts.config.probe_pages,
+        };
+        let service = Service::new(parts.upstream, parts.service_headers, parts.host, limits);
+        let bounds = parts.config.bounds();
+        let policy = Policy { bounds, exclusive_writer: parts.exclusive_writer };
+        let context = Context::new(
+            parts.config,
+            parts.register,
+            policy,
+            service,
+            parts.authorizer,
+            parts.journal,
+            parts.resolver,
+            parts.clock,
+            parts.metrics,
+        );
+        Self { context: Arc::new(context) }
+    }
+
+    /// Replays the journal. To be called before the listener opens.
+    ///
+    /// # Errors
+    /// When the journal can't be read or written, or holds an impossible history.
+    pub async fn recover(&self) -> Result<Recovered, Halt> {
+        Recovered::replay(Arc::clone(&self.context)).await
+    }
+
+    /// Forgets finished operations, for ever.
+    pub async fn prune(self) {
+        recovery::prune(self.context).await;
+    }
+
     /// Serves one matched request. `request` is as it is to go to the service: origin form,
-    /// hop-by-hop headers gone, forwarding headers set, body whole. Always answers; a caller that
-    /// drops the future changes nothing about what happens.
+    /// hop-by-hop headers gone, forwarding headers set, body whole. Always answers. It must be
+    /// polled to its end whatever the client does: the proxy gives it a task of its own.
     pub async fn serve(
         &self,
-        _matched: Matched,
-        _request: Request<Bytes>,
+        matched: Matched,
+        request: Request<Bytes>,
     ) -> Response<upstream::Body> {
-        todo!()
+        let began = Instant::now();
+        // The back end's calls carry the caller's trace context.
+        let trace = TraceContext::of(request.headers());
+        let response = Box::pin(trace.scope(self.answer(matched, request))).await;
+        self.context.metrics.answer_seconds.observe(began.elapsed().as_secs_f64());
+        response
+    }
+
+    async fn answer(&self, matched: Matched, request: Request<Bytes>) -> Response<upstream::Body> {
+        let (context, id) = (Arc::clone(&self.context), OperationId::new());
+        let rule = matched.rule.name();
+        let (head, body) = request.into_parts();
+        let plan = match matched.plan(&head, &body) {
+            Ok(plan) => plan,
+            Err(error) => {
+                context.metrics.refused(rule, "unreadable");
+                return reply::problem(
+                    Problem::new(ProblemKind::BadRequest, error.0).operation(id),
+                );
+            }
+        };
+        let Some(room) = context.enter() else {
+            context.metrics.refused(rule, "overloaded");
+            return reply::overloaded(id);
+        };
+        let credentials = Credentials::of_caller(&head);
+        let request = Request::from_parts(head, body);
+        match plan.kind.clone() {
+            Kind::Create(how) => {
+                Create { context, id, plan, how, request, credentials, room }.run().await
+            }
+            Kind::Delete(how) => {
+                Delete { context, id, plan, how, request, credentials, room }.run().await
+            }
+        }
+    }
+
+    /// Unfinished operations, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the journal can't be read.
+    pub async fn explain_all(&self, limit: usize) -> Result<Vec<Explanation>, Halt> {
+        let unfinished = self.context.journal.unfinished().await?;
+        let operations = unfinished.iter().take(limit).map(Operation::replay);
+        operations.map(|operation| Ok(self.explained(&operation?))).collect()
+    }
+
+    /// One operation, finished or not, as long as it is kept.
+    ///
+    /// # Errors
+    /// When the journal can't be read.
+    pub async fn explain(&self, id: OperationId) -> Result<Option<Explanation>, Halt> {
+        let stored = self.context.journal.operation(id).await?;
+        let operation = stored.as_ref().map(Operation::replay).transpose()?;
+        Ok(operation.map(|operation| self.explained(&operation)))
+    }
+
+    fn explained(&self, operation: &Operation) -> Explanation {
+        let note = self.context.board.note(operation.id);
+        explain::explain(operation, note, &self.context.policy)
+    }
+
+    /// Whether the journal accepts records.
+    ///
+    /// # Errors
+    /// Why it doesn't.
+    pub fn health(&self) -> Result<(), journal::Error> {
+        self.context.journal.health()
     }
 }

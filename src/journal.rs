@@ -1,32 +1,49 @@
 //! The durable record of what was intended, what was seen and what is left to do.
 
+mod config;
 mod memory;
+mod metrics;
+mod open;
 mod sqlite;
+mod summary;
 
 use async_trait::async_trait;
 
+pub use self::config::{Config, Location};
 pub use self::memory::MemoryJournal;
-pub use self::sqlite::SqliteJournal;
+pub use self::metrics::Metrics;
+pub use self::open::{OpenError, open};
+pub use self::sqlite::{OpenOptions, SqliteJournal};
 use crate::model::{Entry, OperationId, Resource, ResourceType, Stored, Timestamp};
 
 /// The journal's contract; every implementation passes `tests/journal.rs`.
 ///
 /// *Order.* Entries of one operation are kept in the order in which `append` and `enqueue` were
-/// called for it, across both.
+/// called for it, across both. A caller that wants an order waits for one call to return before
+/// it makes the next.
 ///
-/// *Atomicity.* One call's entries are all kept or none.
+/// *Atomicity.* One call's entries are all kept or none. A caller that drops the future of a
+/// call does not take it back.
 ///
 /// *Durability.* When `append` returns `Ok`, its entries, and all that were enqueued before it,
 /// survive the death of the process and of the machine. What was only enqueued may be lost, but
-/// never without everything appended later for the same operation being lost too.
+/// never without everything appended later for the same operation being lost too. An enqueued
+/// call that turns out to be refused is therefore answered to the operation's next `append`,
+/// of which nothing is written either; nor is anything enqueued in between.
+///
+/// *Form.* The first record of an operation is `Prepared`, and only the first. An `append`
+/// without entries writes nothing and returns once all that was enqueued before it is durable.
 ///
 /// *Uniqueness.* Over all operations that are kept, an id that a record binds
 /// ([`crate::model::Record::binds`]) belongs to one operation of its type.
 ///
-/// *Reading.* A read sees everything whose `append` returned before the read began.
+/// *Reading.* A read sees everything whose `append` returned before the read began. What was
+/// only enqueued may be seen later.
 ///
-/// *Failure.* After [`Error::Unknown`] or [`Error::Broken`] the journal accepts nothing more
-/// and [`Journal::health`] tells why: only a restart, which replays, makes sense of it.
+/// *Failure.* After [`Error::Unknown`] or [`Error::Broken`] the journal accepts nothing more,
+/// answers no read (nothing may be decided on what may not be durable) and [`Journal::health`]
+/// tells why: only a restart, which replays, makes sense of it. The other errors concern one
+/// call and nothing else.
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
     /// Appends entries and waits until they are durable.
@@ -36,7 +53,8 @@ pub trait Journal: Send + Sync + 'static {
     /// Used where losing the entry costs no more than doing something idempotent again.
     async fn enqueue(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error>;
 
-    /// Every operation without a `Finished`, oldest first.
+    /// Every operation whose last record is not `Finished`, oldest intent first. Late evidence
+    /// appended to a finished operation so reopens it.
     async fn unfinished(&self) -> Result<Vec<Stored>, Error>;
 
     /// One operation.
@@ -46,7 +64,8 @@ pub trait Journal: Send + Sync + 'static {
     async fn holder(&self, resource: &Resource) -> Result<Option<Stored>, Error>;
 
     /// Operations on `resource_type` whose life, from `Prepared`'s intent to the first record
-    /// that [settles](crate::model::Record::settles) them, meets the window `from..=to`.
+    /// that [settles](crate::model::Record::settles) them, meets the window `from..=to`; both
+    /// ends count on both sides. Oldest intent first.
     async fn overlapping(
         &self,
         resource_type: &ResourceType,
@@ -60,6 +79,9 @@ pub trait Journal: Send + Sync + 'static {
     async fn prune(&self, now: Timestamp, before: Timestamp) -> Result<usize, Error>;
 
     /// Whether the journal accepts entries.
+    ///
+    /// # Errors
+    /// [`Error::Broken`], with what broke it.
     fn health(&self) -> Result<(), Error>;
 }
 
@@ -74,6 +96,17 @@ pub enum Error {
         /// Who holds it.
         holder: OperationId,
     },
+    /// The journal has reached its size bound and opens no new operation. Nothing was written;
+    /// operations that it holds may go on, so that their ends make room.
+    #[error("the journal is full: it may not grow beyond {max_bytes} bytes (journal.max_bytes)")]
+    Full {
+        /// The bound.
+        max_bytes: u64,
+    },
+    /// The operation is not kept, never was or no more, and the entries don't begin with
+    /// `Prepared`; or it is kept and they hold another `Prepared`. Nothing was written.
+    #[error("operation {0}: its first record is `prepared`, and no later one is")]
+    Misplaced(OperationId),
     /// Nothing was written, and nothing will be until a restart.
     #[error("the journal accepts no writes: {0}")]
     Broken(String),

@@ -1,68 +1,132 @@
 //! The client of the service: pooled HTTP/1.1 connections over TCP or a unix socket.
+//!
+//! A [`Client`] keeps `hyper::client::conn` senders in a pool of its own instead of hyper-util's
+//! client: measured, that is 2.5 µs of user time less per request. Each pass-through worker owns
+//! one, so that its connections never leave its thread; the sagas share another.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
+mod body;
+mod collect;
+mod connect;
+mod endpoint;
+mod io;
+mod pool;
 
-use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
-use http_body::Frame;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use self::body::{Body, Progress, RequestBody};
+pub use self::collect::{Collected, collect};
+pub use self::endpoint::{Endpoint, EndpointError};
+pub(crate) use self::io::Coalesce;
+use self::pool::{Pool, Reuse};
+use crate::model::Span;
+
+/// Limits of the connections to the service.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How long making a connection may take, the wait for a free place included. Default 1 s.
+    pub connect_timeout: Span,
+    /// How long a connection may have been idle and still be used. Keep it below the service's
+    /// own keep-alive, 5 s for uvicorn, lest requests meet a connection that is being closed.
+    /// Default 4 s.
+    pub idle_timeout: Span,
+    /// The same for requests that are not safe to repeat. A service closes connections that
+    /// have been idle for its keep-alive; one used a moment ago is far from that, so that such
+    /// a request does not end as an unknown outcome. Default 1 s.
+    pub idle_timeout_unsafe: Span,
+    /// Idle connections kept, per worker. Default 128.
+    pub max_idle: usize,
+    /// Connections at most, per worker. Default 1024.
+    pub max_connections: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Span(Duration::from_secs(1)),
+            idle_timeout: Span(Duration::from_secs(4)),
+            idle_timeout_unsafe: Span(Duration::from_secs(1)),
+            max_idle: 128,
+            max_connections: 1024,
+        }
+    }
+}
 
 /// A handle on the service. Cheap to clone; clones share one pool.
-#[derive(Clone)]
-pub struct Client {}
+///
+/// Connections are driven by the tokio runtime on which [`Client::send`] is polled, so a client
+/// belongs to one runtime.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pool: Arc<Pool>,
+}
 
 impl Client {
+    /// A client with an empty pool.
+    #[must_use]
+    pub fn new(endpoint: Endpoint, config: Config) -> Self {
+        Self { pool: Arc::new(Pool::new(endpoint, config)) }
+    }
+
     /// Sends one request and gives the answer as soon as its head is there.
     ///
-    /// `request` is in origin form with every header as it is to go out. A request that is not
-    /// GET or HEAD is never sent twice.
+    /// `request` goes out as it is: its target, its version, its headers; framing is derived from
+    /// the body. There is no time-out but the one for connecting: that is for the caller to
+    /// set, and dropping the future closes the connection.
+    ///
+    /// Only a GET or HEAD without body is ever written twice: once more, on a new connection,
+    /// where a *reused* one failed before an answer came. Any request of which a reused
+    /// connection is known to have written nothing goes to a new connection too: it was not sent.
     ///
     /// # Errors
     /// [`Error::sent`] tells whether the service may have seen any of it.
-    pub async fn send(&self, _request: Request<RequestBody>) -> Result<Response<Body>, Error> {
-        todo!()
+    pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<Body>, Error> {
+        let repeatable = is_repeatable(&request);
+        let reuse = if request.method().is_safe() { Reuse::Safe } else { Reuse::Unsafe };
+        // What is rare is boxed, so that the common way's future stays small: it is moved.
+        let Some(lease) = Pool::idle(&self.pool, reuse) else {
+            return Box::pin(self.send_anew(request)).await;
+        };
+        let copy = repeatable.then(|| Box::new(head_of(&request)));
+        match lease.exchange(request).await {
+            Ok(response) => Ok(response),
+            Err(pool::Failure { unsent: Some(request), .. }) => {
+                Box::pin(self.send_anew(*request)).await
+            }
+            Err(pool::Failure { error, .. }) => match copy {
+                Some(copy) if error.kind == ErrorKind::Cut => Box::pin(self.send_anew(*copy)).await,
+                _ => Err(error),
+            },
+        }
+    }
+
+    async fn send_anew(&self, request: Request<RequestBody>) -> Result<Response<Body>, Error> {
+        let lease = Pool::connect(&self.pool).await?;
+        lease.exchange(request).await.map_err(|failure| failure.error)
     }
 }
 
-/// A body on its way to the service.
-pub enum RequestBody {
-    /// All of it, in memory.
-    Whole(Bytes),
-    /// Streamed from the client.
-    Stream(hyper::body::Incoming),
+fn is_repeatable(request: &Request<RequestBody>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD) && request.body().is_empty()
 }
 
-/// A body on its way to the client: streamed from the service, whole, or both in turn.
-pub struct Body {}
-
-impl Body {
-    /// A body that is in memory.
-    #[must_use]
-    pub fn whole(_data: Bytes, _trailers: Option<HeaderMap>) -> Self {
-        todo!()
-    }
-
-    /// What was read of a body so far, and the rest of it.
-    #[must_use]
-    pub fn resume(_prefix: Bytes, _rest: Body) -> Self {
-        todo!()
-    }
-}
-
-impl http_body::Body for Body {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        todo!()
-    }
+/// The same request again; it has no body.
+fn head_of(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::Whole(bytes::Bytes::new()));
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    *copy.version_mut() = request.version();
+    copy.headers_mut().clone_from(request.headers());
+    copy
 }
 
 /// Why there is no (whole) answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{kind}: {detail}")]
 pub struct Error {
     /// The class of failure.
@@ -74,11 +138,14 @@ pub struct Error {
 }
 
 /// Classes of failure.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, thiserror::Error)]
 pub enum ErrorKind {
     /// No connection could be made.
     #[error("the service can't be reached")]
     Connect,
+    /// As many connections as configured are in use.
+    #[error("no connection to the service is free")]
+    Busy,
     /// The connection ended before the answer was complete.
     #[error("the service closed the connection before its answer was complete")]
     Cut,
@@ -91,7 +158,7 @@ pub enum ErrorKind {
 }
 
 /// Whether the service may have seen any byte of a request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Sent {
     /// Certainly not.
     Never,

@@ -50,6 +50,7 @@ pub struct Plan {
 /// Create or delete.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one an operation, mostly a create")]
 pub enum Kind {
     /// The request makes a resource.
     Create(CreatePlan),
@@ -97,6 +98,9 @@ pub enum ParentSource {
         /// Where its answer holds the id.
         id: Pointer,
     },
+    /// The request lacks what its id depends on. The service will refuse such a request in its
+    /// own words; a create that it makes all the same is undone for want of a parent.
+    Missing,
 }
 
 /// How a create is taken back.

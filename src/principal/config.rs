@@ -26,8 +26,7 @@ pub struct Config {
     #[serde(default = "headers")]
     pub headers: Vec<HeaderPattern>,
     /// The principal's fields that name a creator. Where all are absent or null, a create is
-    /// passed on unregistered. Default: `user_id`,
-    /// `service_account_id`.
+    /// passed on unregistered. Default: `user_id`, `service_account_id`.
     #[serde(default = "creator")]
     pub creator: Vec<String>,
     /// Headers that mark requests which have no principal by design; their creates are passed on
@@ -181,6 +180,15 @@ pub enum HeaderPattern {
 /// auth-provider.md: authn does not see them).
 const NOT_FOR_AUTHN: [&str; 5] =
     ["content-length", "host", "connection", "transfer-encoding", "expect"];
+
+impl fmt::Display for HeaderPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => write!(f, "{name}"),
+            Self::Prefix(prefix) => write!(f, "{prefix}*"),
+        }
+    }
+}
 
 impl HeaderPattern {
     /// Whether the header `name` is meant.

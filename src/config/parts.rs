@@ -1,0 +1,7 @@
+//! The parts of the file that no component owns.
+
+mod credentials;
+mod network;
+
+pub use self::credentials::{Credentials, ServiceCredentials};
+pub use self::network::Address;

@@ -1,0 +1,222 @@
+//! Which row is whose: the claim rule and the overlap rule of DESIGN §3. Pure.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::operation::{Operation, Phase};
+use super::state::{Policy, effect_ends};
+use crate::model::{Condition, DeletePlan, Effect, Kind, Resolution, ResourceId, Timestamp};
+
+/// A row that a probe saw and that satisfies the probe's conditions.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SightedRow {
+    /// Its id.
+    pub id: ResourceId,
+    /// When the service made it, where the rule says how to read that.
+    pub created_at: Option<Timestamp>,
+    /// The row itself, to compare with what other creates asked for. Memory only.
+    pub json: Value,
+}
+
+/// What the rows that a probe saw mean for an unknown create.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Verdict {
+    /// No row can be this create's.
+    NoRow,
+    /// This row is undone: it was made by this create, or by another that is also undone.
+    Claim {
+        /// Its id.
+        id: ResourceId,
+        /// When the service made it.
+        created_at: Timestamp,
+        /// When the probe saw it.
+        sighted: Timestamp,
+    },
+    /// A create that is still under way may have made it.
+    Wait,
+    /// Rows may be this create's, and that can't be proven (promise P4).
+    Unprovable {
+        /// Their ids.
+        rows: Vec<ResourceId>,
+        /// What is missing.
+        why: String,
+    },
+}
+
+/// What is known besides the rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting<'a> {
+    /// When the probe's answer was complete.
+    pub at: Timestamp,
+    /// Every other operation on the type that may have made or bound one of the rows.
+    pub others: &'a [Operation],
+    /// Whether the service's clock was seen to be further from ours than S.
+    pub skewed: bool,
+}
+
+/// Judges the rows that a probe saw for the unknown create `own`.
+#[must_use]
+pub fn judge(
+    own: &Operation,
+    rows: &[SightedRow],
+    seen: &Sighting<'_>,
+    policy: &Policy,
+) -> Verdict {
+    let bound: BTreeSet<&ResourceId> =
+        seen.others.iter().filter_map(|other| other.bound.as_ref()).collect();
+    let free = rows.iter().filter(|row| !bound.contains(&row.id));
+    let in_window: Vec<&SightedRow> = free
+        .filter(|row| row.created_at.is_none_or(|at| may_have_made_at(own, at, policy)))
+        .collect();
+    if in_window.is_empty() {
+        return Verdict::NoRow;
+    }
+    let unprovable = |why: &str| Verdict::Unprovable {
+        rows: in_window.iter().map(|row| row.id.clone()).collect(),
+        why: why.to_owned(),
+    };
+    let rivals: Vec<&Operation> = seen
+        .others
+        .iter()
+        .filter(|other| in_window.iter().any(|row| is_rival(other, row, seen.at, policy)))
+        .collect();
+    if rivals.iter().any(|rival| matches!(rival.phase, Phase::Prepared)) {
+        return Verdict::Wait;
+    }
+    if !policy.exclusive_writer {
+        return unprovable("journal.exclusive_writer is not set: others may write to the service");
+    }
+    if seen.skewed {
+        return unprovable("the service's clock is further from ours than bounds.clock_skew");
+    }
+    if rivals.iter().any(|rival| !rival.is_enforced()) {
+        return unprovable(
+            "a create that is not enforced, and whose outcome is unknown, may have made it",
+        );
+    }
+    if in_window.len() > 1 + rivals.len() {
+        return unprovable("there are more such rows than creates with an unknown outcome");
+    }
+    let oldest = in_window.iter().filter_map(|row| Some((row.created_at?, &row.id))).min();
+    match oldest {
+        Some((created_at, id)) if in_window.iter().all(|row| row.created_at.is_some()) => {
+            Verdict::Claim { id: id.clone(), created_at, sighted: seen.at }
+        }
+        _ => unprovable("a row has no readable created_at"),
+    }
+}
+
+/// Whether `operation` may have made a row whose `created_at` is `at`:
+/// `at` is in `[intent − S, end + L + S]`.
+#[must_use]
+pub fn may_have_made_at(operation: &Operation, at: Timestamp, policy: &Policy) -> bool {
+    let skew = policy.bounds.clock_skew;
+    let open = operation.closed.is_none() && matches!(operation.phase, Phase::Prepared);
+    let from = operation.intent.minus(skew);
+    at >= from && (open || at <= effect_ends(operation, policy).plus(skew))
+}
+
+/// Whether `other` may have made `row`: a create that was intended before the row was seen, whose
+/// own `where` the row satisfies, and whose outcome is open or unknown. How the parent was
+/// spelled never counts, and a create without a probe may have made any row.
+fn is_rival(other: &Operation, row: &SightedRow, sighted: Timestamp, policy: &Policy) -> bool {
+    let Kind::Create(create) = &other.plan.kind else { return false };
+    let unsettled = matches!(
+        other.phase,
+        Phase::Prepared
+            | Phase::Unknown
+            | Phase::Reported(_)
+            | Phase::Finished(Resolution::Unsettled)
+    );
+    let satisfied = create
+        .probe
+        .as_ref()
+        .is_none_or(|probe| probe.conditions.iter().all(|condition| condition.holds(&row.json)));
+    let in_time = row.created_at.is_none_or(|at| may_have_made_at(other, at, policy));
+    unsettled && satisfied && in_time && other.intent <= sighted
+}
+
+/// Whether a delete among `others` may have removed the row that `create` made, so that the
+/// create has to confirm it (the overlap rule, for the one that closes second).
+#[must_use]
+pub fn may_be_removed(create: &Operation, others: &[Operation]) -> bool {
+    let Some(id) = &create.bound else { return false };
+    others.iter().filter(|other| had_effect(other)).any(|other| match &other.plan.kind {
+        Kind::Create(_) => false,
+        Kind::Delete(DeletePlan::ById { .. }) => other.targets.ids.contains(id),
+        Kind::Delete(DeletePlan::ByProbe { .. }) => !are_disjoint(create, other),
+    })
+}
+
+/// Whether a delete did, or may still do, something: it was neither refused nor left unsent.
+fn had_effect(delete: &Operation) -> bool {
+    let ended_without = Phase::Finished(Resolution::NotDeleted);
+    let never_left = Phase::Finished(Resolution::NotSent);
+    delete.phase != never_left && (delete.phase != ended_without || delete.closed.is_some())
+}
+
+/// The rows that `delete` may have removed, and whether a create that is still without an id may
+/// have made one more.
+#[must_use]
+pub fn candidates(
+    delete: &Operation,
+    others: &[Operation],
+    policy: &Policy,
+) -> (BTreeSet<ResourceId>, bool) {
+    let mut ids = delete.targets.ids.clone();
+    let mut open = false;
+    if matches!(delete.plan.kind, Kind::Delete(DeletePlan::ByProbe { .. })) {
+        let end = match delete.closed {
+            Some(closed) if closed.effect == Effect::Past => closed.at,
+            _ => effect_ends(delete, policy),
+        };
+        let beside = others.iter().filter(|other| {
+            other.is_create() && other.intent <= end && !are_disjoint(other, delete)
+        });
+        for create in beside {
+            match (&create.phase, &create.bound) {
+                // What is undone is deregistered by its own operation.
+                (Phase::Undoing(..) | Phase::Sweeping(..), _) => {}
+                (_, Some(id)) => _ = ids.insert(id.clone()),
+                (Phase::Prepared, None) => open = true,
+                (_, None) => {}
+            }
+        }
+    }
+    (ids, open)
+}
+
+/// Whether no row that `create` can make is one that `delete` can mean: both compare the same
+/// field, with different values.
+fn are_disjoint(create: &Operation, delete: &Operation) -> bool {
+    let made = conditions(create);
+    conditions(delete)
+        .iter()
+        .any(|meant| made.iter().any(|made| made.field == meant.field && made.value != meant.value))
+}
+
+fn conditions(operation: &Operation) -> &[Condition] {
+    let probe = match &operation.plan.kind {
+        Kind::Create(create) => create.probe.as_ref(),
+        Kind::Delete(DeletePlan::ByProbe { probe, .. }) => Some(probe),
+        Kind::Delete(DeletePlan::ById { .. }) => None,
+    };
+    probe.map_or(&[], |probe| &probe.conditions)
+}
+
+/// Whether a row that is known to be `maker`'s was made, by the service's clock, outside the time
+/// in which it can have been made by ours: then the clocks are further apart than S.
+#[must_use]
+pub fn shows_skew(
+    maker: &Operation,
+    created_at: Timestamp,
+    known_by: Timestamp,
+    policy: &Policy,
+) -> bool {
+    let skew = policy.bounds.clock_skew;
+    created_at < maker.intent.minus(skew) || created_at > known_by.plus(skew)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! The schedules that the claim rule and the overlap rule close.
+
+use super::super::fixtures::{create, create_named, delete, delete_named, id, policy};
+use super::*;
+use crate::model::{Entry, Mode, PassReason, Record};
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(seconds * 1_000_000)
+}
+
+fn row(text: &str, created: i64) -> SightedRow {
+    let json = serde_json::json!({"id": text, "name": "n"});
+    SightedRow { id: id(text), created_at: Some(at(created)), json }
+}
+
+fn after(mut operation: Operation, record: Record, seconds: i64) -> Operation {
+    operation.apply(&Entry { at: at(seconds), record }).unwrap();
+    operation
+}
+
+/// A create intended at second 1 whose outcome is unknown since second 2.
+fn unknown() -> Operation {
+    after(create(Mode::Enforce, None), Record::Closed { effect: Effect::MayCome }, 2)
+}
+
+fn committed(text: &str) -> Operation {
+    after(create(Mode::Enforce, None), Record::Committed { id: id(text), parent: None }, 2)
+}
+
+fn verdict(own: &Operation, rows: &[SightedRow], others: &[Operation]) -> Verdict {
+    judge(own, rows, &Sighting { at: at(10), others, skewed: false }, &policy())
+}
+
+fn why(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Unprovable { why, .. } => why,
+        other => panic!("provable: {other:?}"),
+    }
+}
+
+#[test]
+fn p4_a_lone_row_in_the_window_of_the_only_create_is_claimed() {
+    let claim = Verdict::Claim { id: id("r"), created_at: at(1), sighted: at(10) };
+    assert_eq!(verdict(&unknown(), &[row("r", 1)], &[]), claim);
+    assert_eq!(verdict(&unknown(), &[], &[]), Verdict::NoRow);
+}
+
+#[test]
+fn p4_the_window_reaches_from_s_before_the_intent_to_s_after_the_last_effect() {
+    let seen = |created| verdict(&unknown(), &[row("r", created)], &[]);
+    assert_eq!(seen(1 - 6), Verdict::NoRow);
+    assert!(matches!(seen(1 - 5), Verdict::Claim { .. }));
+    assert!(matches!(seen(2 + 120 + 5), Verdict::Claim { .. }));
+    assert_eq!(seen(2 + 120 + 6), Verdict::NoRow);
+}
+
+#[test]
+fn p4_a_row_that_another_create_was_answered_is_not_ours() {
+    assert_eq!(verdict(&unknown(), &[row("r", 1)], &[committed("r")]), Verdict::NoRow);
+    assert!(matches!(
+        verdict(&unknown(), &[row("r", 1)], &[committed("other")]),
+        Verdict::Claim { .. }
+    ));
+}
+
+#[test]
+fn p4_a_rival_that_is_still_open_may_have_made_the_row() {
+    let open = create(Mode::Enforce, None);
+    assert_eq!(verdict(&unknown(), &[row("r", 1)], &[open]), Verdict::Wait);
+    let of_another_name = create_named("other", Mode::Enforce, None);
+    assert!(matches!(
+        verdict(&unknown(), &[row("r", 1)], &[of_another_name]),
+        Verdict::Claim { .. }
+    ));
+}
+
+#[test]
+fn p4_more_rows_than_unknown_creates_are_reported() {
+    let rows = [row("r", 1), row("s", 2)];
+    assert!(why(verdict(&unknown(), &rows, &[])).contains("more such rows"));
+    assert!(matches!(verdict(&unknown(), &rows, &[unknown()]), Verdict::Claim { .. }));
+}
+
+#[test]
+fn p4_a_row_that_an_unenforced_create_may_have_made_is_reported() {
+    let pass = create(Mode::Enforce, Some(PassReason::Bypass));
+    let pass = after(pass, Record::Closed { effect: Effect::MayCome }, 2);
+    assert!(why(verdict(&unknown(), &[row("r", 1)], &[pass])).contains("not enforced"));
+}
+
+#[test]
+fn p4_without_exclusivity_or_with_skewed_clocks_nothing_is_claimed() {
+    let (own, rows) = (unknown(), [row("r", 1)]);
+    let seen = Sighting { at: at(10), others: &[], skewed: false };
+    let shared = Policy { exclusive_writer: false, ..policy() };
+    assert!(why(judge(&own, &rows, &seen, &shared)).contains("exclusive_writer"));
+    let skewed = Sighting { skewed: true, ..seen };
+    assert!(why(judge(&own, &rows, &skewed, &policy())).contains("clock"));
+    let undated = SightedRow { created_at: None, ..row("r", 1) };
+    assert!(why(verdict(&own, &[undated], &[])).contains("created_at"));
+}
+
+#[test]
+fn skew_is_seen_on_a_row_that_is_known_to_be_ours() {
+    let own = committed("r");
+    for (created, skewed) in [(-5, true), (-4, false), (7, false), (8, true)] {
+        assert_eq!(shows_skew(&own, at(created), at(2), &policy()), skewed, "{created}");
+    }
+}
+
+#[test]
+fn p3_a_create_confirms_its_row_when_a_delete_ran_beside_it() {
+    let own = committed("k");
+    assert!(may_be_removed(&own, &[delete(&["k"], true, false)]));
+    assert!(!may_be_removed(&own, &[delete(&["l"], true, false)]));
+    assert!(may_be_removed(&own, &[delete_named("n", &[])]));
+    assert!(!may_be_removed(&own, &[delete_named("other", &[])]));
+    let refused = Record::Finished { resolution: Resolution::NotDeleted };
+    assert!(!may_be_removed(&own, &[after(delete_named("n", &[]), refused, 3)]));
+}
+
+#[test]
+fn p3_a_delete_by_name_looks_at_its_targets_and_at_what_was_made_beside_it() {
+    let delete = after(delete_named("n", &["t"]), Record::Closed { effect: Effect::Past }, 3);
+    let (ids, open) = candidates(&delete, &[committed("k")], &policy());
+    assert_eq!((ids.len(), open), (2, false));
+    let (ids, open) = candidates(&delete, &[create(Mode::Enforce, None)], &policy());
+    assert_eq!((ids.len(), open), (1, true));
+    let other = create_named("other", Mode::Enforce, None);
+    assert!(!candidates(&delete, &[other], &policy()).1);
+}

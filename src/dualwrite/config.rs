@@ -1,0 +1,64 @@
+//! The bounds of the dual write (`bounds:` in the configuration).
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::model::{Bounds, ByteSize, Span};
+
+/// Times and sizes that bound an intercepted request and what comes after it.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// L: how late a request that was sent may still take effect. Default 120s.
+    pub late_effect: Span,
+    /// S: how far the service's `created_at` may be from our clock. Default 5s.
+    pub clock_skew: Span,
+    /// How long the service may take to answer an intercepted request. Default 30s.
+    pub exchange: Span,
+    /// How long one probe, look-up, confirm or undo may take. Default 5s.
+    pub call: Span,
+    /// How long the 503 of a failed create may wait for the undo. Default 5s.
+    pub reply: Span,
+    /// How long the answer of a delete may wait for its deregistration. Default 250ms.
+    pub inline_deregister: Span,
+    /// Largest answer of the service, in bytes, that is read for an id. Default 1MiB.
+    pub answer: ByteSize,
+    /// Most operations under way or unfinished; beyond it intercepted requests get 503.
+    /// Default 10000.
+    pub open_operations: usize,
+    /// Most calls that unfinished operations make at once. Default 32.
+    pub background_calls: usize,
+    /// Most pages that a probe reads; a longer list fails the probe. Default 100.
+    pub probe_pages: usize,
+    /// Longest pause between two attempts of an unfinished operation. Default 10s.
+    pub retry: Span,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let span = |millis| Span(Duration::from_millis(millis));
+        Self {
+            late_effect: span(120_000),
+            clock_skew: span(5_000),
+            exchange: span(30_000),
+            call: span(5_000),
+            reply: span(5_000),
+            inline_deregister: span(250),
+            answer: ByteSize(1 << 20),
+            open_operations: 10_000,
+            background_calls: 32,
+            probe_pages: 100,
+            retry: span(10_000),
+        }
+    }
+}
+
+impl Config {
+    /// L and S, as the pure core takes them.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        Bounds { late_effect: self.late_effect.0, clock_skew: self.clock_skew.0 }
+    }
+}

@@ -1,0 +1,207 @@
+//! What every saga shares, and the one way in which a record becomes state.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::board::Board;
+use super::claim::shows_skew;
+use super::config::Config;
+use super::metrics::Metrics;
+use super::operation::Operation;
+use super::service::Service;
+use super::state::{Policy, Transition, Wait, on};
+use super::{Event, Illegal};
+use crate::authz::Authorizer;
+use crate::journal::{self, Journal};
+use crate::model::{Clock, Entry, OperationId, Record, Resource, Timestamp};
+use crate::principal::Resolver;
+
+/// What every saga shares.
+pub(super) struct Context {
+    pub(super) config: Config,
+    /// Within what time a registration must be acknowledged, retries included.
+    pub(super) register: Duration,
+    pub(super) policy: Policy,
+    pub(super) service: Service,
+    pub(super) authorizer: Arc<dyn Authorizer>,
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) resolver: Resolver,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Metrics,
+    pub(super) board: Board,
+    /// One permit an operation that is under way or unfinished (`bounds.open_operations`).
+    room: Arc<Semaphore>,
+    /// One permit a call of an unfinished operation (`bounds.background_calls`).
+    pub(super) calls: Semaphore,
+    skewed: AtomicBool,
+}
+
+/// An operation's place among those that are under way or unfinished.
+pub(super) struct Room {
+    _permit: OwnedSemaphorePermit,
+    open: Gauge,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
+}
+
+/// Why an operation can't be carried on by this process.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Halt {
+    /// The journal did not take a record. Recovery reads what is there.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    /// The saga met an event that can't happen: a defect of this program.
+    #[error(transparent)]
+    Illegal(#[from] Illegal),
+}
+
+impl Context {
+    #[expect(clippy::too_many_arguments, reason = "called once, by `DualWrite::new`")]
+    pub(super) fn new(
+        config: Config,
+        register: Duration,
+        policy: Policy,
+        service: Service,
+        authorizer: Arc<dyn Authorizer>,
+        journal: Arc<dyn Journal>,
+        resolver: Resolver,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(config.open_operations)),
+            calls: Semaphore::new(config.background_calls),
+            board: Board::default(),
+            skewed: AtomicBool::new(false),
+            config,
+            register,
+            policy,
+            service,
+            authorizer,
+            journal,
+            resolver,
+            clock,
+            metrics,
+        }
+    }
+
+    /// The time.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A place for one more operation, or `None` where there are `bounds.open_operations`.
+    pub(super) fn enter(&self) -> Option<Room> {
+        let permit = Arc::clone(&self.room).try_acquire_owned().ok()?;
+        self.metrics.open.inc();
+        Some(Room { _permit: permit, open: self.metrics.open.clone() })
+    }
+
+    /// Begins an operation: its first records are durable when this returns.
+    pub(super) async fn begin(
+        &self,
+        id: OperationId,
+        records: Vec<Record>,
+    ) -> Result<Operation, Halt> {
+        let entries = self.entries(records);
+        self.journal.append(id, entries.clone()).await?;
+        let stored = crate::model::Stored {
+            id,
+            resource_type: crate::model::ResourceType::new(""),
+            entries,
+        };
+        Ok(Operation::replay(&stored)?)
+    }
+
+    /// Takes an event: records what follows from it, then makes that the operation's state.
+    pub(super) async fn take(
+        &self,
+        operation: &mut Operation,
+        event: Event,
+    ) -> Result<Transition, Halt> {
+        let transition = on(operation, event, self.now(), &self.policy)?;
+        if transition.records.is_empty() {
+            return Ok(transition);
+        }
+        let entries = self.entries(transition.records.clone());
+        match transition.wait {
+            Wait::Durable => self.journal.append(operation.id, entries.clone()).await?,
+            Wait::Enqueued => self.journal.enqueue(operation.id, entries.clone()).await?,
+        }
+        for entry in &entries {
+            operation.apply(entry)?;
+        }
+        self.metrics.stands(operation);
+        Ok(transition)
+    }
+
+    fn entries(&self, records: Vec<Record>) -> Vec<Entry> {
+        let at = self.now();
+        records.into_iter().map(|record| Entry { at, record }).collect()
+    }
+
+    /// Every other operation on the type of `own` that may matter to its rows: those whose life
+    /// reaches to within L + S before its intent, or later.
+    pub(super) async fn others(&self, own: &Operation) -> Result<Vec<Operation>, Halt> {
+        let bounds = self.policy.bounds;
+        let from = own.intent.minus(bounds.late_effect + 2 * bounds.clock_skew);
+        let stored = self.journal.overlapping(&own.plan.resource_type, from, self.now()).await?;
+        let others = stored.iter().filter(|stored| stored.id != own.id);
+        Ok(others.map(Operation::replay).collect::<Result<_, _>>()?)
+    }
+
+    /// The operation that `resource` is bound to.
+    pub(super) async fn holder(&self, resource: &Resource) -> Result<Option<Operation>, Halt> {
+        let stored = self.journal.holder(resource).await?;
+        Ok(stored.as_ref().map(Operation::replay).transpose()?)
+    }
+
+    /// Whether a create of `resource` is younger than L + S, so that its registration may still
+    /// land.
+    pub(super) async fn is_young(&self, resource: &Resource) -> Result<bool, Halt> {
+        let bounds = self.policy.bounds;
+        let since = self.now().minus(bounds.late_effect + bounds.clock_skew);
+        let holder = self.holder(resource).await?;
+        Ok(holder.is_some_and(|holder| holder.since >= since || holder.intent >= since))
+    }
+
+    /// Drops what is cached for credentials that the service itself refused.
+    pub(super) async fn forget_refused(&self, status: Option<StatusCode>, headers: &HeaderMap) {
+        if matches!(status, Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) {
+            self.resolver.forget(headers).await;
+        }
+    }
+
+    /// Compares the service's clock with ours by a row that `maker` is known to have made.
+    pub(super) fn observe_clock(
+        &self,
+        maker: &Operation,
+        created_at: Timestamp,
+        known_by: Timestamp,
+    ) {
+        let skewed = shows_skew(maker, created_at, known_by, &self.policy);
+        self.metrics.skewed.set(i64::from(skewed));
+        let before = self.skewed.swap(skewed, Ordering::Relaxed);
+        if skewed && !before {
+            tracing::warn!(
+                operation = %maker.id, %created_at, intent = %maker.intent,
+                "the service's clock is further from ours than bounds.clock_skew: claims are \
+                 suspended; synchronise the clocks or raise the bound"
+            );
+        }
+    }
+
+    /// Whether claims are suspended because of skew.
+    pub(super) fn is_skewed(&self) -> bool {
+        self.skewed.load(Ordering::Relaxed)
+    }
+}

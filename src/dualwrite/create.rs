@@ -1,0 +1,323 @@
+//! The saga of a create (DESIGN §3, "Create"), up to the client's answer. What is unfinished
+//! then is the driver's.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::claim::may_be_removed;
+use super::context::{Context, Halt, Room};
+use super::credentials::Credentials;
+use super::driver::{Memory, drive, settled};
+use super::exchange::{self, Exchange};
+use super::operation::{Operation, Phase};
+use super::outcome::{self, CreateOutcome};
+use super::register::{Parent, Registration, look_up};
+use super::reply::{self, Reply};
+use super::service::Answer;
+use super::{Event, state};
+use crate::error::{Kind, Problem, UndoState};
+use crate::journal;
+use crate::model::{
+    CreatePlan, Mode, OperationId, PassReason, Plan, Principal, Record, ResourceId,
+    StoredPrincipal, Timestamp, UndoReason,
+};
+use crate::principal;
+
+/// A create that is about to begin.
+pub(super) struct Create {
+    pub(super) context: Arc<Context>,
+    pub(super) id: OperationId,
+    pub(super) plan: Plan,
+    /// The part of the plan that is about creates.
+    pub(super) how: CreatePlan,
+    pub(super) request: Request<Bytes>,
+    pub(super) credentials: Credentials,
+    pub(super) room: Room,
+}
+
+/// On whose behalf, and whether it will be registered.
+struct Caller {
+    principal: Option<Principal>,
+    pass: Option<PassReason>,
+}
+
+/// A create whose `Prepared` is durable: the only thing that may be sent.
+struct Prepared {
+    context: Arc<Context>,
+    operation: Operation,
+    how: CreatePlan,
+    headers: HeaderMap,
+    principal: Option<Principal>,
+    credentials: Credentials,
+    room: Room,
+}
+
+impl Create {
+    /// Serves the create.
+    pub(super) async fn run(self) -> Reply {
+        let caller = match self.caller().await {
+            Ok(caller) => caller,
+            Err(refused) => return refused,
+        };
+        let Self { context, id, plan, how, request, credentials, room } = self;
+        let stored = caller.principal.as_ref().map(|principal| context.resolver.stored(principal));
+        let record = prepared(&plan, &caller, stored.unwrap_or_default(), context.now());
+        let operation = match context.begin(id, vec![record]).await {
+            Ok(operation) => operation,
+            Err(halt) if plan.mode == Mode::Observe => {
+                tracing::error!(%halt, "an observed create goes unrecorded");
+                context.metrics.exception(&plan.rule, "unrecorded");
+                return exchange::pass_on(&context, id, request).await;
+            }
+            Err(halt) => {
+                context.metrics.refused(&plan.rule, "journal");
+                return reply::unavailable(id, format!("{halt}; nothing was sent"));
+            }
+        };
+        let headers = request.headers().clone();
+        let principal = caller.principal;
+        Prepared { context, operation, how, headers, principal, credentials, room }
+            .send(request)
+            .await
+    }
+
+    /// Resolves the principal. Failing that, the client gets the reason and nothing is sent,
+    /// unless the rule only observes.
+    async fn caller(&self) -> Result<Caller, Reply> {
+        let headers = self.request.headers();
+        let rule = &self.plan.rule;
+        let metrics = &self.context.metrics;
+        if self.context.resolver.bypassed(headers) {
+            metrics.exception(rule, "bypass");
+            return Ok(Caller { principal: None, pass: Some(PassReason::Bypass) });
+        }
+        match self.context.resolver.resolve(headers).await {
+            Ok(resolved) if resolved.has_creator => {
+                Ok(Caller { principal: Some(resolved.principal), pass: None })
+            }
+            Ok(resolved) => {
+                tracing::warn!(rule, "the principal has no creator: nothing is registered");
+                metrics.exception(rule, "no_creator");
+                let pass = Some(PassReason::NoCreator);
+                Ok(Caller { principal: Some(resolved.principal), pass })
+            }
+            Err(error) if self.plan.mode == Mode::Observe => {
+                tracing::warn!(rule, %error, "observed: the create would have been refused");
+                metrics.exception(rule, "observed_principal");
+                Ok(Caller { principal: None, pass: Some(PassReason::Observed) })
+            }
+            Err(error) => {
+                metrics.refused(rule, "principal");
+                Err(refused_principal(self.id, &error))
+            }
+        }
+    }
+}
+
+fn refused_principal(id: OperationId, error: &principal::Error) -> Reply {
+    let kind = match error {
+        principal::Error::Unauthenticated => Kind::Unauthenticated,
+        principal::Error::Duplicate(_) => Kind::BadRequest,
+        principal::Error::Unavailable(_) => {
+            return reply::unavailable(id, format!("{error}; nothing was sent"));
+        }
+    };
+    reply::problem(Problem::new(kind, error.to_string()).operation(id))
+}
+
+fn prepared(plan: &Plan, caller: &Caller, principal: StoredPrincipal, intent: Timestamp) -> Record {
+    Record::Prepared { plan: plan.clone(), intent, principal, pass: caller.pass }
+}
+
+/// Waits for `first`, with `second` beside it. What of `second` is not done by then is dropped:
+/// a look-up that is slower than the create is made again if the create needs it.
+async fn beside<A, B>(
+    first: impl Future<Output = A>,
+    second: impl Future<Output = Option<B>>,
+) -> (A, Option<B>) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    tokio::select! {
+        done = &mut first => (done, None),
+        beside = &mut second => (first.await, beside),
+    }
+}
+
+impl Prepared {
+    /// Sends the request, and the parent's look-up beside it, and goes on from the answer.
+    async fn send(mut self, request: Request<Bytes>) -> Reply {
+        let exchange = exchange::start(&self.context, request);
+        let wait = exchange.within(self.context.config.exchange.0);
+        let (exchange, parent) = beside(wait, self.look_up()).await;
+        let limit = self.context.config.answer.0;
+        let (outcome, gets) = outcome::create(&exchange.seen(Some(&self.how.id), limit));
+        let (answer, late) = match exchange {
+            Exchange::Answered(answer) => (Some(*answer), None),
+            Exchange::Failed(_) => (None, None),
+            Exchange::TimedOut(running) => (None, Some(self.read_on(running))),
+        };
+        let document = answer.as_ref().and_then(|answer| answer.document(limit));
+        let parent = parent.unwrap_or_else(|| Parent::read(&self.how, document.as_ref()));
+        self.learn(answer.as_ref(), document.as_ref(), &outcome).await;
+        let id = self.operation.id;
+        match self.decide(outcome, parent).await {
+            Ok(state::Reply::Success | state::Reply::AsClassified) => {
+                self.leave(late);
+                reply::classified(id, gets, answer)
+            }
+            Ok(state::Reply::NotRegistered) => self.undo().await,
+            Ok(state::Reply::Conflict) => reply::conflict(id),
+            Err(halt) => {
+                tracing::error!(operation = %id, %halt, "the operation is left to recovery");
+                if self.operation.plan.mode == Mode::Observe {
+                    self.context.metrics.exception(&self.operation.plan.rule, "unrecorded");
+                    return reply::classified(id, gets, answer);
+                }
+                reply::not_registered(id, UndoState::Unknown)
+            }
+        }
+    }
+
+    async fn look_up(&self) -> Option<Parent> {
+        if self.operation.pass.is_some() {
+            return None;
+        }
+        look_up(&self.context, &self.how, &self.credentials).await
+    }
+
+    /// Reads an exchange that timed out until L has passed: a late id is evidence.
+    fn read_on(&self, running: exchange::Running) -> oneshot::Receiver<CreateOutcome> {
+        let (tell, told) = oneshot::channel();
+        let (pointer, limit) = (self.how.id.clone(), self.context.config.answer.0);
+        let until = self.context.config.late_effect.0;
+        tokio::spawn(async move {
+            let exchange = running.within(until).await;
+            // Nobody listens any more where the operation ended before.
+            let _ = tell.send(outcome::create(&exchange.seen(Some(&pointer), limit)).0);
+        });
+        told
+    }
+
+    /// What the answer tells besides the outcome: that the credentials are refused, and what the
+    /// service's clock shows.
+    async fn learn(
+        &self,
+        answer: Option<&Answer>,
+        document: Option<&Value>,
+        outcome: &CreateOutcome,
+    ) {
+        self.context.forget_refused(answer.map(Answer::status), &self.headers).await;
+        let row = self.how.probe.as_ref().map(|probe| &probe.row);
+        let made_at = row.and_then(|row| row.created_at.as_ref()?.of(document?)?.as_str());
+        if let (CreateOutcome::Committed(_), Some(at)) =
+            (outcome, made_at.and_then(Timestamp::parse))
+        {
+            self.context.observe_clock(&self.operation, at, self.context.now());
+        }
+    }
+
+    /// From the answer to what the client may get.
+    async fn decide(
+        &mut self,
+        outcome: CreateOutcome,
+        parent: Parent,
+    ) -> Result<state::Reply, Halt> {
+        let committed = match &outcome {
+            CreateOutcome::Committed(id) => Some(id.clone()),
+            CreateOutcome::NotSent | CreateOutcome::Rejected | CreateOutcome::Unknown => None,
+        };
+        let event = Event::CreateAnswered(outcome, parent.resource().cloned());
+        if let Some(reply) = self.take(event, committed.as_ref()).await? {
+            return Ok(reply);
+        }
+        let event = self.register(parent).await;
+        // Every event of a committed create has a reply; silence would mean that none is safe.
+        Ok(self.take(event, committed.as_ref()).await?.unwrap_or(state::Reply::NotRegistered))
+    }
+
+    async fn register(&self, parent: Parent) -> Event {
+        let (Some(id), Some(principal)) = (&self.operation.bound, &self.principal) else {
+            // Where there is no principal the create passes before this.
+            return Event::NotAcknowledged(UndoReason::Refused);
+        };
+        let resource = self.operation.resource(id);
+        let (context, credentials) = (&*self.context, &self.credentials);
+        let plan = &self.how;
+        Registration { context, plan, principal, resource: &resource, credentials }
+            .run(parent)
+            .await
+    }
+
+    /// Takes an event; an id that another operation holds becomes a conflict.
+    async fn take(
+        &mut self,
+        event: Event,
+        id: Option<&ResourceId>,
+    ) -> Result<Option<state::Reply>, Halt> {
+        let taken = match (self.context.take(&mut self.operation, event).await, id) {
+            (Err(Halt::Journal(journal::Error::Taken { holder, .. })), Some(id)) => {
+                let operation = self.operation.id;
+                tracing::error!(%operation, %holder, "the service answered the id of another create");
+                self.context.take(&mut self.operation, Event::Taken(id.clone())).await
+            }
+            (taken, _) => taken,
+        };
+        let reply = taken?.reply;
+        if self.operation.phase == Phase::Passed && self.operation.pass.is_none() {
+            self.context.metrics.exception(&self.operation.plan.rule, "observed");
+        }
+        Ok(reply)
+    }
+
+    /// Hands the operation over to be undone, and waits for that a while.
+    async fn undo(self) -> Reply {
+        let (id, wait) = (self.operation.id, self.context.config.reply.0);
+        let (context, operation, memory) = self.hand_over(None);
+        let done = settled(drive(context, operation, memory), wait, false).await;
+        reply::not_registered(id, if done { UndoState::Done } else { UndoState::Pending })
+    }
+
+    /// Goes on behind the client's back with what is unfinished.
+    fn leave(self, late: Option<oneshot::Receiver<CreateOutcome>>) {
+        match self.operation.phase {
+            Phase::Registered | Phase::Passed => {
+                tokio::spawn(self.confirm_if_disturbed());
+            }
+            Phase::Unknown => {
+                let (context, operation, memory) = self.hand_over(late);
+                drive(context, operation, memory);
+            }
+            _ => {}
+        }
+    }
+
+    /// The overlap rule: a create that closes second confirms its row.
+    async fn confirm_if_disturbed(mut self) {
+        let id = self.operation.id;
+        let others = self.context.others(&self.operation).await;
+        let undisturbed = match others {
+            Ok(others) if may_be_removed(&self.operation, &others) => {
+                let (context, operation, memory) = self.hand_over(None);
+                drive(context, operation, memory);
+                return;
+            }
+            Ok(_) => self.context.take(&mut self.operation, Event::Undisturbed).await.map(drop),
+            Err(halt) => Err(halt),
+        };
+        if let Err(halt) = undisturbed {
+            tracing::error!(operation = %id, %halt, "the operation is left to recovery");
+        }
+    }
+
+    fn hand_over(
+        self,
+        late: Option<oneshot::Receiver<CreateOutcome>>,
+    ) -> (Arc<Context>, Operation, Memory) {
+        let Self { context, operation, credentials, principal, room, .. } = self;
+        (context, operation, Memory { credentials, principal, late, _room: Some(room) })
+    }
+}

@@ -1,0 +1,187 @@
+//! The saga of a delete (DESIGN §3, "Delete"): best effort towards the client, at least once
+//! towards the back end.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Request;
+
+use super::Event;
+use super::context::{Context, Halt, Room};
+use super::credentials::Credentials;
+use super::driver::{Memory, drive, settled};
+use super::exchange;
+use super::operation::Operation;
+use super::outcome;
+use super::reply::{self, Reply};
+use super::service::{Answer, CallError, Found};
+use crate::error::{Kind, Problem};
+use crate::model::{
+    Confirm, DeletePlan, Mode, OperationId, Plan, Principal, Probe, Record, Resource, ResourceId,
+};
+
+/// A delete that is about to begin.
+pub(super) struct Delete {
+    pub(super) context: Arc<Context>,
+    pub(super) id: OperationId,
+    pub(super) plan: Plan,
+    /// The part of the plan that is about deletes.
+    pub(super) how: DeletePlan,
+    pub(super) request: Request<Bytes>,
+    pub(super) credentials: Credentials,
+    pub(super) room: Room,
+}
+
+/// What the probe before a delete came to.
+enum Before {
+    /// These rows may be removed.
+    Targets { ids: Vec<ResourceId>, seen: bool, young: bool },
+    /// There is no such row: nothing can be removed, and nothing is recorded.
+    Nothing,
+    /// The service refused the question in its own words, which are the client's answer too.
+    Refused(Box<Reply>),
+    /// The question could not be asked: the delete is refused, not guessed.
+    Failed(String),
+}
+
+impl Delete {
+    /// Serves the delete.
+    pub(super) async fn run(self) -> Reply {
+        let resolve = async { self.context.resolver.resolve(self.request.headers()).await.ok() };
+        let (before, resolved) = tokio::join!(self.probe(), resolve);
+        let principal = resolved.map(|resolved| resolved.principal);
+        let observes = self.plan.mode == Mode::Observe;
+        let record = match before {
+            Ok(Before::Targets { ids, seen, young }) => Record::Targets { ids, seen, young },
+            Ok(Before::Nothing) => return self.pass_on().await,
+            Ok(Before::Refused(_) | Before::Failed(_)) if observes => {
+                return self.unrecorded("observed_probe").await;
+            }
+            Ok(Before::Refused(answer)) => {
+                self.context.metrics.refused(&self.plan.rule, "probe_refused");
+                self.context.forget_refused(Some(answer.status()), self.request.headers()).await;
+                return *answer;
+            }
+            Ok(Before::Failed(why)) => return self.refuse("probe", &why),
+            Err(_) if observes => return self.unrecorded("unrecorded").await,
+            Err(halt) => return self.refuse("journal", &halt.to_string()),
+        };
+        match self.begin(principal.as_ref(), record).await {
+            Ok(operation) => self.send(operation, principal).await,
+            Err(_) if observes => self.unrecorded("unrecorded").await,
+            Err(halt) => self.refuse("journal", &halt.to_string()),
+        }
+    }
+
+    fn refuse(self, reason: &'static str, why: &str) -> Reply {
+        self.context.metrics.refused(&self.plan.rule, reason);
+        reply::unavailable(self.id, format!("{why}; nothing was sent"))
+    }
+
+    async fn unrecorded(self, exception: &'static str) -> Reply {
+        tracing::warn!(rule = self.plan.rule, exception, "an observed delete goes unrecorded");
+        self.context.metrics.exception(&self.plan.rule, exception);
+        self.pass_on().await
+    }
+
+    async fn pass_on(self) -> Reply {
+        exchange::pass_on(&self.context, self.id, self.request).await
+    }
+
+    /// Asks the service which rows the request means.
+    async fn probe(&self) -> Result<Before, Halt> {
+        match &self.how {
+            DeletePlan::ById { id, confirm } => self.probe_by_id(id, confirm).await,
+            DeletePlan::ByProbe { probe, .. } => self.probe_by_list(probe).await,
+        }
+    }
+
+    async fn probe_by_id(&self, id: &ResourceId, confirm: &Confirm) -> Result<Before, Halt> {
+        let asked = self.context.service.find(confirm, id, &self.credentials).await;
+        let (target, seen) = match asked {
+            Ok(Found::Row) => (id.clone(), true),
+            Ok(Found::Other(other)) => (other, false),
+            Ok(Found::None) => {
+                // A service that commits after its answer may not show a row that it just made.
+                let young = self.context.is_young(&self.resource(id)).await?;
+                if !young {
+                    return Ok(Before::Nothing);
+                }
+                (id.clone(), false)
+            }
+            Err(error) => return Ok(cannot_tell(error)),
+        };
+        let young = self.context.is_young(&self.resource(&target)).await?;
+        Ok(Before::Targets { ids: vec![target], seen, young })
+    }
+
+    async fn probe_by_list(&self, probe: &Probe) -> Result<Before, Halt> {
+        let rows = match self.context.service.list(probe, &self.credentials).await {
+            Ok(rows) => rows,
+            Err(error) => return Ok(cannot_tell(error)),
+        };
+        let mut young = false;
+        let mut ids = Vec::with_capacity(rows.len());
+        for row in rows {
+            young = young || self.context.is_young(&self.resource(&row.id)).await?;
+            ids.push(row.id);
+        }
+        Ok(Before::Targets { ids, seen: false, young })
+    }
+
+    fn resource(&self, id: &ResourceId) -> Resource {
+        Resource { kind: self.plan.resource_type.clone(), id: id.clone() }
+    }
+
+    async fn begin(
+        &self,
+        principal: Option<&Principal>,
+        targets: Record,
+    ) -> Result<Operation, Halt> {
+        let stored = principal.map(|principal| self.context.resolver.stored(principal));
+        let prepared = Record::Prepared {
+            plan: self.plan.clone(),
+            intent: self.context.now(),
+            principal: stored.unwrap_or_default(),
+            pass: None,
+        };
+        self.context.begin(self.id, vec![prepared, targets]).await
+    }
+
+    /// Sends the DELETE, whose targets are durable, and goes on from the answer.
+    async fn send(self, mut operation: Operation, principal: Option<Principal>) -> Reply {
+        let Self { context, id, request, credentials, room, .. } = self;
+        let headers = request.headers().clone();
+        let exchange = exchange::start(&context, request).within(context.config.exchange.0).await;
+        let (outcome, gets) = outcome::delete(&exchange.seen(None, context.config.answer.0));
+        let answer = exchange.into_answer();
+        context.forget_refused(answer.as_ref().map(Answer::status), &headers).await;
+        match context.take(&mut operation, Event::DeleteAnswered(outcome)).await {
+            Ok(_) if operation.is_finished() => {}
+            Ok(_) => {
+                let wait = context.config.inline_deregister.0;
+                let memory = Memory { credentials, principal, late: None, _room: Some(room) };
+                settled(drive(context, operation, memory), wait, true).await;
+            }
+            Err(halt) => {
+                tracing::error!(operation = %id, %halt, "the operation is left to recovery");
+            }
+        }
+        reply::classified(id, gets, answer)
+    }
+}
+
+/// A refusal in the service's own words goes to the client, who would have got it for the DELETE
+/// too; everything else is no answer.
+fn cannot_tell(error: CallError) -> Before {
+    match error {
+        CallError::Status(asked) if asked.answer.is_refusal() => {
+            Before::Refused(Box::new(asked.answer.into_response()))
+        }
+        CallError::Id(id) => {
+            let detail = format!("the id {id} can't be one segment of a path");
+            Before::Refused(Box::new(reply::problem(Problem::new(Kind::BadRequest, detail))))
+        }
+        error => Before::Failed(format!("the probe failed: {error}")),
+    }
+}

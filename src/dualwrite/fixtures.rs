@@ -1,0 +1,104 @@
+//! Operations for the tests of the pure core.
+
+use std::time::Duration;
+
+use super::operation::Operation;
+use super::state::Policy;
+use crate::model::{
+    As, Bounds, Call, Condition, Confirm, CreatePlan, DeletePlan, Entry, IdCall, Kind, Mode,
+    OperationId, PassReason, Plan, Pointer, Probe, Record, Resource, ResourceId, ResourceType, Row,
+    Stored, StoredPrincipal, Timestamp, Undo,
+};
+
+pub(super) fn policy() -> Policy {
+    let bounds = Bounds { late_effect: Duration::from_mins(2), clock_skew: Duration::from_secs(5) };
+    Policy { bounds, exclusive_writer: true }
+}
+
+pub(super) fn id(text: &str) -> ResourceId {
+    ResourceId::new(text).unwrap()
+}
+
+pub(super) fn resource(kind: &str, text: &str) -> Resource {
+    Resource { kind: ResourceType::new(kind), id: id(text) }
+}
+
+/// A create that is `Prepared` at second 1, of a row named "n".
+pub(super) fn create(mode: Mode, pass: Option<PassReason>) -> Operation {
+    create_named("n", mode, pass)
+}
+
+/// A create that is `Prepared` at second 1.
+pub(super) fn create_named(name: &str, mode: Mode, pass: Option<PassReason>) -> Operation {
+    let undo = Undo { call: call("DELETE"), accepted_on: vec![200, 404] };
+    let (id, probe) = (pointer("/id"), Some(probe(name)));
+    let plan = CreatePlan { id, parent: None, undo, confirm: confirm(), probe };
+    begin(mode, Kind::Create(plan), pass, None)
+}
+
+/// A delete by id of the first of `ids`.
+pub(super) fn delete(ids: &[&str], seen: bool, young: bool) -> Operation {
+    let plan = DeletePlan::ById { id: id(ids[0]), confirm: confirm() };
+    begin(Mode::Enforce, Kind::Delete(plan), None, Some(targets(ids, seen, young)))
+}
+
+/// A delete by name.
+pub(super) fn delete_named(name: &str, ids: &[&str]) -> Operation {
+    let plan = DeletePlan::ByProbe { probe: probe(name), confirm: confirm() };
+    begin(Mode::Enforce, Kind::Delete(plan), None, Some(targets(ids, false, false)))
+}
+
+/// The records with which `operation` began.
+pub(super) fn history(operation: &Operation) -> Vec<Entry> {
+    let prepared = Record::Prepared {
+        plan: (*operation.plan).clone(),
+        intent: operation.intent,
+        principal: operation.principal.clone(),
+        pass: operation.pass,
+    };
+    let ids = operation.targets.ids.iter().cloned().collect();
+    let (seen, young) = (operation.targets.seen, operation.targets.young);
+    let mut records = vec![prepared];
+    if !operation.is_create() {
+        records.push(Record::Targets { ids, seen, young });
+    }
+    records.into_iter().map(|record| Entry { at: operation.intent, record }).collect()
+}
+
+fn begin(mode: Mode, kind: Kind, pass: Option<PassReason>, then: Option<Record>) -> Operation {
+    let intent = Timestamp::from_micros(1_000_000);
+    let resource_type = ResourceType::new("api_key");
+    let plan = Plan { rule: "rule".into(), mode, resource_type: resource_type.clone(), kind };
+    let prepared = Record::Prepared { plan, intent, principal: StoredPrincipal::default(), pass };
+    let records = std::iter::once(prepared).chain(then);
+    let entries = records.map(|record| Entry { at: intent, record }).collect();
+    Operation::replay(&Stored { id: OperationId::new(), resource_type, entries }).unwrap()
+}
+
+fn targets(ids: &[&str], seen: bool, young: bool) -> Record {
+    Record::Targets { ids: ids.iter().map(|text| id(text)).collect(), seen, young }
+}
+
+fn probe(name: &str) -> Probe {
+    let target = "/keys".into();
+    Probe {
+        call: Call { method: "GET".into(), target, credentials: As::Caller },
+        page: None,
+        rows: pointer(""),
+        conditions: vec![Condition { field: pointer("/name"), value: name.into() }],
+        row: Row { id: pointer("/id"), created_at: Some(pointer("/created_at")) },
+    }
+}
+
+fn confirm() -> Confirm {
+    Confirm { call: call("GET"), gone_on: vec![404], id: pointer("/id") }
+}
+
+fn call(method: &str) -> IdCall {
+    let (before, after) = ("/keys/".into(), String::new());
+    IdCall { method: method.into(), before, after, credentials: As::Caller }
+}
+
+fn pointer(text: &str) -> Pointer {
+    Pointer::parse(text).unwrap()
+}

@@ -1,0 +1,156 @@
+//! The counters of the dual write. Every exception to promise P1 is one (promise P9).
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use super::operation::{Operation, Phase};
+
+/// The counters of the dual write. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    results: Family<ResultLabels, Counter>,
+    exceptions: Family<ExceptionLabels, Counter>,
+    refused: Family<RefusedLabels, Counter>,
+    failures: Family<FailureLabels, Counter>,
+    /// Operations under way or unfinished in this process.
+    pub(super) open: Gauge,
+    /// Unfinished operations whose last attempts all failed.
+    pub(super) stuck: Gauge,
+    /// 1 while claims are suspended because the clocks differ.
+    pub(super) skewed: Gauge,
+    /// Seconds from a matched request to the answer the client gets.
+    pub(super) answer_seconds: Histogram,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ResultLabels {
+    rule: String,
+    phase: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ExceptionLabels {
+    rule: String,
+    exception: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct RefusedLabels {
+    rule: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct FailureLabels {
+    call: &'static str,
+}
+
+impl Metrics {
+    /// Registers the counters.
+    #[must_use]
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            results: Family::default(),
+            exceptions: Family::default(),
+            refused: Family::default(),
+            failures: Family::default(),
+            open: Gauge::default(),
+            stuck: Gauge::default(),
+            skewed: Gauge::default(),
+            answer_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
+        };
+        registry.register(
+            "operations",
+            "Operations that came to stand in a phase",
+            metrics.results.clone(),
+        );
+        registry.register(
+            "exceptions",
+            "Intercepted requests that promise P1 was not kept for, by configured exception",
+            metrics.exceptions.clone(),
+        );
+        registry.register(
+            "intercepted_refused",
+            "Intercepted requests that were refused before they were sent",
+            metrics.refused.clone(),
+        );
+        registry.register(
+            "attempts_failed",
+            "Failed attempts of unfinished operations, by call",
+            metrics.failures.clone(),
+        );
+        registry.register(
+            "operations_open",
+            "Operations under way or unfinished",
+            metrics.open.clone(),
+        );
+        registry.register(
+            "operations_stuck",
+            "Unfinished operations whose last attempts all failed",
+            metrics.stuck.clone(),
+        );
+        registry.register(
+            "clock_skewed",
+            "1 while claims are suspended because the service's clock differs by more than S",
+            metrics.skewed.clone(),
+        );
+        registry.register(
+            "intercepted_seconds",
+            "Time from a matched request to its answer",
+            metrics.answer_seconds.clone(),
+        );
+        metrics
+    }
+
+    /// Counts that `operation` came to stand in its phase.
+    pub(super) fn stands(&self, operation: &Operation) {
+        let phase = phase_name(&operation.phase);
+        self.results
+            .get_or_create(&ResultLabels { rule: operation.plan.rule.clone(), phase })
+            .inc();
+    }
+
+    /// Counts an exception to promise P1.
+    pub(super) fn exception(&self, rule: &str, exception: &'static str) {
+        self.exceptions.get_or_create(&ExceptionLabels { rule: rule.into(), exception }).inc();
+    }
+
+    /// Counts a request that was refused before it was sent.
+    pub(super) fn refused(&self, rule: &str, reason: &'static str) {
+        self.refused.get_or_create(&RefusedLabels { rule: rule.into(), reason }).inc();
+    }
+
+    /// Counts a failed attempt.
+    pub(super) fn failed(&self, call: &'static str) {
+        self.failures.get_or_create(&FailureLabels { call }).inc();
+    }
+}
+
+/// A phase as operators and metrics see it.
+pub(super) fn phase_name(phase: &Phase) -> &'static str {
+    use crate::model::Resolution;
+    match phase {
+        Phase::Prepared => "prepared",
+        Phase::Committed => "committed",
+        Phase::Unknown => "unknown",
+        Phase::Registered => "registered",
+        Phase::Passed => "passed",
+        Phase::Undoing(..) => "undoing",
+        Phase::Looking => "looking",
+        Phase::Gone => "gone",
+        Phase::Sweeping(..) => "sweeping",
+        Phase::Reported(_) => "reported",
+        Phase::Finished(Resolution::NotSent) => "finished_not_sent",
+        Phase::Finished(Resolution::Rejected) => "finished_rejected",
+        Phase::Finished(Resolution::Unsettled) => "finished_unsettled",
+        Phase::Finished(Resolution::Registered) => "finished_registered",
+        Phase::Finished(Resolution::Passed) => "finished_passed",
+        Phase::Finished(Resolution::Undone) => "finished_undone",
+        Phase::Finished(Resolution::Deregistered) => "finished_deregistered",
+        Phase::Finished(Resolution::NotDeleted) => "finished_not_deleted",
+    }
+}

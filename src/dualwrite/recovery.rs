@@ -1,0 +1,78 @@
+//! Recovery at start: the journal is replayed through the same functions as in normal running,
+//! before the listener opens; what is left to do goes on behind it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Event;
+use super::context::{Context, Halt};
+use super::driver::{Memory, drive};
+use super::operation::Operation;
+
+/// Operations that an earlier process left unfinished.
+pub struct Recovered {
+    context: Arc<Context>,
+    operations: Vec<Operation>,
+}
+
+impl Recovered {
+    /// Replays the journal: every create that was still `Prepared` is closed as of now, so that
+    /// rivals are known before a request can come.
+    ///
+    /// # Errors
+    /// When the journal can't be read or written, or holds an impossible history.
+    pub(super) async fn replay(context: Arc<Context>) -> Result<Self, Halt> {
+        let mut operations = Vec::new();
+        for stored in context.journal.unfinished().await? {
+            let mut operation = Operation::replay(&stored)?;
+            context.take(&mut operation, Event::Restarted).await?;
+            operations.push(operation);
+        }
+        if !operations.is_empty() {
+            tracing::info!(operations = operations.len(), "unfinished operations were recovered");
+        }
+        Ok(Self { context, operations })
+    }
+
+    /// How many operations are unfinished.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.operations.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.operations.is_empty()
+    }
+
+    /// Drives them to their ends. They take places of `bounds.open_operations` where there are
+    /// any left, and go on without where there are none: what is owed is not refused.
+    pub fn resume(self) {
+        for operation in self.operations {
+            let memory = Memory { _room: self.context.enter(), ..Memory::default() };
+            drive(Arc::clone(&self.context), operation, memory);
+        }
+    }
+}
+
+/// How often finished operations are forgotten.
+const PRUNE_EVERY: Duration = Duration::from_secs(30);
+
+/// Forgets, for ever, what no claim and no overlap can need any more: a finished record is kept
+/// at least L + S, and while an open operation's window overlaps it.
+pub(super) async fn prune(context: Arc<Context>) {
+    let bounds = context.policy.bounds;
+    let every = PRUNE_EVERY.min(bounds.late_effect.max(Duration::from_secs(1)));
+    loop {
+        tokio::time::sleep(every).await;
+        let now = context.now();
+        // Twice, since windows are compared by their two ends.
+        let before = now.minus(2 * (bounds.late_effect + 2 * bounds.clock_skew));
+        match context.journal.prune(now, before).await {
+            Ok(0) => {}
+            Ok(forgotten) => tracing::debug!(forgotten, "finished operations were forgotten"),
+            Err(error) => tracing::warn!(%error, "finished operations could not be forgotten"),
+        }
+    }
+}

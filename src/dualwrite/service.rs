@@ -1,0 +1,335 @@
+//! The saga's calls to the service: the intercepted exchange itself, and the probes, look-ups,
+//! confirmations and undos around it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, response};
+use serde_json::Value;
+
+use super::claim::SightedRow;
+use super::credentials::Credentials;
+use super::outcome::{BodySeen, Seen};
+use super::state::Presence;
+use crate::model::{Call, Confirm, Pointer, Probe, ResourceId, Timestamp, Undo};
+use crate::rules;
+use crate::upstream::{self, Collected, RequestBody, Sent};
+
+/// A handle on the service for sagas.
+pub(super) struct Service {
+    client: upstream::Client,
+    /// What `as: service` sends.
+    headers: HeaderMap,
+    /// Where calls that have no caller's Host are addressed to.
+    host: HeaderValue,
+    limits: Limits,
+}
+
+/// Bounds of the calls.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) call: Duration,
+    pub(super) answer: usize,
+    pub(super) pages: usize,
+}
+
+/// The service's answer to an intercepted request, as far as it is in memory.
+pub(super) struct Answer {
+    head: response::Parts,
+    body: Collected,
+}
+
+/// Why a call proved nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallError {
+    /// The service answered something that proves nothing.
+    #[error("{} was answered {}", .0.call, .0.answer.status())]
+    Status(Box<Asked>),
+    /// No usable answer came.
+    #[error("{call}: {detail}")]
+    NoAnswer {
+        /// The call's method and path.
+        call: String,
+        /// What is the matter.
+        detail: String,
+    },
+    /// The id can't be put into the call's path.
+    #[error("the id {0} can't be one segment of a path")]
+    Id(ResourceId),
+}
+
+/// A call and an answer that proves nothing.
+pub(super) struct Asked {
+    /// The call's method and path.
+    call: String,
+    /// The answer.
+    pub(super) answer: Answer,
+}
+
+/// The row that a by-id question found.
+pub(super) enum Found {
+    /// A row with the id that was asked for, byte for byte.
+    Row,
+    /// A row with another id: the service reads ids more liberally than we may.
+    Other(ResourceId),
+    /// No row.
+    None,
+}
+
+impl Service {
+    pub(super) fn new(
+        client: upstream::Client,
+        headers: HeaderMap,
+        host: HeaderValue,
+        limits: Limits,
+    ) -> Self {
+        Self { client, headers, host, limits }
+    }
+
+    /// Sends an intercepted request, once, and reads the answer up to the limit.
+    pub(super) async fn exchange(&self, request: Request<Bytes>) -> Result<Answer, Sent> {
+        let request = request.map(RequestBody::Whole);
+        let response = self.client.send(request).await.map_err(|error| error.sent)?;
+        let (head, body) = response.into_parts();
+        let body = upstream::collect(body, self.limits.answer).await;
+        Ok(Answer { head, body })
+    }
+
+    /// Asks whether the row with `id` exists.
+    pub(super) async fn find(
+        &self,
+        confirm: &Confirm,
+        id: &ResourceId,
+        credentials: &Credentials,
+    ) -> Result<Found, CallError> {
+        let call = confirm.call.for_id(id).ok_or_else(|| CallError::Id(id.clone()))?;
+        let answer = self.call(&call, credentials).await?;
+        if confirm.gone_on.contains(&answer.status().as_u16()) {
+            return Ok(Found::None);
+        }
+        let row = self.json(&call, answer)?;
+        match confirm.id.of(&row).and_then(ResourceId::from_json) {
+            Some(found) if found == *id => Ok(Found::Row),
+            Some(found) => Ok(Found::Other(found)),
+            None => Err(no_answer(&call, "the answer holds no id where the rule says")),
+        }
+    }
+
+    /// Asks whether exactly the row with `id` is there or gone. A row with another id proves
+    /// neither.
+    pub(super) async fn confirm(
+        &self,
+        confirm: &Confirm,
+        id: &ResourceId,
+        credentials: &Credentials,
+    ) -> Result<Presence, CallError> {
+        match self.find(confirm, id, credentials).await? {
+            Found::Row => Ok(Presence::Present),
+            Found::None => Ok(Presence::Gone),
+            Found::Other(_) => Err(CallError::NoAnswer {
+                call: format!("{} {}…", confirm.call.method, confirm.call.before),
+                detail: "the answer is about a row with another id".into(),
+            }),
+        }
+    }
+
+    /// Sends the undo's DELETE. `Ok` means that it is worth asking [`Service::confirm`] now.
+    pub(super) async fn undo(
+        &self,
+        undo: &Undo,
+        id: &ResourceId,
+        credentials: &Credentials,
+    ) -> Result<(), CallError> {
+        let call = undo.call.for_id(id).ok_or_else(|| CallError::Id(id.clone()))?;
+        let answer = self.call(&call, credentials).await?;
+        let accepted = undo.accepted_on.contains(&answer.status().as_u16());
+        if accepted { Ok(()) } else { Err(status(&call, answer)) }
+    }
+
+    /// Looks one value up.
+    pub(super) async fn look_up(
+        &self,
+        call: &Call,
+        id: &Pointer,
+        credentials: &Credentials,
+    ) -> Result<ResourceId, CallError> {
+        let answer = self.call(call, credentials).await?;
+        let answer = self.json(call, answer)?;
+        id.of(&answer)
+            .and_then(ResourceId::from_json)
+            .ok_or_else(|| no_answer(call, "the answer holds no id where the rule says"))
+    }
+
+    /// Lists, completely, the rows that satisfy the probe's conditions.
+    ///
+    /// A list of several pages is read until two readings agree: a row that is removed between
+    /// two pages shifts another out of sight.
+    pub(super) async fn list(
+        &self,
+        probe: &Probe,
+        credentials: &Credentials,
+    ) -> Result<Vec<SightedRow>, CallError> {
+        const READINGS: usize = 4;
+        let (mut rows, pages) = self.list_once(probe, credentials).await?;
+        if pages <= 1 {
+            return Ok(rows);
+        }
+        for _ in 1..READINGS {
+            let (again, _) = self.list_once(probe, credentials).await?;
+            if ids(&again) == ids(&rows) {
+                return Ok(again);
+            }
+            rows = again;
+        }
+        Err(no_answer(&probe.call, "the list changed with every reading"))
+    }
+
+    async fn list_once(
+        &self,
+        probe: &Probe,
+        credentials: &Credentials,
+    ) -> Result<(Vec<SightedRow>, usize), CallError> {
+        let mut rows = Vec::new();
+        for number in 1..=self.limits.pages {
+            let call = match &probe.page {
+                Some(page) => probe.call.with_query(&page.parameter, &number.to_string()),
+                None => probe.call.clone(),
+            };
+            let answer = self.call(&call, credentials).await?;
+            let answer = self.json(&call, answer)?;
+            let Some(Value::Array(items)) = probe.rows.of(&answer) else {
+                return Err(no_answer(&call, "the answer is not a list of rows"));
+            };
+            for item in items.iter().filter(|item| probe.conditions.iter().all(|c| c.holds(item))) {
+                rows.push(sighted(probe, item, &call)?);
+            }
+            if probe.page.as_ref().is_none_or(|page| items.len() < page.size) {
+                return Ok((rows, number));
+            }
+        }
+        Err(no_answer(&probe.call, "the list has more pages than bounds.probe_pages"))
+    }
+
+    /// Makes one call and gives its answer if it is whole.
+    async fn call(&self, call: &Call, credentials: &Credentials) -> Result<Answer, CallError> {
+        let request = self.request(call, credentials)?;
+        let answer = tokio::time::timeout(self.limits.call, self.exchange(request)).await;
+        match answer {
+            Err(_) => Err(no_answer(call, "no answer within bounds.call")),
+            Ok(Err(_)) => Err(no_answer(call, "the service can't be reached or broke off")),
+            Ok(Ok(answer)) => match &answer.body {
+                Collected::Whole(..) => Ok(answer),
+                Collected::TooLarge { .. } => {
+                    Err(no_answer(call, "the answer is larger than bounds.answer"))
+                }
+                Collected::Cut { .. } => Err(no_answer(call, "the answer was cut")),
+            },
+        }
+    }
+
+    fn request(&self, call: &Call, credentials: &Credentials) -> Result<Request<Bytes>, CallError> {
+        let invalid = |_| no_answer(call, "the call is not a valid request");
+        let method = Method::from_bytes(call.method.as_bytes())
+            .map_err(|_| no_answer(call, "the call has no valid method"))?;
+        let builder = Request::builder().method(method).uri(call.target.as_str());
+        let mut request = builder.body(Bytes::new()).map_err(invalid)?;
+        *request.headers_mut() = credentials.headers(call.credentials, &self.headers);
+        request.headers_mut().entry(header::HOST).or_insert_with(|| self.host.clone());
+        Ok(request)
+    }
+
+    /// The answer's document; anything but a plain success proves nothing.
+    fn json(&self, call: &Call, answer: Answer) -> Result<Value, CallError> {
+        if answer.status() != StatusCode::OK {
+            return Err(status(call, answer));
+        }
+        let document = answer.document(self.limits.answer);
+        document.ok_or_else(|| no_answer(call, "the answer is not readable JSON"))
+    }
+}
+
+impl Answer {
+    /// What the classifier looks at; `id` says where a create's answer holds its id.
+    pub(super) fn seen(&self, id: Option<&Pointer>, limit: usize) -> Seen {
+        let body = match (&self.body, id) {
+            (Collected::TooLarge { .. }, _) => BodySeen::TooLarge,
+            (Collected::Cut { .. }, _) => BodySeen::Cut,
+            (Collected::Whole(..), None) => BodySeen::NoId,
+            (Collected::Whole(..), Some(id)) => {
+                let id = self
+                    .document(limit)
+                    .and_then(|body| id.of(&body).and_then(ResourceId::from_json));
+                id.map_or(BodySeen::NoId, BodySeen::Id)
+            }
+        };
+        Seen::Answer { status: self.head.status.as_u16(), body }
+    }
+
+    /// The answer's JSON document, decoded in a copy, if it is whole and is one.
+    pub(super) fn document(&self, limit: usize) -> Option<Value> {
+        let Collected::Whole(body, _) = &self.body else { return None };
+        decode(&self.head.headers, body, limit).ok()
+    }
+
+    /// Whether its body did not break off.
+    pub(super) fn is_whole(&self) -> bool {
+        !matches!(self.body, Collected::Cut { .. })
+    }
+
+    /// Whether the service says that the request itself is at fault, so that it would say the
+    /// same to the delete: 4xx, but those that speak of the moment.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.head.status.is_client_error() && !matches!(self.head.status.as_u16(), 408 | 425 | 429)
+    }
+
+    /// The answer's status.
+    pub(super) fn status(&self) -> StatusCode {
+        self.head.status
+    }
+
+    /// The service's original bytes, headers and encoding, for the client.
+    pub(super) fn into_response(self) -> Response<upstream::Body> {
+        let body = match self.body {
+            Collected::Whole(data, trailers) => upstream::Body::whole(data, trailers),
+            Collected::TooLarge { prefix, rest } => upstream::Body::resume(prefix, rest),
+            Collected::Cut { prefix, .. } => upstream::Body::whole(prefix, None),
+        };
+        Response::from_parts(self.head, body)
+    }
+}
+
+fn decode(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<Value, String> {
+    let encoding = headers.get(header::CONTENT_ENCODING);
+    rules::body::json(encoding, body, limit).map_err(|error| error.to_string())
+}
+
+fn sighted(probe: &Probe, item: &Value, call: &Call) -> Result<SightedRow, CallError> {
+    let id = probe.row.id.of(item).and_then(ResourceId::from_json);
+    let id = id.ok_or_else(|| no_answer(call, "a row holds no id where the rule says"))?;
+    let at = probe.row.created_at.as_ref().and_then(|pointer| pointer.of(item)?.as_str());
+    Ok(SightedRow { id, created_at: at.and_then(Timestamp::parse), json: item.clone() })
+}
+
+fn ids(rows: &[SightedRow]) -> BTreeSet<&ResourceId> {
+    rows.iter().map(|row| &row.id).collect()
+}
+
+fn status(call: &Call, answer: Answer) -> CallError {
+    CallError::Status(Box::new(Asked { call: name(call), answer }))
+}
+
+fn no_answer(call: &Call, detail: &str) -> CallError {
+    CallError::NoAnswer { call: name(call), detail: detail.into() }
+}
+
+/// Queries may hold what clients typed; method and path name the call well enough.
+fn name(call: &Call) -> String {
+    format!("{} {}", call.method, call.target.split('?').next().unwrap_or_default())
+}
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.call)
+    }
+}

@@ -1,0 +1,214 @@
+//! The saga as one total function: operation × event → what to record, what to answer. Pure.
+//!
+//! [`next`] says what an operation needs; the runner does it and feeds what it saw to [`on`],
+//! which says which records that makes. The runner appends them and, once they are as durable as
+//! [`Transition::wait`] demands, takes them into the operation and acts on [`Transition::reply`].
+//! Nothing here performs I/O or reads a clock.
+
+mod on;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+pub use self::on::on;
+use super::claim::Verdict;
+use super::operation::{Operation, Phase, Step};
+use super::outcome::{CreateOutcome, DeleteOutcome};
+use crate::model::{Bounds, Record, Resource, ResourceId, Timestamp, UndoReason};
+
+/// Something that was seen.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// The exchange of a create is over. The parent is given where it is known by now.
+    CreateAnswered(CreateOutcome, Option<Resource>),
+    /// The exchange of a delete is over.
+    DeleteAnswered(DeleteOutcome),
+    /// The back end acknowledged the registration; an earlier attempt may land late.
+    Acknowledged {
+        /// Whether one may.
+        ambiguous: bool,
+    },
+    /// The registration will not be tried again.
+    NotAcknowledged(UndoReason),
+    /// The journal binds the id that the service answered to another operation.
+    Taken(ResourceId),
+    /// A create's answer came after its time-out.
+    LateAnswer(CreateOutcome),
+    /// The process that ran the operation is gone.
+    Restarted,
+    /// The probe of an unknown create was judged; it was sent at the given time.
+    Probed(Verdict, Timestamp),
+    /// L has passed for a create that would not be undone anyway.
+    Expired,
+    /// The service accepted the undo's DELETE. That proves nothing.
+    Removed,
+    /// `confirm` was answered for the bound row.
+    Confirmed(Presence),
+    /// Nothing that ran beside a create can have removed its row.
+    Undisturbed,
+    /// The rows that a delete may have removed were looked at.
+    Looked(Look),
+    /// The back end acknowledged the deregistration of these.
+    Deregistered(BTreeSet<ResourceId>),
+}
+
+/// The answer to `confirm`, where it proves something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Presence {
+    /// The row is there.
+    Present,
+    /// It is gone.
+    Gone,
+}
+
+/// One round of looking at a delete's rows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Look {
+    /// When the round began.
+    pub asked: Timestamp,
+    /// The rows now known to be gone.
+    pub gone: BTreeSet<ResourceId>,
+    /// Whether nothing can be found any more: every row that the delete may have meant is gone,
+    /// and no create that ran beside it is without an id.
+    pub complete: bool,
+}
+
+/// What follows from an event. Either records, or (without any) a step that needs no record.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Transition {
+    /// To be appended, and then taken into the operation.
+    pub records: Vec<Record>,
+    /// How durable they must be before anything else is done.
+    pub wait: Wait,
+    /// What the client may now get.
+    pub reply: Option<Reply>,
+}
+
+/// How durable records must be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Wait {
+    /// Enqueued: losing them costs no more than doing something idempotent again.
+    #[default]
+    Enqueued,
+    /// On disk.
+    Durable,
+}
+
+/// What the client may get.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reply {
+    /// The service's success: the create stands.
+    Success,
+    /// What the classifier says: no success of a create.
+    AsClassified,
+    /// 503: the registration failed; the undo is under way.
+    NotRegistered,
+    /// 503: the id belongs to another operation; nothing is undone.
+    Conflict,
+}
+
+/// What an operation needs next.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Task {
+    /// Nothing, by itself: the request is under way, an operator has to decide, or it ended.
+    Nothing,
+    /// Nothing before this time.
+    Wait(Timestamp),
+    /// Report [`Event::Expired`].
+    Expire,
+    /// Look for rows that may be this create's.
+    Probe,
+    /// Send the undo's DELETE for this row.
+    Delete(ResourceId),
+    /// Ask whether this row exists.
+    Confirm(ResourceId),
+    /// Look at the rows that this delete may have removed.
+    Look,
+    /// Deregister these.
+    Deregister(BTreeSet<ResourceId>),
+}
+
+/// What the rule and the journal allow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// L and S.
+    pub bounds: Bounds,
+    /// Whether every create passes through sidecars on this journal (`journal.exclusive_writer`).
+    pub exclusive_writer: bool,
+}
+
+/// What `operation` needs at `now`.
+#[must_use]
+pub fn next(operation: &Operation, now: Timestamp, policy: &Policy) -> Task {
+    let bound = || operation.bound.clone();
+    let step = |step: Step| match (step, bound()) {
+        (Step::Delete, Some(id)) => Task::Delete(id),
+        (Step::Confirm, Some(id)) => Task::Confirm(id),
+        (Step::Deregister, Some(id)) => Task::Deregister(BTreeSet::from([id])),
+        (Step::Deregister, None) => Task::Deregister(operation.gone.clone()),
+        (Step::Delete | Step::Confirm, None) => Task::Nothing,
+    };
+    match &operation.phase {
+        Phase::Prepared | Phase::Committed | Phase::Finished(_) => Task::Nothing,
+        // Reported ones are looked at again: the operation ends once a person removed the row.
+        Phase::Unknown | Phase::Reported(_) if operation.is_enforced() => Task::Probe,
+        Phase::Reported(_) => Task::Nothing,
+        Phase::Unknown => match effect_ends(operation, policy) {
+            end if now >= end => Task::Expire,
+            end => Task::Wait(end),
+        },
+        Phase::Registered | Phase::Passed => bound().map_or(Task::Nothing, Task::Confirm),
+        Phase::Undoing(_, at) => step(*at),
+        Phase::Looking => {
+            let left: BTreeSet<_> =
+                operation.gone.difference(&operation.deregistered).cloned().collect();
+            if left.is_empty() { Task::Look } else { Task::Deregister(left) }
+        }
+        Phase::Gone => Task::Deregister(operation.gone.clone()),
+        Phase::Sweeping(due, _) if now < *due => Task::Wait(*due),
+        Phase::Sweeping(_, at) => step(*at),
+    }
+}
+
+/// The last instant at which the request of `operation` may take effect.
+#[must_use]
+pub fn effect_ends(operation: &Operation, policy: &Policy) -> Timestamp {
+    let closed = operation.closed.map_or(operation.intent, |closed| closed.at);
+    closed.plus(policy.bounds.late_effect)
+}
+
+/// How long to wait before asking again about something that nobody announces: often at first,
+/// since a service that commits after its answer is late by milliseconds, then ever more rarely,
+/// and once more right after `end`.
+#[must_use]
+pub fn poll_delay(round: u32, now: Timestamp, end: Timestamp, policy: &Policy) -> Duration {
+    let doubled = Duration::from_millis(25) * 2_u32.saturating_pow(round.min(16));
+    let capped = doubled.min(policy.bounds.late_effect / 8).max(Duration::from_millis(5));
+    let left = end.since(now);
+    if left.is_zero() { capped } else { capped.min(left + Duration::from_millis(1)) }
+}
+
+impl Event {
+    /// The event's name, for errors.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::CreateAnswered(..) => "create answered",
+            Self::DeleteAnswered(..) => "delete answered",
+            Self::Acknowledged { .. } => "acknowledged",
+            Self::NotAcknowledged(_) => "not acknowledged",
+            Self::Taken(_) => "taken",
+            Self::LateAnswer(_) => "late answer",
+            Self::Restarted => "restarted",
+            Self::Probed(..) => "probed",
+            Self::Expired => "expired",
+            Self::Removed => "removed",
+            Self::Confirmed(_) => "confirmed",
+            Self::Undisturbed => "undisturbed",
+            Self::Looked(_) => "looked",
+            Self::Deregistered(_) => "deregistered",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,314 @@
+//! The saga under random histories, and its named schedules.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::super::fixtures::{self, id, policy, resource};
+use super::*;
+use crate::dualwrite::operation::Illegal;
+use crate::model::{Effect, Entry, Mode, OperationId, PassReason, Resolution, Stored};
+
+/// Applies what `event` makes, as the runner does.
+fn take(operation: &mut Operation, event: Event, now: Timestamp) -> Result<Transition, Illegal> {
+    let transition = on(operation, event, now, &policy())?;
+    for record in &transition.records {
+        operation.apply(&Entry { at: now, record: record.clone() })?;
+    }
+    Ok(transition)
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(seconds * 1_000_000)
+}
+
+fn committed() -> Event {
+    Event::CreateAnswered(CreateOutcome::Committed(id("k")), Some(resource("agent", "a")))
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let outcome = prop_oneof![
+        Just(CreateOutcome::NotSent),
+        Just(CreateOutcome::Rejected),
+        Just(CreateOutcome::Unknown),
+        Just(CreateOutcome::Committed(id("k"))),
+    ];
+    let delete = prop_oneof![
+        Just(DeleteOutcome::NotSent),
+        Just(DeleteOutcome::Refused),
+        Just(DeleteOutcome::Done),
+        Just(DeleteOutcome::Look(Effect::Past)),
+        Just(DeleteOutcome::Look(Effect::MayCome)),
+    ];
+    let verdict = prop_oneof![
+        Just(Verdict::NoRow),
+        Just(Verdict::Wait),
+        Just(Verdict::Claim { id: id("k"), created_at: at(1), sighted: at(2) }),
+        Just(Verdict::Unprovable { rows: vec![id("k")], why: "test".into() }),
+    ];
+    let ids = prop::collection::btree_set(prop_oneof![Just(id("k")), Just(id("l"))], 0..3);
+    prop_oneof![
+        outcome.clone().prop_map(|outcome| Event::CreateAnswered(outcome, None)),
+        delete.prop_map(Event::DeleteAnswered),
+        any::<bool>().prop_map(|ambiguous| Event::Acknowledged { ambiguous }),
+        Just(Event::NotAcknowledged(UndoReason::Deadline)),
+        Just(Event::Taken(id("k"))),
+        outcome.prop_map(Event::LateAnswer),
+        Just(Event::Restarted),
+        (verdict, 0..400i64).prop_map(|(verdict, asked)| Event::Probed(verdict, at(asked))),
+        Just(Event::Expired),
+        Just(Event::Removed),
+        Just(Event::Confirmed(Presence::Gone)),
+        Just(Event::Confirmed(Presence::Present)),
+        Just(Event::Undisturbed),
+        (0..400i64, ids.clone(), any::<bool>()).prop_map(|(asked, gone, complete)| {
+            Event::Looked(Look { asked: at(asked), gone, complete })
+        }),
+        ids.prop_map(Event::Deregistered),
+    ]
+}
+
+fn any_create() -> impl Strategy<Value = Operation> {
+    let pass = prop_oneof![3 => Just(None), 1 => Just(Some(PassReason::NoCreator))];
+    let mode = prop_oneof![3 => Just(Mode::Enforce), 1 => Just(Mode::Observe)];
+    (pass, mode).prop_map(|(pass, mode)| fixtures::create(mode, pass))
+}
+
+fn any_operation() -> impl Strategy<Value = Operation> {
+    let delete = (any::<bool>(), any::<bool>())
+        .prop_map(|(seen, young)| fixtures::delete(&["k"], seen, young));
+    prop_oneof![any_create(), delete]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Total: any event in any state gives a transition or an error value, and an error changes
+    /// nothing. Whatever is recorded replays to the same operation.
+    #[test]
+    fn the_machine_is_total_and_replays(
+        mut operation in any_operation(),
+        events in prop::collection::vec((any_event(), 0..400i64), 0..25),
+    ) {
+        let mut history = fixtures::history(&operation);
+        for (event, seconds) in events {
+            let before = operation.clone();
+            let now = at(seconds);
+            match on(&mut operation, event, now, &policy()) {
+                Err(_) => prop_assert_eq!(&operation, &before),
+                Ok(transition) => {
+                    for record in transition.records {
+                        let entry = Entry { at: now, record };
+                        prop_assert!(operation.apply(&entry).is_ok(), "what `on` gives follows");
+                        history.push(entry);
+                    }
+                }
+            }
+            let _ = next(&operation, now, &policy());
+        }
+        let stored = Stored { id: operation.id, resource_type: operation.plan.resource_type.clone(), entries: history };
+        let replayed = Operation::replay(&stored).unwrap();
+        prop_assert_eq!(durable_part(&replayed), durable_part(&operation));
+    }
+
+    /// P2: what is registered is never undone. P1: a success is given only for what is.
+    #[test]
+    fn p1_p2_a_success_is_registered_first_and_never_undone(
+        mut operation in any_create(),
+        events in prop::collection::vec((any_event(), 0..400i64), 0..25),
+    ) {
+        let enforced = operation.is_enforced();
+        let (mut stands, mut told) = (false, false);
+        for (event, seconds) in events {
+            let Ok(transition) = take(&mut operation, event, at(seconds)) else { continue };
+            stands |= transition.records.iter().any(|record| match record {
+                Record::Registered { .. } => true,
+                Record::Passed { .. } => !enforced,
+                _ => false,
+            });
+            if transition.reply == Some(Reply::Success) {
+                told = true;
+                prop_assert!(stands, "a success needs Registered, or Passed where nothing is enforced");
+                prop_assert_eq!(transition.wait, Wait::Durable);
+            }
+            if stands {
+                let undoes = matches!(next(&operation, at(seconds), &policy()), Task::Delete(_));
+                prop_assert!(!undoes, "an undo of what stands");
+                prop_assert!(!operation.undone);
+            }
+        }
+        prop_assert!(!told || !operation.undone);
+    }
+
+    /// P3, P4: nothing is deregistered that was not confirmed gone by somebody.
+    #[test]
+    fn p3_p4_only_what_is_confirmed_gone_is_deregistered(
+        mut operation in any_operation(),
+        events in prop::collection::vec((any_event(), 0..400i64), 0..25),
+    ) {
+        let mut confirmed: BTreeSet<ResourceId> = BTreeSet::new();
+        for (event, seconds) in events {
+            if take(&mut operation, event.clone(), at(seconds)).is_err() {
+                continue;
+            }
+            match event {
+                Event::Confirmed(Presence::Gone) => confirmed.extend(operation.bound.clone()),
+                Event::Confirmed(Presence::Present) => {
+                    operation.bound.iter().for_each(|id| _ = confirmed.remove(id));
+                }
+                Event::Looked(look) => confirmed.extend(look.gone),
+                Event::DeleteAnswered(DeleteOutcome::Done) if operation.targets.seen => {
+                    confirmed.extend(operation.targets.ids.iter().cloned());
+                }
+                _ => {}
+            }
+            if let Task::Deregister(ids) = next(&operation, at(seconds), &policy()) {
+                prop_assert!(ids.is_subset(&confirmed), "{ids:?} of {confirmed:?}");
+            }
+        }
+    }
+}
+
+fn durable_part(operation: &Operation) -> Operation {
+    let mut durable = operation.clone();
+    durable.deregistered.clear();
+    durable.phase = match durable.phase {
+        Phase::Undoing(reason, _) => Phase::Undoing(reason, Step::Delete),
+        Phase::Sweeping(due, _) => {
+            let step = if durable.undone { Step::Confirm } else { Step::Deregister };
+            Phase::Sweeping(due, step)
+        }
+        phase => phase,
+    };
+    durable
+}
+
+#[test]
+fn p3_an_undo_ends_with_a_sweep_that_does_everything_again() {
+    let mut create = fixtures::create(Mode::Enforce, None);
+    take(&mut create, committed(), at(1)).unwrap();
+    let undoing = take(&mut create, Event::NotAcknowledged(UndoReason::Deadline), at(2)).unwrap();
+    assert_eq!((undoing.wait, undoing.reply), (Wait::Durable, Some(Reply::NotRegistered)));
+    let k = BTreeSet::from([id("k")]);
+    let script = [
+        (Task::Delete(id("k")), Event::Removed),
+        (Task::Confirm(id("k")), Event::Confirmed(Presence::Present)),
+        (Task::Delete(id("k")), Event::Removed),
+        (Task::Confirm(id("k")), Event::Confirmed(Presence::Gone)),
+        (Task::Deregister(k.clone()), Event::Deregistered(k.clone())),
+    ];
+    for (task, event) in script {
+        assert_eq!(next(&create, at(3), &policy()), task);
+        take(&mut create, event, at(3)).unwrap();
+    }
+    let due = at(3).plus(policy().bounds.late_effect);
+    assert_eq!(next(&create, at(4), &policy()), Task::Wait(due));
+    // The service's commit landed late: the row is back.
+    let script = [
+        (Task::Confirm(id("k")), Event::Confirmed(Presence::Present)),
+        (Task::Delete(id("k")), Event::Removed),
+        (Task::Confirm(id("k")), Event::Confirmed(Presence::Gone)),
+        (Task::Deregister(k.clone()), Event::Deregistered(k)),
+    ];
+    for (task, event) in script {
+        assert_eq!(next(&create, due, &policy()), task);
+        take(&mut create, event, due).unwrap();
+    }
+    assert_eq!(create.phase, Phase::Finished(Resolution::Undone));
+}
+
+#[test]
+fn p2_a_crash_undoes_what_was_not_registered_and_confirms_what_was() {
+    let mut create = fixtures::create(Mode::Enforce, None);
+    take(&mut create, committed(), at(1)).unwrap();
+    let mut registered = create.clone();
+    take(&mut create, Event::Restarted, at(2)).unwrap();
+    assert_eq!(create.phase, Phase::Undoing(UndoReason::Crash, Step::Delete));
+    take(&mut registered, Event::Acknowledged { ambiguous: false }, at(2)).unwrap();
+    take(&mut registered, Event::Restarted, at(3)).unwrap();
+    assert_eq!(next(&registered, at(3), &policy()), Task::Confirm(id("k")));
+    take(&mut registered, Event::Confirmed(Presence::Present), at(3)).unwrap();
+    assert_eq!(registered.phase, Phase::Finished(Resolution::Registered));
+}
+
+#[test]
+fn an_unknown_create_is_looked_for_until_l_has_passed_and_no_longer() {
+    let mut create = fixtures::create(Mode::Enforce, None);
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    let end = effect_ends(&create, &policy());
+    assert_eq!(end, at(10).plus(policy().bounds.late_effect));
+    // A probe that was sent a moment before the end can't have seen an effect at the end.
+    let early = Event::Probed(Verdict::NoRow, Timestamp::from_micros(end.as_micros() - 1));
+    take(&mut create, early, end).unwrap();
+    assert_eq!(next(&create, end, &policy()), Task::Probe);
+    take(&mut create, Event::Probed(Verdict::NoRow, end), end).unwrap();
+    assert_eq!(create.phase, Phase::Finished(Resolution::Rejected));
+}
+
+#[test]
+fn p2_a_late_id_is_evidence() {
+    let mut create = fixtures::create(Mode::Enforce, None);
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    let late = CreateOutcome::Committed(id("k"));
+    take(&mut create, Event::LateAnswer(late), at(20)).unwrap();
+    assert_eq!(next(&create, at(20), &policy()), Task::Delete(id("k")));
+}
+
+#[test]
+fn p1_without_a_probe_committed_is_durable_before_the_register() {
+    let shared = Policy { exclusive_writer: false, ..policy() };
+    for (policy, wait) in [(policy(), Wait::Enqueued), (shared, Wait::Durable)] {
+        let mut create = fixtures::create(Mode::Enforce, None);
+        assert_eq!(on(&mut create, committed(), at(1), &policy).unwrap().wait, wait);
+    }
+}
+
+#[test]
+fn p3_a_delete_beside_a_young_create_sweeps_and_one_of_an_old_row_does_not() {
+    for (young, swept) in [(true, true), (false, false)] {
+        let mut delete = fixtures::delete(&["k"], true, young);
+        take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(1)).unwrap();
+        let ids = BTreeSet::from([id("k")]);
+        assert_eq!(next(&delete, at(1), &policy()), Task::Deregister(ids.clone()));
+        take(&mut delete, Event::Deregistered(ids), at(1)).unwrap();
+        assert_eq!(matches!(delete.phase, Phase::Sweeping(..)), swept);
+        assert_eq!(delete.is_finished(), !swept);
+    }
+}
+
+#[test]
+fn p4_a_success_for_a_row_that_no_probe_saw_confirms_nothing() {
+    let mut delete = fixtures::delete(&["k"], false, false);
+    take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(1)).unwrap();
+    assert_eq!(next(&delete, at(1), &policy()), Task::Look);
+    let present =
+        Look { asked: effect_ends(&delete, &policy()), gone: BTreeSet::new(), complete: false };
+    take(&mut delete, Event::Looked(present), at(500)).unwrap();
+    assert_eq!(delete.phase, Phase::Finished(Resolution::NotDeleted));
+}
+
+#[test]
+fn an_event_that_can_t_happen_is_an_error_value_that_names_the_place() {
+    let mut create = fixtures::create(Mode::Enforce, None);
+    let error = take(&mut create, Event::Acknowledged { ambiguous: false }, at(1)).unwrap_err();
+    assert_eq!(error.record, "acknowledged");
+    assert_eq!(error.phase, "Prepared");
+    assert_eq!(error.operation, create.id);
+    assert_ne!(create.id, OperationId::new());
+}
+
+#[test]
+fn p4_what_was_reported_ends_once_a_person_removed_the_row() {
+    let mut create = fixtures::create(Mode::Enforce, None);
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(1)).unwrap();
+    let end = effect_ends(&create, &policy());
+    let unprovable = Verdict::Unprovable { rows: vec![id("r")], why: "test".into() };
+    let early = take(&mut create, Event::Probed(unprovable.clone(), at(2)), at(2)).unwrap();
+    assert!(early.records.is_empty());
+    take(&mut create, Event::Probed(unprovable.clone(), end), end).unwrap();
+    assert_eq!(create.reported, BTreeSet::from([id("r")]));
+    assert_eq!(next(&create, end, &policy()), Task::Probe);
+    assert!(take(&mut create, Event::Probed(unprovable, end), end).unwrap().records.is_empty());
+    take(&mut create, Event::Probed(Verdict::NoRow, end), end).unwrap();
+    assert_eq!(create.phase, Phase::Finished(Resolution::Rejected));
+}

@@ -1,0 +1,76 @@
+//! From a configuration to a journal that accepts entries.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Config, Journal, Location, Metrics, OpenOptions, SqliteJournal};
+
+/// Opens the journal that `config` names, making it where there is none.
+///
+/// Blocks while the file is checked and recovered: a start does nothing without it.
+///
+/// # Errors
+/// When the journal can't be used; the error says what to do.
+pub fn open(config: &Config, metrics: Metrics) -> Result<Arc<dyn Journal>, OpenError> {
+    match &config.url {
+        Location::Sqlite(path) => {
+            let options = OpenOptions { max_bytes: config.max_bytes, queue: config.queue, metrics };
+            Ok(Arc::new(SqliteJournal::open(path, options)?))
+        }
+    }
+}
+
+/// Why a journal can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file, or its directory, is not as it must be.
+    #[error("journal {path}: {problem}; {mend}", path = path.display())]
+    Unusable {
+        /// The journal's file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        mend: &'static str,
+    },
+    /// Another process has it open.
+    #[error(
+        "journal {path}: process {holder} has it open; a journal belongs to one sidecar, so stop \
+         the other or give this one a journal.url of its own",
+        path = path.display()
+    )]
+    Locked {
+        /// The journal's file.
+        path: PathBuf,
+        /// The other's process id, as it is in its own PID namespace.
+        holder: String,
+    },
+    /// A later release wrote it.
+    #[error(
+        "journal {path}: written by a later release ({what} {found}, this one knows {known}); \
+         run that release, or let it finish all operations and then move the file away",
+        path = path.display()
+    )]
+    Newer {
+        /// The journal's file.
+        path: PathBuf,
+        /// `schema` or `records`.
+        what: &'static str,
+        /// The version found.
+        found: u32,
+        /// The latest version that this release knows.
+        known: u32,
+    },
+    /// It is not a journal, or one no more.
+    #[error(
+        "journal {path}: {problem}; restore it from a copy, or move it away and reconcile the \
+         service and the back end by hand",
+        path = path.display()
+    )]
+    Corrupt {
+        /// The journal's file.
+        path: PathBuf,
+        /// What was found.
+        problem: String,
+    },
+}

@@ -1,0 +1,88 @@
+//! The journal's files: who may have them open, who may read them, and what to say when that
+//! does not work out.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::OpenError;
+
+/// The exclusive right to the journal, held until dropped.
+///
+/// An advisory lock (`flock`) on a file of its own: SQLite's locks come and go with its
+/// transactions, and are lost when any descriptor of the same file is closed. The kernel gives
+/// it up when the process dies, however it dies. The file stays, since removing it would race.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _held: File,
+}
+
+/// Locks the journal at `path` and makes its file where there is none.
+pub(super) fn acquire(path: &Path) -> Result<Lock, OpenError> {
+    if path.is_dir() {
+        let problem = "it is a directory";
+        return Err(unusable(path, &problem, "name a file in it in journal.url"));
+    }
+    let directory = directory(path);
+    if !directory.is_dir() {
+        let problem = format!("there is no directory {}", directory.display());
+        return Err(unusable(path, &problem, "make it, on a volume that outlives the container"));
+    }
+    let lock = lock(path)?;
+    let synced = private().open(path).and_then(|_| File::open(directory)?.sync_all());
+    synced.map_err(|error| unusable(path, &error, WRITABLE))?;
+    Ok(lock)
+}
+
+/// The path of a file that is named after the journal's.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+pub(super) fn unusable(
+    path: &Path,
+    problem: &dyn std::fmt::Display,
+    mend: &'static str,
+) -> OpenError {
+    OpenError::Unusable { path: path.to_owned(), problem: problem.to_string(), mend }
+}
+
+const WRITABLE: &str = "its directory must be writable for the sidecar's user, and not full";
+
+fn lock(path: &Path) -> Result<Lock, OpenError> {
+    let failed = |error: std::io::Error| unusable(path, &error, WRITABLE);
+    let mut file = private().open(beside(path, ".lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            // The holder may be about to write its id.
+            let mut holder = String::new();
+            let read = file.read_to_string(&mut holder).is_ok_and(|length| length > 0);
+            let holder = if read { holder.trim().to_owned() } else { "(id not known)".into() };
+            return Err(OpenError::Locked { path: path.to_owned(), holder });
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    file.set_len(0).map_err(failed)?;
+    writeln!(file, "{}", std::process::id()).map_err(failed)?;
+    Ok(Lock { _held: file })
+}
+
+/// Mode 0600: the journal names users and resources. SQLite gives its `-wal` and `-shm` files
+/// the mode of the main one.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}

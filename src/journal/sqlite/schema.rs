@@ -1,0 +1,242 @@
+//! The file's layout, how a connection is set up, and the check on what is found.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+use super::super::OpenError;
+use super::file::unusable;
+
+/// The layout's version, raised with every change to [`TABLES`].
+const SCHEMA_VERSION: u32 = 1;
+
+/// The version of the records' JSON, raised with every change that this release could not read.
+pub(super) const RECORD_VERSION: u32 = 1;
+
+/// Marks the file as ours in SQLite's header: `AuSc` in ASCII.
+const APPLICATION_ID: i32 = 0x4175_5363;
+
+/// How long a connection waits for a lock that somebody's `sqlite3` shell holds.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// `settled_at` of an operation that has not settled, so that one range of one index answers
+/// `overlapping`.
+pub(super) const NEVER: i64 = i64::MAX;
+
+/// `entries` is a rowid table: its rows are appended at one end of one tree, several operations
+/// to a page, where a tree clustered by operation would spill each `Prepared`, a KiB or two, into a
+/// page of its own. The order of rowids is the order of the records: a new one is greater than
+/// all that are kept.
+const TABLES: &str = "
+CREATE TABLE versions (what TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID, STRICT;
+CREATE TABLE operations (
+    id BLOB PRIMARY KEY,
+    resource_type TEXT NOT NULL,
+    opened_at INTEGER NOT NULL,
+    settled_at INTEGER NOT NULL,
+    state INTEGER NOT NULL, -- 0 open, 1 reported, 2 finished
+    finished_at INTEGER
+) WITHOUT ROWID, STRICT;
+CREATE INDEX unfinished ON operations (state, opened_at) WHERE state < 2;
+CREATE INDEX finished ON operations (finished_at) WHERE state = 2;
+CREATE INDEX settled ON operations (resource_type, settled_at, opened_at);
+CREATE TABLE entries (
+    seq INTEGER PRIMARY KEY,
+    operation BLOB NOT NULL,
+    at INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    record TEXT NOT NULL -- JSON
+) STRICT;
+CREATE INDEX entries_of ON entries (operation);
+CREATE TABLE bindings (
+    resource_type TEXT NOT NULL,
+    resource_id TEXT NOT NULL,
+    operation BLOB NOT NULL,
+    PRIMARY KEY (resource_type, resource_id)
+) WITHOUT ROWID, STRICT;
+CREATE INDEX bindings_of ON bindings (operation);
+";
+
+/// Opens the journal for the writer, makes its tables where there are none, and checks it.
+pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
+    let failed = |error| unopened(path, &error);
+    let mut connection = connect(path).map_err(failed)?;
+    identify(path, &connection)?;
+    let mode: String = setup(&connection).map_err(failed)?;
+    if mode != "wal" {
+        let mend = "put it on a local file system, which can share memory between processes";
+        return Err(unusable(path, &format!("no write-ahead log, but {mode}"), mend));
+    }
+    create(&mut connection).map_err(failed)?;
+    for (what, known) in [("schema", SCHEMA_VERSION), ("records", RECORD_VERSION)] {
+        let found = version(&connection, what, known).map_err(failed)?;
+        if found > known {
+            return Err(OpenError::Newer { path: path.to_owned(), what, found, known });
+        }
+    }
+    verify(path, &connection)?;
+    // Whatever an earlier process left in the log may be in the machine's memory only: its last
+    // commit may have failed. From here on what can be read is on the disk.
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed)?;
+    Ok(connection)
+}
+
+/// Opens a second connection, for reading.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
+    let connect = || {
+        let connection = connect(path)?;
+        connection.execute_batch("PRAGMA query_only = ON")?;
+        Ok(connection)
+    };
+    connect().map_err(|error| unopened(path, &error))
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+/// Refuses a database that somebody else made, before anything in it is touched.
+fn identify(path: &Path, connection: &Connection) -> Result<(), OpenError> {
+    let failed = |error| unopened(path, &error);
+    let id: i32 = pragma(connection, "application_id").map_err(failed)?;
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(failed)?;
+    if id == APPLICATION_ID || (id == 0 && tables == 0) {
+        return Ok(());
+    }
+    let mend = "name another file in journal.url";
+    Err(unusable(path, &"it is another program's SQLite database", mend))
+}
+
+fn setup(connection: &Connection) -> rusqlite::Result<String> {
+    // Only an empty file takes auto_vacuum, and only before it becomes a write-ahead one.
+    connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
+    let mode = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    // FULL: the log is synced at each commit, on which the whole contract rests. NORMAL would
+    // sync at checkpoints only, and lose acknowledged records when the machine dies. On a Mac
+    // only F_FULLFSYNC reaches the disk.
+    connection.execute_batch(
+        "PRAGMA synchronous = FULL;
+         PRAGMA fullfsync = ON;
+         PRAGMA checkpoint_fullfsync = ON;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA trusted_schema = OFF;
+         PRAGMA cell_size_check = ON;
+         PRAGMA journal_size_limit = 16777216;",
+    )?;
+    Ok(mode)
+}
+
+fn create(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    let id: i32 = pragma(&transaction, "application_id")?;
+    if id != APPLICATION_ID {
+        transaction.execute_batch(TABLES)?;
+        transaction.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}"))?;
+    }
+    transaction.commit()
+}
+
+/// The version found, which is `known` from now on where it was an earlier one or none.
+fn version(connection: &Connection, what: &str, known: u32) -> rusqlite::Result<u32> {
+    let found: Option<u32> = connection
+        .query_row("SELECT version FROM versions WHERE what = ?", [what], |row| row.get(0))
+        .optional()?;
+    match found {
+        Some(found) if found >= known => Ok(found),
+        _ => {
+            let set = "INSERT OR REPLACE INTO versions (what, version) VALUES (?, ?)";
+            connection.execute(set, (what, known))?;
+            Ok(known)
+        }
+    }
+}
+
+/// Reads the whole file once. That costs about a second a GiB, no more than the replay that
+/// follows, and a record read wrong costs somebody's row.
+fn verify(path: &Path, connection: &Connection) -> Result<(), OpenError> {
+    let found: String = pragma(connection, "quick_check(1)").map_err(|e| unopened(path, &e))?;
+    if found == "ok" {
+        return Ok(());
+    }
+    Err(OpenError::Corrupt { path: path.to_owned(), problem: found })
+}
+
+/// One value of the connection's state.
+pub(super) fn pragma<T: rusqlite::types::FromSql>(
+    connection: &Connection,
+    name: &str,
+) -> rusqlite::Result<T> {
+    connection.prepare_cached(&format!("PRAGMA {name}"))?.query_row([], |row| row.get(0))
+}
+
+fn unopened(path: &Path, error: &rusqlite::Error) -> OpenError {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    match error.sqlite_error_code() {
+        Some(DatabaseCorrupt | NotADatabase) => {
+            OpenError::Corrupt { path: path.to_owned(), problem: error.to_string() }
+        }
+        _ => unusable(path, error, "its directory must be writable, and not full"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened() -> (tempfile::TempDir, std::path::PathBuf, Connection) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("j.db");
+        std::fs::File::create(&path).unwrap();
+        let connection = open(&path).unwrap();
+        (directory, path, connection)
+    }
+
+    #[test]
+    fn a_commit_waits_for_the_disk() {
+        let (_directory, _, connection) = opened();
+        assert_eq!(pragma::<String>(&connection, "journal_mode"), Ok("wal".into()));
+        assert_eq!(pragma::<i64>(&connection, "synchronous"), Ok(2));
+        assert_eq!(pragma::<i64>(&connection, "auto_vacuum"), Ok(2));
+    }
+
+    #[test]
+    fn p8_no_search_reads_a_whole_table() {
+        let (_directory, _, connection) = opened();
+        for query in [
+            super::super::read::UNFINISHED,
+            super::super::read::OPERATION,
+            super::super::read::HOLDER,
+            super::super::read::OVERLAPPING,
+            super::super::write::OLDEST_OPEN,
+            super::super::write::FORGETTABLE,
+        ] {
+            let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+            let parameters = vec![rusqlite::types::Null; plan.parameter_count()];
+            let steps: Vec<String> = plan
+                .query_map(rusqlite::params_from_iter(parameters), |row| row.get("detail"))
+                .unwrap()
+                .collect::<Result<_, _>>()
+                .unwrap();
+            let scans = steps.iter().any(|step| step.starts_with("SCAN"));
+            assert!(!scans, "{query}: {steps:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_later_release_wrote_is_refused() {
+        for what in ["schema", "records"] {
+            let (_directory, path, connection) = opened();
+            let raise = "UPDATE versions SET version = version + 1 WHERE what = ?";
+            assert_eq!(connection.execute(raise, [what]), Ok(1));
+            let error = open(&path).unwrap_err();
+            assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }), "{error}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Traffic that passes through (promise P6): streamed both ways, waiting for nothing.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{Request, Response, StatusCode};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::headers::Framing;
+use super::respond::{self, Outgoing};
+use super::route::Route;
+use crate::error::{Kind, Problem};
+use crate::upstream::{Body, Progress, RequestBody};
+
+impl Route {
+    /// Passes a request to the service and its answer back. Target, version, Host (or its
+    /// absence) and body stay as they came.
+    pub(super) fn forward(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Outgoing>> + Send {
+        let (framing, progress) = match request.body() {
+            body if body.is_end_stream() => (Framing::Length, None),
+            body if body.size_hint().exact().is_some() => {
+                (Framing::Length, Some(Progress::default()))
+            }
+            _ => (Framing::Chunks, Some(Progress::default())),
+        };
+        let mut request = request.map(|body| match &progress {
+            Some(progress) => RequestBody::Stream(body, progress.clone()),
+            None => RequestBody::Whole(Bytes::new()),
+        });
+        self.worker.sanitizer.to_service(request.headers_mut(), framing, &self.peer);
+        self.exchange(request, progress).map(|exchanged| match exchanged {
+            Ok(response) => {
+                let idle = self.worker.config.response_idle_timeout.map(|span| span.0);
+                respond::answer(response, &self.worker.sanitizer, idle)
+            }
+            Err(problem) => self.refuse(problem),
+        })
+    }
+
+    /// One exchange within the time-out: for the answer's head once the request is complete, and
+    /// before that for each piece of its body.
+    async fn exchange(
+        &self,
+        request: Request<RequestBody>,
+        progress: Option<Progress>,
+    ) -> Result<Response<Body>, Problem> {
+        let limit = self.worker.config.response_timeout.0;
+        self.deadline.set(Instant::now() + limit);
+        let mut seen = 0;
+        let mut sending = pin!(self.worker.client.send(request));
+        let sent = poll_fn(|cx| {
+            if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
+                return Poll::Ready(Some(sent));
+            }
+            while self.deadline.poll(cx).is_ready() {
+                match &progress {
+                    Some(progress) if progress.frames() != seen => seen = progress.frames(),
+                    _ => return Poll::Ready(None),
+                }
+                self.deadline.set(Instant::now() + limit);
+            }
+            Poll::Pending
+        });
+        match sent.await {
+            Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                // Nobody asked for it: `Upgrade` does not pass.
+                Err(Problem::new(Kind::UpstreamInvalid, "the service switched protocols unasked"))
+            }
+            Some(Ok(response)) => Ok(response),
+            Some(Err(error)) => Err(respond::failure(&error)),
+            None if progress.is_some_and(|progress| !progress.ended()) => {
+                Err(Problem::new(Kind::BodyTimeout, "the request's body stopped"))
+            }
+            None => Err(Problem::new(Kind::UpstreamTimeout, "the service did not answer in time")),
+        }
+    }
+}

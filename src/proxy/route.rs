@@ -1,0 +1,95 @@
+//! The fork in the road: pass through, intercept or refuse.
+
+use std::sync::Arc;
+
+use http::header::HeaderValue;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use tokio::sync::Semaphore;
+
+use super::deadline::Deadline;
+use super::headers::Sanitizer;
+use super::respond::{self, Outgoing};
+use super::stack::Handle;
+use super::{Config, Interceptor, Metrics, path};
+use crate::error::{Kind, Problem};
+use crate::model::DecodedPath;
+use crate::rules::{self, Rules};
+use crate::upstream;
+
+/// Decides what a request is; [`Rules`] in production.
+pub trait Router: Send + Sync + 'static {
+    /// Decides what a request is. On the way of every request: it must not allocate for one
+    /// that doesn't match.
+    fn route(&self, method: &Method, path: &DecodedPath<'_>) -> rules::Route;
+}
+
+impl Router for Rules {
+    fn route(&self, method: &Method, path: &DecodedPath<'_>) -> rules::Route {
+        self.route(method, path)
+    }
+}
+
+/// What a worker's connections share.
+pub(super) struct Worker {
+    pub(super) config: Config,
+    pub(super) router: Arc<dyn Router>,
+    pub(super) interceptor: Arc<dyn Interceptor>,
+    pub(super) control: tokio::runtime::Handle,
+    /// This worker's own.
+    pub(super) client: upstream::Client,
+    pub(super) sanitizer: Sanitizer,
+    /// One place for each intercepted request, shared by all workers.
+    pub(super) places: Arc<Semaphore>,
+    pub(super) metrics: Metrics,
+}
+
+/// Who is at the other end of a connection.
+pub(super) struct Peer {
+    /// Its address, as `X-Forwarded-For` has it.
+    pub(super) address: HeaderValue,
+    /// Whether its forwarding headers are believed.
+    pub(super) trusted: bool,
+}
+
+/// Serves the requests of one connection.
+pub(super) struct Route {
+    pub(super) worker: Arc<Worker>,
+    pub(super) peer: Peer,
+    /// For the head of an answer.
+    pub(super) deadline: Deadline,
+}
+
+impl Handle for Route {
+    async fn handle(&self, request: Request<Incoming>) -> Response<Outgoing> {
+        let metrics = &self.worker.metrics;
+        match self.decide(&request) {
+            Ok(rules::Route::Unmatched) => {
+                metrics.unmatched();
+                self.forward(request).await
+            }
+            Ok(rules::Route::Matched(matched)) => {
+                metrics.intercepted();
+                // Boxed, so that its future does not blow up that of requests that pass.
+                Box::pin(self.intercept(matched, request)).await
+            }
+            Ok(rules::Route::Ambiguous(why)) => self.refuse(Problem::new(Kind::AmbiguousPath, why)),
+            Err(problem) => self.refuse(problem),
+        }
+    }
+}
+
+impl Route {
+    fn decide(&self, request: &Request<Incoming>) -> Result<rules::Route, Problem> {
+        Ok(match path::decide(request)? {
+            Some(path) => self.worker.router.route(request.method(), &path),
+            None => rules::Route::Unmatched,
+        })
+    }
+
+    /// Answers with a problem of the sidecar's own, and counts it.
+    pub(super) fn refuse(&self, problem: Problem) -> Response<Outgoing> {
+        self.worker.metrics.refused(problem.kind());
+        respond::problem(problem)
+    }
+}

@@ -1,0 +1,52 @@
+//! THE stack: everything that a request meets, from the outside in.
+//!
+//! Layers are not tower's: its `Service` wants a named future, that is a box per layer and
+//! request, where an `async fn` in a trait costs nothing; and tower-http's `CatchPanic` boxes
+//! every answer's body. The shape is the same.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::respond::{self, Outgoing};
+use super::route::Route;
+use crate::error::{Kind, Problem};
+
+/// Answers requests of one client connection.
+pub(super) trait Handle: Send + Sync + 'static {
+    /// Always answers.
+    fn handle(&self, request: Request<Incoming>)
+    -> impl Future<Output = Response<Outgoing>> + Send;
+}
+
+/// The whole stack. What hyper refuses before it (malformed heads, heads over the limits or too
+/// slow) never gets here; the listener counts it.
+pub(super) fn stack(route: Route) -> impl Handle {
+    // A fault of ours costs one request, not the connection, and is answered as a problem.
+    CatchPanic(
+        // Decides on the path (P5): refuses it, forwards the request untouched (P6), or has it
+        // intercepted.
+        route,
+    )
+}
+
+struct CatchPanic<H>(H);
+
+impl<H: Handle> Handle for CatchPanic<H> {
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Outgoing>> + Send {
+        // Nothing of a request outlives it but atomics and a pool that is whole at any time.
+        // The inner layer is an `async fn`, which runs nothing before it is polled, under guard.
+        let handling = AssertUnwindSafe(self.0.handle(request)).catch_unwind();
+        handling.map(|handled| match handled {
+            Ok(response) => response,
+            // The payload may hold anything, so it is not told (promise P7); the panic hook did.
+            Err(_) => respond::problem(Problem::new(Kind::Internal, "see the sidecar's log")),
+        })
+    }
+}

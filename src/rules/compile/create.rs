@@ -1,0 +1,140 @@
+//! Rules that create.
+
+use super::super::compiled::{CreateRule, ParentFrom, ParentRule};
+use super::super::expression::Expression;
+use super::super::place::{Flaw, Located, Place};
+use super::super::raw::{RawParent, RawRegister, RawRule, RawUndo};
+use super::super::route::MatchTemplate;
+use super::super::source::Source;
+use super::super::template::{IdTemplate, Template, Written};
+use super::Compiler;
+use crate::model::Pointer;
+
+impl Compiler<'_> {
+    pub(super) fn create(
+        &mut self,
+        raw: &RawRule,
+        register: &RawRegister,
+        place: Place,
+        matches: &MatchTemplate,
+    ) -> Option<CreateRule> {
+        let id = self.noted(register.id.place, created_id(&register.id.value));
+        let parent = match &register.parent {
+            None => Some(None),
+            Some(parent) => self.parent(raw, parent, matches).map(Some),
+        };
+        self.refuse_unused_steps(raw);
+        let undo = match &raw.undo {
+            Some(undo) => self.undo(&undo.value, matches),
+            None => self.lacking(place, "undo", "how a create that fails is taken back"),
+        };
+        let confirm = match &raw.confirm {
+            Some(confirm) => self.confirm(&confirm.value, matches, &Expression::RegisterId),
+            None => self.lacking(place, "confirm", "the GET that proves a row's absence"),
+        };
+        let probe = match &raw.probe {
+            None => Some(None),
+            Some(probe) => self.probe(&probe.value, matches).map(Some),
+        };
+        let (undo, accepted_on) = undo?;
+        Some(CreateRule {
+            id: id?,
+            parent: parent?,
+            undo,
+            accepted_on,
+            confirm: confirm?,
+            probe: probe?,
+        })
+    }
+
+    fn undo(&mut self, undo: &RawUndo, matches: &MatchTemplate) -> Option<(IdTemplate, Vec<u16>)> {
+        let credentials = self.credentials(&undo.credentials);
+        let written = Written { request: &undo.request, query: &undo.query, credentials };
+        let hole = Expression::RegisterId;
+        let call = self.noted_all(IdTemplate::compile(&written, "DELETE", matches, &hole));
+        let accepted_on = self.statuses(undo.request.place, "accepted_on", &undo.accepted_on)?;
+        Some((call?, accepted_on))
+    }
+
+    fn parent(
+        &mut self,
+        raw: &RawRule,
+        parent: &RawParent,
+        matches: &MatchTemplate,
+    ) -> Option<ParentRule> {
+        let kind = self.kind(&parent.kind);
+        let place = parent.id.place;
+        let expression = self.noted(place, Expression::parse(&parent.id.value))?;
+        let source = match expression {
+            Expression::Answer(pointer) => Some(ParentFrom::Answer(pointer)),
+            Expression::Step { name, pointer } => self.look_up(raw, place, &name, pointer, matches),
+            Expression::RegisterId | Expression::RowId => {
+                let what = format!("a resource can't be its own parent (`{expression}`)");
+                self.problem(place, what, "use $response.body#/…, $steps.NAME#/… or $request…");
+                None
+            }
+            other => self.noted(place, Source::of(&other, matches)).map(ParentFrom::Request),
+        };
+        Some(ParentRule { kind: kind?, source: source? })
+    }
+
+    fn look_up(
+        &mut self,
+        raw: &RawRule,
+        place: Place,
+        name: &str,
+        id: Pointer,
+        matches: &MatchTemplate,
+    ) -> Option<ParentFrom> {
+        let Some(step) = raw.steps.get(name) else {
+            let what = format!("there is no step \"{name}\"");
+            self.problem(
+                place,
+                what,
+                format!("write it under `steps`, as in {name}: {{request: …}}"),
+            );
+            return None;
+        };
+        let step = &step.value;
+        let credentials = self.credentials(&step.credentials);
+        let written = Written { request: &step.request, query: &step.query, credentials };
+        let request = self.noted_all(Template::compile(&written, "GET", matches))?;
+        Some(ParentFrom::LookUp { request, id })
+    }
+
+    fn refuse_unused_steps(&mut self, raw: &RawRule) {
+        let parent = raw.register.as_ref().and_then(|register| register.value.parent.as_ref());
+        let used = parent.and_then(|parent| match Expression::parse(&parent.id.value) {
+            Ok(Expression::Step { name, .. }) => Some(name),
+            _ => None,
+        });
+        for (name, step) in &raw.steps {
+            if Some(name) != used.as_ref() {
+                let mend = format!("use it in register.parent.id, as in $steps.{name}#/id");
+                self.problem(step.place, format!("nothing uses the step \"{name}\""), mend);
+            }
+        }
+    }
+
+    pub(super) fn lacking<T>(&mut self, place: Place, part: &str, is: &str) -> Option<T> {
+        self.problem(place, format!("the rule has no `{part}`"), format!("add it: {is}"));
+        None
+    }
+}
+
+fn created_id(text: &str) -> Result<Pointer, Flaw> {
+    match Expression::parse(text)? {
+        Expression::Answer(pointer) => Ok(pointer),
+        other => Err(Flaw::new(
+            format!("`{other}` can't tell a new resource's id"),
+            "take it from the service's answer, as in $response.body#/id",
+        )),
+    }
+}
+
+/// A pointer written outside an expression.
+pub(super) fn pointer(written: &Located<String>) -> Result<Pointer, Flaw> {
+    Pointer::parse(&written.value).map_err(|error| {
+        Flaw::new(format!("`{}` is no JSON Pointer", written.value), error.to_string())
+    })
+}

@@ -1,0 +1,156 @@
+//! Compiled rules: only what can be carried out is a value of these types.
+
+use serde_json::Value;
+
+use super::route::MatchTemplate;
+use super::source::Source;
+use super::template::{IdTemplate, Template};
+use crate::model::{Mode, Page, Pointer, ResourceType, Row};
+
+/// One compiled rule.
+#[derive(Debug)]
+pub struct Rule {
+    pub(super) name: String,
+    pub(super) mode: Mode,
+    pub(super) matches: MatchTemplate,
+    pub(super) resource_type: ResourceType,
+    pub(super) action: Action,
+    /// Most bytes of a decoded body.
+    pub(super) body_limit: usize,
+}
+
+/// What a rule is for.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a handful exist, each behind an Arc")]
+pub(super) enum Action {
+    Create(CreateRule),
+    Delete(DeleteRule),
+}
+
+#[derive(Debug)]
+pub(super) struct CreateRule {
+    pub(super) id: Pointer,
+    pub(super) parent: Option<ParentRule>,
+    pub(super) undo: IdTemplate,
+    pub(super) accepted_on: Vec<u16>,
+    pub(super) confirm: ConfirmRule,
+    pub(super) probe: Option<ProbeRule>,
+}
+
+#[derive(Debug)]
+pub(super) struct ParentRule {
+    pub(super) kind: ResourceType,
+    pub(super) source: ParentFrom,
+}
+
+#[derive(Debug)]
+pub(super) enum ParentFrom {
+    Request(Source),
+    Answer(Pointer),
+    LookUp { request: Template, id: Pointer },
+}
+
+#[derive(Debug)]
+pub(super) enum DeleteRule {
+    ById { id: Source, confirm: ConfirmRule },
+    ByProbe { probe: ProbeRule, confirm: ConfirmRule },
+}
+
+#[derive(Debug)]
+pub(super) struct ConfirmRule {
+    pub(super) request: IdTemplate,
+    pub(super) gone_on: Vec<u16>,
+    pub(super) id: Pointer,
+}
+
+#[derive(Debug)]
+pub(super) struct ProbeRule {
+    pub(super) request: Template,
+    pub(super) page: Option<Page>,
+    pub(super) rows: Pointer,
+    pub(super) conditions: Vec<ConditionRule>,
+    pub(super) row: Row,
+}
+
+#[derive(Debug)]
+pub(super) struct ConditionRule {
+    pub(super) field: Pointer,
+    pub(super) value: ConditionValue,
+}
+
+#[derive(Debug)]
+pub(super) enum ConditionValue {
+    Constant(Value),
+    Request { source: Source, default: Option<Value> },
+}
+
+impl Rule {
+    /// Its name, for logs, metrics and operators.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Enforce or observe.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether it is a create; otherwise it is a delete.
+    #[must_use]
+    pub fn is_create(&self) -> bool {
+        matches!(self.action, Action::Create(_))
+    }
+
+    /// The method and path template that it matches, as written.
+    #[must_use]
+    pub fn matches(&self) -> String {
+        self.matches.to_string()
+    }
+
+    /// The type of the resource that is created or deleted.
+    #[must_use]
+    pub fn resource_type(&self) -> &ResourceType {
+        &self.resource_type
+    }
+
+    /// Whether resolving it reads the request's body.
+    #[must_use]
+    pub fn reads_body(&self) -> bool {
+        match &self.action {
+            Action::Create(create) => create.reads_body(),
+            Action::Delete(DeleteRule::ById { id, confirm }) => {
+                matches!(id, Source::Body(_)) || confirm.request.reads_body()
+            }
+            Action::Delete(DeleteRule::ByProbe { probe, confirm }) => {
+                probe.reads_body() || confirm.request.reads_body()
+            }
+        }
+    }
+}
+
+impl CreateRule {
+    fn reads_body(&self) -> bool {
+        let parent = self.parent.as_ref().is_some_and(|parent| match &parent.source {
+            ParentFrom::Request(source) => matches!(source, Source::Body(_)),
+            ParentFrom::LookUp { request, .. } => request.reads_body(),
+            ParentFrom::Answer(_) => false,
+        });
+        let probe = self.probe.as_ref().is_some_and(ProbeRule::reads_body);
+        parent || probe || self.undo.reads_body() || self.confirm.request.reads_body()
+    }
+}
+
+impl ProbeRule {
+    pub(super) fn reads_body(&self) -> bool {
+        let in_where = |condition: &ConditionRule| {
+            let source = match &condition.value {
+                ConditionValue::Request { source, .. } => Some(source),
+                ConditionValue::Constant(_) => None,
+            };
+            matches!(source, Some(Source::Body(_)))
+        };
+        self.request.reads_body() || self.conditions.iter().any(in_where)
+    }
+}

@@ -1,0 +1,330 @@
+//! A compiled rule resolved against one request: from here on, the plan is all there is.
+
+use bytes::Bytes;
+use http::request::Parts;
+use serde_json::Value;
+
+use super::compiled::{
+    Action, ConditionValue, ConfirmRule, CreateRule, DeleteRule, ParentFrom, ParentRule, ProbeRule,
+    Rule,
+};
+use super::request::{PlanError, Request};
+use super::source::Source;
+use crate::model::{
+    Condition, Confirm, CreatePlan, DeletePlan, Kind, ParentPlan, ParentSource, Plan, Probe,
+    ResourceId, Undo, encode_segment,
+};
+
+impl Rule {
+    pub(super) fn plan(
+        &self,
+        params: &[String],
+        head: &Parts,
+        body: &Bytes,
+    ) -> Result<Plan, PlanError> {
+        let request = if self.reads_body() {
+            Request::with_body(params, head, body, self.body_limit)?
+        } else {
+            Request::without_body(params, head.uri.query())
+        };
+        let kind = match &self.action {
+            Action::Create(create) => Kind::Create(create.plan(&request)?),
+            Action::Delete(delete) => Kind::Delete(delete.plan(&request)?),
+        };
+        let resource_type = self.resource_type.clone();
+        Ok(Plan { rule: self.name.clone(), mode: self.mode, resource_type, kind })
+    }
+}
+
+impl CreateRule {
+    fn plan(&self, request: &Request<'_>) -> Result<CreatePlan, PlanError> {
+        let undo = Undo { call: self.undo.fill(request)?, accepted_on: self.accepted_on.clone() };
+        let probe = self.probe.as_ref().map(|probe| probe.plan(request)).transpose()?;
+        Ok(CreatePlan {
+            id: self.id.clone(),
+            parent: self.parent.as_ref().map(|parent| parent.plan(request)).transpose()?,
+            undo,
+            confirm: self.confirm.plan(request)?,
+            probe: probe.flatten(),
+        })
+    }
+}
+
+impl ParentRule {
+    /// A parent that the request lacks is no reason to refuse it here: the service will, in its
+    /// own words, or the create is undone.
+    fn plan(&self, request: &Request<'_>) -> Result<ParentPlan, PlanError> {
+        let source = match &self.source {
+            ParentFrom::Answer(pointer) => ParentSource::Answer(pointer.clone()),
+            ParentFrom::Request(source) => match request.text(source)? {
+                None => ParentSource::Missing,
+                Some(text) => ParentSource::Known(resource_id(text, source)?),
+            },
+            ParentFrom::LookUp { request: look_up, id } => match look_up.fill(request)? {
+                None => ParentSource::Missing,
+                Some(call) => ParentSource::LookUp { call, id: id.clone() },
+            },
+        };
+        Ok(ParentPlan { kind: self.kind.clone(), source })
+    }
+}
+
+impl DeleteRule {
+    fn plan(&self, request: &Request<'_>) -> Result<DeletePlan, PlanError> {
+        match self {
+            Self::ById { id: source, confirm } => {
+                let text = request.text(source)?;
+                let text = text.ok_or_else(|| lacking(&source.expression().to_string()))?;
+                if encode_segment(&text).is_none() {
+                    return Err(no_id(source));
+                }
+                let id = resource_id(text, source)?;
+                Ok(DeletePlan::ById { id, confirm: confirm.plan(request)? })
+            }
+            Self::ByProbe { probe, confirm } => {
+                let probe = probe.plan(request)?.ok_or_else(|| lacking("what the probe needs"))?;
+                Ok(DeletePlan::ByProbe { probe, confirm: confirm.plan(request)? })
+            }
+        }
+    }
+}
+
+fn resource_id(text: String, source: &Source) -> Result<ResourceId, PlanError> {
+    ResourceId::new(text).ok_or_else(|| no_id(source))
+}
+
+fn no_id(source: &Source) -> PlanError {
+    PlanError(format!("{} is not an id", source.expression()))
+}
+
+fn lacking(what: &str) -> PlanError {
+    PlanError(format!("the request lacks {what}"))
+}
+
+impl ConfirmRule {
+    fn plan(&self, request: &Request<'_>) -> Result<Confirm, PlanError> {
+        let call = self.request.fill(request)?;
+        Ok(Confirm { call, gone_on: self.gone_on.clone(), id: self.id.clone() })
+    }
+}
+
+impl ProbeRule {
+    /// `None` where the request lacks a value of the probe's path.
+    fn plan(&self, request: &Request<'_>) -> Result<Option<Probe>, PlanError> {
+        let Some(call) = self.request.fill(request)? else { return Ok(None) };
+        let conditions = self.conditions.iter().filter_map(|condition| {
+            let value = condition.value.of(request).transpose()?;
+            Some(value.map(|value| Condition { field: condition.field.clone(), value }))
+        });
+        Ok(Some(Probe {
+            call,
+            page: self.page.clone(),
+            rows: self.rows.clone(),
+            conditions: conditions.collect::<Result<_, _>>()?,
+            row: self.row.clone(),
+        }))
+    }
+}
+
+impl ConditionValue {
+    /// What the row's field must equal, or `None` where the request leaves that open: a value
+    /// too few finds a row too many, which the claim rule sorts out; a wrong value would hide
+    /// the row for ever.
+    fn of(&self, request: &Request<'_>) -> Result<Option<Value>, PlanError> {
+        let (source, default) = match self {
+            Self::Constant(value) => return Ok(Some(value.clone())),
+            Self::Request { source, default } => (source, default),
+        };
+        match (request.value(source)?, default) {
+            (None, default) => Ok(default.clone()),
+            // The service may take `null` for the default or store it.
+            (Some(Value::Null), Some(_)) => Ok(None),
+            (Some(value), _) => Ok(Some(value)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Method, Request as HttpRequest};
+    use serde_json::json;
+
+    use super::super::tests::{compiled, shipped};
+    use super::super::{Route, Rules};
+    use super::*;
+    use crate::model::{As, DecodedPath, Page, Pointer};
+
+    fn plan(rules: &Rules, method: Method, target: &str, body: &str) -> Result<Plan, PlanError> {
+        let request = HttpRequest::builder().method(method).uri(target).body(()).unwrap();
+        let (head, ()) = request.into_parts();
+        let path = DecodedPath::parse(head.uri.path()).unwrap();
+        match rules.route(&head.method, &path) {
+            Route::Matched(matched) => {
+                matched.plan(&head, &Bytes::copy_from_slice(body.as_bytes()))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn create(target: &str, body: &str) -> CreatePlan {
+        match plan(&shipped(), Method::POST, target, body).unwrap().kind {
+            Kind::Create(create) => create,
+            Kind::Delete(_) => panic!("a delete"),
+        }
+    }
+
+    fn delete(target: &str) -> Result<DeletePlan, PlanError> {
+        match plan(&shipped(), Method::DELETE, target, "").map(|plan| plan.kind) {
+            Ok(Kind::Delete(delete)) => Ok(delete),
+            Ok(Kind::Create(_)) => panic!("a create"),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn conditions(probe: &Probe) -> Vec<(String, Value)> {
+        let pair = |c: &Condition| (c.field.as_str().to_owned(), c.value.clone());
+        probe.conditions.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn a_create_is_resolved_into_all_that_recovery_needs() {
+        let plan = create("/agent_api_keys", r#"{"agent_id": "a 1", "name": "k", "api_key": "s"}"#);
+        assert_eq!(plan.id.as_str(), "/id");
+        let pointer = Pointer::parse("/agent_id").unwrap();
+        assert_eq!(plan.parent.unwrap().source, ParentSource::Answer(pointer));
+        let undo = plan.undo.call.for_id(&ResourceId::new("k/1").unwrap());
+        assert_eq!(undo, None);
+        let undo = plan.undo.call.for_id(&ResourceId::new("k?1").unwrap()).unwrap();
+        assert_eq!(
+            (undo.method.as_str(), undo.target.as_str()),
+            ("DELETE", "/agent_api_keys/k%3F1")
+        );
+        assert_eq!(plan.confirm.gone_on, [404]);
+        assert_eq!(plan.confirm.id.as_str(), "/id");
+        let probe = plan.probe.unwrap();
+        assert_eq!(probe.call.target, "/agent_api_keys?agent_id=a%201&limit=1000");
+        assert_eq!(probe.page, Some(Page { parameter: "page_number".into(), size: 1000 }));
+        assert_eq!(
+            conditions(&probe),
+            [("/api_key_type".to_owned(), json!("external")), ("/name".to_owned(), json!("k"))]
+        );
+        assert_eq!(probe.row.created_at.unwrap().as_str(), "/created_at");
+    }
+
+    #[test]
+    fn p7_a_plan_holds_nothing_of_the_body_that_no_expression_names() {
+        let body = r#"{"agent_id": "a", "name": "k", "api_key": "s3cret", "x": {"y": "s3cret"}}"#;
+        let plan = plan(&shipped(), Method::POST, "/agent_api_keys", body).unwrap();
+        assert!(!serde_json::to_string(&plan).unwrap().contains("s3cret"));
+    }
+
+    #[test]
+    fn a_default_stands_in_for_what_is_absent_and_null_leaves_it_open() {
+        let of = |body| conditions(&create("/agent_api_keys", body).probe.unwrap());
+        let kind = |value: Value| ("/api_key_type".to_owned(), value);
+        assert_eq!(of(r#"{"api_key_type": "github"}"#), [kind(json!("github"))]);
+        assert_eq!(of("{}"), [kind(json!("external"))]);
+        assert_eq!(of(r#"{"api_key_type": null}"#), []);
+    }
+
+    #[test]
+    fn a_parent_is_looked_up_by_what_the_request_tells() {
+        let source = |body| create("/agent_api_keys/webhook-trigger", body).parent.unwrap().source;
+        let ParentSource::LookUp { call, id } = source(r#"{"agent_name": "my agent"}"#) else {
+            panic!("no look-up")
+        };
+        assert_eq!(
+            (call.method.as_str(), call.target.as_str()),
+            ("GET", "/agents/name/my%20agent")
+        );
+        assert_eq!((call.credentials, id.as_str()), (As::Caller, "/id"));
+        for lacking in ["", "no json", "{}", r#"{"agent_name": null}"#] {
+            assert_eq!(source(lacking), ParentSource::Missing, "{lacking}");
+        }
+    }
+
+    #[test]
+    fn p5_a_value_that_is_more_than_one_segment_is_refused() {
+        for name in ["a/b", "..", "", "a\\\\b", "a\\nb"] {
+            let body = format!(r#"{{"agent_name": "{name}"}}"#);
+            let refused = plan(&shipped(), Method::POST, "/agent_api_keys/webhook-trigger", &body)
+                .unwrap_err();
+            assert_eq!(refused.0, "$request.body#/agent_name can't be one path segment");
+        }
+    }
+
+    #[test]
+    fn p8_a_value_that_would_bloat_the_journal_is_refused() {
+        let body = json!({"agent_id": "a", "name": "x".repeat(5000)}).to_string();
+        let refused = plan(&shipped(), Method::POST, "/agent_api_keys", &body).unwrap_err();
+        assert_eq!(refused.0, "$request.body#/name is longer than 4096 bytes");
+    }
+
+    #[test]
+    fn a_delete_by_id_asks_for_exactly_that_row() {
+        let DeletePlan::ById { id, confirm } = delete("/agent_api_keys/K%20;x").unwrap() else {
+            panic!("by probe")
+        };
+        assert_eq!(id.as_str(), "K ;x");
+        assert_eq!(confirm.call.for_id(&id).unwrap().target, "/agent_api_keys/K%20%3Bx");
+        assert_eq!((confirm.gone_on, confirm.id.as_str()), (vec![404], "/id"));
+        let long = format!("/agent_api_keys/{}", "x".repeat(ResourceId::MAX_LEN + 1));
+        assert_eq!(delete(&long).unwrap_err().0, "$request.path.id is not an id");
+    }
+
+    #[test]
+    fn a_delete_by_id_may_have_a_confirmation_of_its_own() {
+        let rules = compiled(
+            "[{name: d, match: 'DELETE /t/{id}', deregister: {type: t, id: $request.path.id}, \
+             confirm: {request: 'GET /all/{$request.path.id}', as: service, gone_on: [404, 410], id: /key}}]",
+        )
+        .unwrap();
+        let plan = plan(&rules, Method::DELETE, "/t/1", "").unwrap();
+        let Kind::Delete(DeletePlan::ById { confirm, .. }) = plan.kind else { panic!("{plan:?}") };
+        assert_eq!(confirm.call.before, "/all/");
+        assert_eq!(confirm.call.credentials, As::Service);
+        assert_eq!((confirm.gone_on, confirm.id.as_str()), (vec![404, 410], "/key"));
+    }
+
+    #[test]
+    fn a_delete_by_name_lists_the_rows_that_may_be_meant() {
+        let target = "/agent_api_keys/name/a%20b?agent_id=1&agent_id=2&api_key_type=git+hub";
+        let DeletePlan::ByProbe { probe, confirm } = delete(target).unwrap() else {
+            panic!("by id")
+        };
+        assert_eq!(probe.call.target, "/agent_api_keys?agent_id=2&limit=1000");
+        assert_eq!(
+            conditions(&probe),
+            [("/api_key_type".to_owned(), json!("git hub")), ("/name".to_owned(), json!("a b"))]
+        );
+        assert_eq!(confirm.call.before, "/agent_api_keys/");
+    }
+
+    #[test]
+    fn a_body_that_no_expression_needs_is_not_read() {
+        let rules = compiled(
+            "[{name: c, match: POST /t, register: {type: t, id: $response.body#/id}, \
+             undo: {request: 'DELETE /t/{$register.id}'}, confirm: {request: 'GET /t/{$register.id}'}}]",
+        )
+        .unwrap();
+        assert!(plan(&rules, Method::POST, "/t", "{\"a\":1,\"a\":2}").is_ok());
+        assert!(plan(&shipped(), Method::POST, "/agent_api_keys", "{\"a\":1,\"a\":2}").is_err());
+    }
+
+    #[test]
+    fn a_create_that_could_not_be_undone_is_refused() {
+        let rules = compiled(
+            "[{name: c, match: POST /t, register: {type: t, id: $response.body#/id}, \
+             undo: {request: 'DELETE /o/{$request.query.o}/t/{$register.id}'}, \
+             confirm: {request: 'GET /t/{$register.id}/x', query: {o: $request.query.o, all: true}}}]",
+        )
+        .unwrap();
+        let refused = plan(&rules, Method::POST, "/t", "").unwrap_err();
+        assert_eq!(refused.0, "the request lacks $request.query.o");
+        let Kind::Create(create) = plan(&rules, Method::POST, "/t?o=1", "").unwrap().kind else {
+            panic!("a delete")
+        };
+        assert_eq!(create.undo.call.before, "/o/1/t/");
+        assert_eq!(create.confirm.call.after, "/x?all=true&o=1");
+    }
+}

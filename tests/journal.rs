@@ -1,0 +1,15 @@
+//! The journal's contract, run on every implementation, and what only a durable one promises.
+
+// clippy.toml's exception for tests ends at their helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may fail loudly")]
+
+#[path = "journal/conformance.rs"]
+mod conformance;
+#[path = "journal/crash.rs"]
+mod crash;
+#[path = "journal/fixture.rs"]
+mod fixture;
+#[path = "journal/memory.rs"]
+mod memory;
+#[path = "journal/sqlite.rs"]
+mod sqlite;

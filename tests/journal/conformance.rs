@@ -1,0 +1,250 @@
+//! The contract in `src/journal.rs`, sentence by sentence.
+
+use authz_sidecar::journal::Error;
+use authz_sidecar::model::{OperationId, ResourceType};
+
+use crate::fixture::{
+    at, closed, committed, done, each, finished, id, ids, names, opened, passed, prepared,
+    registered, reported, resource, targets,
+};
+
+#[tokio::test]
+async fn entries_keep_their_order_across_append_and_enqueue() {
+    each(|journal| async move {
+        let operation = opened(&*journal, 1).await;
+        let other = opened(&*journal, 2).await;
+        journal.enqueue(operation, vec![targets(2, &["k"])]).await.unwrap();
+        journal.enqueue(other, vec![closed(2)]).await.unwrap();
+        journal.enqueue(operation, vec![committed(3, "k")]).await.unwrap();
+        journal.append(operation, vec![registered(4, "k"), finished(5)]).await.unwrap();
+        let expected = ["prepared", "targets", "committed", "registered", "finished"];
+        assert_eq!(names(&*journal, operation).await, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_read_is_what_was_written() {
+    each(|journal| async move {
+        let operation = OperationId::new();
+        let entries =
+            vec![prepared("api_key", 7), targets(8, &[]), committed(9, "ключ \"1\""), reported(10)];
+        journal.append(operation, entries.clone()).await.unwrap();
+        let stored = journal.operation(operation).await.unwrap().unwrap();
+        assert_eq!(stored.id, operation);
+        assert_eq!(stored.resource_type, ResourceType::new("api_key"));
+        assert_eq!(stored.entries, entries);
+        assert_eq!(journal.operation(OperationId::new()).await, Ok(None));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_empty_append_waits_for_what_was_enqueued() {
+    each(|journal| async move {
+        let operation = OperationId::new();
+        journal.enqueue(operation, vec![prepared("api_key", 1)]).await.unwrap();
+        journal.append(OperationId::new(), Vec::new()).await.unwrap();
+        assert_eq!(names(&*journal, operation).await, ["prepared"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn p4_an_id_belongs_to_one_operation_and_a_refusal_names_it() {
+    each(|journal| async move {
+        let (first, second) = (opened(&*journal, 1).await, opened(&*journal, 2).await);
+        journal.append(first, vec![committed(3, "k"), registered(4, "k")]).await.unwrap();
+        let taken = Err(Error::Taken { resource: resource("api_key", "k"), holder: first });
+        for entry in [committed(5, "k"), registered(5, "k"), passed(5, "k")] {
+            assert_eq!(journal.append(second, vec![entry]).await, taken);
+        }
+        // The same operation may say it again, and another type has ids of its own.
+        journal.append(first, vec![registered(6, "k")]).await.unwrap();
+        let agent = OperationId::new();
+        journal.append(agent, vec![prepared("agent", 7), committed(8, "k")]).await.unwrap();
+        let holder = journal.holder(&resource("agent", "k")).await.unwrap();
+        assert_eq!(holder.map(|stored| stored.id), Some(agent));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_is_kept_whole_or_not_at_all() {
+    each(|journal| async move {
+        let (first, second) = (opened(&*journal, 1).await, opened(&*journal, 2).await);
+        journal.append(first, vec![committed(3, "k")]).await.unwrap();
+        let call = vec![committed(4, "free"), targets(4, &[]), registered(5, "k")];
+        assert!(matches!(journal.append(second, call).await, Err(Error::Taken { .. })));
+        assert_eq!(names(&*journal, second).await, ["prepared"]);
+        assert_eq!(journal.holder(&resource("api_key", "free")).await, Ok(None));
+        // A whole new operation is refused like that, too.
+        let third = OperationId::new();
+        let call = vec![prepared("api_key", 6), committed(7, "k")];
+        assert!(matches!(journal.append(third, call).await, Err(Error::Taken { .. })));
+        assert_eq!(journal.operation(third).await, Ok(None));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_many_that_claim_one_id_at_once_one_gets_it() {
+    each(|journal| async move {
+        let mut claims = tokio::task::JoinSet::new();
+        for intent in 0..50 {
+            let journal = journal.clone();
+            claims.spawn(async move {
+                let operation = opened(&*journal, intent).await;
+                (operation, journal.append(operation, vec![committed(60, "k")]).await)
+            });
+        }
+        let claims = claims.join_all().await;
+        let holder = journal.holder(&resource("api_key", "k")).await.unwrap().unwrap().id;
+        for (operation, claim) in claims {
+            let expected = if operation == holder {
+                Ok(())
+            } else {
+                Err(Error::Taken { resource: resource("api_key", "k"), holder })
+            };
+            assert_eq!(claim, expected);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refused_enqueue_is_told_to_the_next_append_and_takes_all_between_with_it() {
+    each(|journal| async move {
+        let (first, second) = (opened(&*journal, 1).await, opened(&*journal, 2).await);
+        journal.append(first, vec![committed(3, "k")]).await.unwrap();
+        journal.enqueue(second, vec![committed(4, "k")]).await.unwrap();
+        journal.enqueue(second, vec![targets(5, &[])]).await.unwrap();
+        let taken = Err(Error::Taken { resource: resource("api_key", "k"), holder: first });
+        assert_eq!(journal.append(second, vec![closed(6)]).await, taken);
+        assert_eq!(names(&*journal, second).await, ["prepared"]);
+        journal.append(second, vec![reported(7)]).await.unwrap();
+        assert_eq!(names(&*journal, second).await, ["prepared", "reported"]);
+        assert_eq!(journal.health(), Ok(()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_operation_begins_with_prepared_and_only_begins_with_it() {
+    each(|journal| async move {
+        let unknown = OperationId::new();
+        let misplaced = Err(Error::Misplaced(unknown));
+        assert_eq!(journal.append(unknown, vec![committed(1, "k")]).await, misplaced);
+        assert_eq!(journal.operation(unknown).await, Ok(None));
+        let operation = opened(&*journal, 1).await;
+        let again = journal.append(operation, vec![closed(2), prepared("api_key", 2)]).await;
+        assert_eq!(again, Err(Error::Misplaced(operation)));
+        assert_eq!(names(&*journal, operation).await, ["prepared"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn p9_unfinished_are_those_whose_last_record_is_not_finished_oldest_first() {
+    each(|journal| async move {
+        let young = opened(&*journal, 30).await;
+        let old = opened(&*journal, 10).await;
+        let told = opened(&*journal, 20).await;
+        journal.append(told, vec![reported(21)]).await.unwrap();
+        let over = done(&*journal, 5, 6).await;
+        assert_eq!(ids(&journal.unfinished().await.unwrap()), [old, told, young]);
+        // Late evidence reopens.
+        journal.append(over, vec![committed(40, "late")]).await.unwrap();
+        assert_eq!(ids(&journal.unfinished().await.unwrap()), [over, old, told, young]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_life_meets_a_window_also_where_they_only_touch() {
+    each(|journal| async move {
+        let operation = opened(&*journal, 10).await;
+        journal.append(operation, vec![committed(15, "k"), closed(20)]).await.unwrap();
+        journal.append(operation, vec![registered(30, "k"), finished(31)]).await.unwrap();
+        let api_key = ResourceType::new("api_key");
+        let journal = &journal;
+        let meets = async |from, to| {
+            let found = journal.overlapping(&api_key, at(from), at(to)).await.unwrap();
+            found.iter().any(|stored| stored.id == operation)
+        };
+        assert!(!meets(0, 9).await);
+        assert!(meets(0, 10).await);
+        assert!(meets(12, 13).await);
+        assert!(meets(0, 99).await);
+        assert!(meets(20, 99).await);
+        assert!(!meets(21, 99).await, "the first record that settles ends it");
+        let other = journal.overlapping(&ResourceType::new("agent"), at(0), at(99)).await;
+        assert_eq!(other, Ok(Vec::new()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_unsettled_life_has_no_end_and_committed_does_not_settle() {
+    each(|journal| async move {
+        let open = opened(&*journal, 10).await;
+        let with_id = opened(&*journal, 5).await;
+        journal.append(with_id, vec![committed(6, "k")]).await.unwrap();
+        let found = journal.overlapping(&ResourceType::new("api_key"), at(1000), at(2000)).await;
+        assert_eq!(ids(&found.unwrap()), [with_id, open]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn prune_forgets_the_finished_and_frees_their_ids() {
+    each(|journal| async move {
+        let gone = opened(&*journal, 10).await;
+        journal.append(gone, vec![committed(11, "k"), finished(19)]).await.unwrap();
+        let edge = done(&*journal, 10, 20).await;
+        assert_eq!(journal.prune(at(30), at(20)).await, Ok(1));
+        assert_eq!(journal.operation(gone).await, Ok(None));
+        assert_eq!(journal.holder(&resource("api_key", "k")).await, Ok(None));
+        assert_eq!(names(&*journal, edge).await, ["prepared", "finished"]);
+        let next = opened(&*journal, 31).await;
+        journal.append(next, vec![committed(32, "k")]).await.unwrap();
+        // Evidence that comes too late even for that finds nothing to reopen.
+        let late = journal.append(gone, vec![committed(33, "k2")]).await;
+        assert_eq!(late, Err(Error::Misplaced(gone)));
+        assert_eq!(journal.prune(at(30), at(20)).await, Ok(0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn p4_an_open_operation_keeps_all_that_its_window_may_need() {
+    each(|journal| async move {
+        let before = done(&*journal, 10, 89).await;
+        let within = done(&*journal, 10, 90).await;
+        let open = opened(&*journal, 100).await;
+        // Margin 10: what ended before 100 - 10 may go, whatever `before` says.
+        assert_eq!(journal.prune(at(1000), at(990)).await, Ok(1));
+        assert_eq!(journal.operation(before).await, Ok(None));
+        assert_eq!(names(&*journal, within).await, ["prepared", "finished"]);
+        journal.append(open, vec![reported(101)]).await.unwrap();
+        assert_eq!(journal.prune(at(1000), at(990)).await, Ok(1), "a reported one holds nothing");
+        assert_eq!(names(&*journal, open).await, ["prepared", "reported"], "but itself");
+        assert_eq!(journal.operation(within).await, Ok(None));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_takes_nothing_back() {
+    each(|journal| async move {
+        let operation = OperationId::new();
+        let mut call = journal.append(operation, vec![prepared("api_key", 1)]);
+        // Polled once, so called, then dropped.
+        let _ = futures_util::poll!(&mut call);
+        drop(call);
+        journal.append(OperationId::new(), Vec::new()).await.unwrap();
+        assert_eq!(names(&*journal, operation).await, ["prepared"]);
+        assert_eq!(journal.holder(&resource("api_key", id("x").as_str())).await, Ok(None));
+    })
+    .await;
+}

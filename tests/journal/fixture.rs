@@ -1,0 +1,147 @@
+//! Records to write, and journals to write them to.
+
+use std::path::{Path, PathBuf};
+
+use authz_sidecar::journal::{Journal, MemoryJournal, OpenError, OpenOptions, SqliteJournal};
+use authz_sidecar::model::{
+    As, Call, Confirm, DeletePlan, Effect, Entry, IdCall, Kind, Mode, OperationId, PassReason,
+    Plan, Pointer, Probe, Record, Resolution, Resource, ResourceId, ResourceType, Row, Stored,
+    StoredPrincipal, Timestamp,
+};
+
+/// A directory with a journal's file.
+pub(crate) struct Place {
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("journal.db")
+    }
+
+    pub(crate) fn open(&self) -> SqliteJournal {
+        self.try_open(OpenOptions::default()).unwrap()
+    }
+
+    pub(crate) fn try_open(&self, options: OpenOptions) -> Result<SqliteJournal, OpenError> {
+        SqliteJournal::open(&self.path(), options)
+    }
+
+    /// A connection past the journal, as an operator's shell or a fault would have it.
+    pub(crate) fn meddle(&self, sql: &str) {
+        meddle(&self.path(), sql);
+    }
+}
+
+pub(crate) fn meddle(path: &Path, sql: &str) {
+    rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
+/// Runs `test` on a journal of each kind.
+pub(crate) async fn each<F: Future<Output = ()>>(test: impl Fn(std::sync::Arc<dyn Journal>) -> F) {
+    test(std::sync::Arc::new(MemoryJournal::new())).await;
+    let place = Place::new();
+    test(std::sync::Arc::new(place.open())).await;
+}
+
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(seconds * 1_000_000)
+}
+
+pub(crate) fn id(text: &str) -> ResourceId {
+    ResourceId::new(text).unwrap()
+}
+
+pub(crate) fn resource(kind: &str, text: &str) -> Resource {
+    Resource { kind: ResourceType::new(kind), id: id(text) }
+}
+
+/// An entry appended at that second.
+pub(crate) fn entry(seconds: i64, record: Record) -> Entry {
+    Entry { at: at(seconds), record }
+}
+
+pub(crate) fn prepared(kind: &str, intent: i64) -> Entry {
+    let pointer = Pointer::parse("/id").unwrap();
+    let confirm = Confirm {
+        call: IdCall {
+            method: "GET".into(),
+            before: "/keys/".into(),
+            after: String::new(),
+            credentials: As::Service,
+        },
+        gone_on: vec![404],
+        id: pointer.clone(),
+    };
+    let probe = Probe {
+        call: Call { method: "GET".into(), target: "/keys".into(), credentials: As::Caller },
+        page: None,
+        rows: Pointer::parse("").unwrap(),
+        conditions: Vec::new(),
+        row: Row { id: pointer, created_at: None },
+    };
+    let plan = Plan {
+        rule: "delete-key".into(),
+        mode: Mode::Enforce,
+        resource_type: ResourceType::new(kind),
+        kind: Kind::Delete(DeletePlan::ByProbe { probe, confirm }),
+    };
+    let principal = StoredPrincipal::default();
+    entry(intent, Record::Prepared { plan, intent: at(intent), principal, pass: None })
+}
+
+pub(crate) fn committed(seconds: i64, text: &str) -> Entry {
+    entry(seconds, Record::Committed { id: id(text), parent: Some(resource("agent", "a")) })
+}
+
+pub(crate) fn registered(seconds: i64, text: &str) -> Entry {
+    entry(seconds, Record::Registered { id: id(text), ambiguous: false })
+}
+
+pub(crate) fn passed(seconds: i64, text: &str) -> Entry {
+    entry(seconds, Record::Passed { id: id(text), why: PassReason::Bypass })
+}
+
+pub(crate) fn closed(seconds: i64) -> Entry {
+    entry(seconds, Record::Closed { effect: Effect::MayCome })
+}
+
+pub(crate) fn targets(seconds: i64, ids: &[&str]) -> Entry {
+    let ids = ids.iter().map(|text| id(text)).collect();
+    entry(seconds, Record::Targets { ids, seen: true, young: false })
+}
+
+pub(crate) fn reported(seconds: i64) -> Entry {
+    entry(seconds, Record::Reported { rows: vec![id("r")], why: "no created_at".into() })
+}
+
+pub(crate) fn finished(seconds: i64) -> Entry {
+    entry(seconds, Record::Finished { resolution: Resolution::Registered })
+}
+
+/// Opens an operation on an `api_key` with that intent.
+pub(crate) async fn opened(journal: &dyn Journal, intent: i64) -> OperationId {
+    let operation = OperationId::new();
+    journal.append(operation, vec![prepared("api_key", intent)]).await.unwrap();
+    operation
+}
+
+/// One that opened and finished at those seconds.
+pub(crate) async fn done(journal: &dyn Journal, intent: i64, end: i64) -> OperationId {
+    let operation = opened(journal, intent).await;
+    journal.append(operation, vec![finished(end)]).await.unwrap();
+    operation
+}
+
+pub(crate) fn ids(stored: &[Stored]) -> Vec<OperationId> {
+    stored.iter().map(|stored| stored.id).collect()
+}
+
+pub(crate) async fn names(journal: &dyn Journal, operation: OperationId) -> Vec<&'static str> {
+    let stored = journal.operation(operation).await.unwrap();
+    stored.iter().flat_map(|stored| &stored.entries).map(|entry| entry.record.name()).collect()
+}

@@ -1,0 +1,23 @@
+//! The proxy over real sockets: both ends are written byte by byte, so that what passes, and what
+//! doesn't, can be seen as it is on the wire.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "clippy.toml allows these in test functions; here the helpers are tests too"
+)]
+
+#[path = "proxy/failures.rs"]
+mod failures;
+#[path = "proxy/hostile.rs"]
+mod hostile;
+#[path = "proxy/intercept.rs"]
+mod intercept;
+#[path = "proxy/limits.rs"]
+mod limits;
+#[path = "proxy/support.rs"]
+mod support;
+#[path = "proxy/transparency.rs"]
+mod transparency;
