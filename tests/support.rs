@@ -1,0 +1,5 @@
+//! What the tests share. Cargo also takes this file for a test of its own, without any test in
+//! it; hence the paths.
+
+#[path = "support/provider.rs"]
+pub mod provider;
