@@ -110,3 +110,12 @@ async fn faults_are_counted_skipped_drawn_and_bound_to_their_route() {
     service.reset().await;
     assert_eq!(get().await, 404);
 }
+
+#[tokio::test]
+async fn a_delay_makes_it_as_slow_as_the_real_one() {
+    let service = Service::with_agent(Options::default()).await;
+    service.fault(ROUTE).delay_before(0.015).arm().await;
+    let begun = std::time::Instant::now();
+    assert_eq!(create(&service).await.unwrap().status, 200);
+    assert!(begun.elapsed() >= std::time::Duration::from_millis(15));
+}
