@@ -83,9 +83,10 @@ impl Config {
         self.set(&format!("/rules/{index}{pointer}"), value)
     }
 
-    /// L.
+    /// L. An exchange with the service, which may not exceed it, gets half of it.
     pub fn late_effect(self, bound: Duration) -> Self {
         self.set("/bounds/late_effect", format!("{}ms", bound.as_millis()))
+            .set("/bounds/exchange", format!("{}ms", bound.as_millis() / 2))
     }
 
     /// S.
