@@ -32,7 +32,7 @@ async fn each_failure_has_its_kind_and_tells_no_secret() {
     provider.authn().once().lands_after();
     let mut kinds = Vec::new();
     for _ in 0..5 {
-        let error = ask(&client, Duration::from_millis(200)).await.unwrap_err();
+        let error = ask(&client, Duration::from_secs(1)).await.unwrap_err();
         assert!(error.ambiguous, "{error}");
         assert!(!format!("{error} {error:?}").contains("s3cret"), "p7");
         kinds.push(error.kind);
@@ -57,7 +57,7 @@ async fn p8_calls_beyond_the_bound_wait_their_turn_within_their_time_out() {
     });
     gate.arrived(1).await;
     let error = ask(&client, Duration::from_millis(20)).await.unwrap_err();
-    assert_eq!((error.kind, error.ambiguous), (ErrorKind::Timeout, false));
+    assert_eq!((error.kind, error.ambiguous), (Timeout, false));
     assert_eq!(provider.calls(AUTHN).len(), 1);
     gate.release();
     assert_eq!(first.await.unwrap().unwrap().status, 200);

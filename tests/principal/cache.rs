@@ -57,7 +57,7 @@ async fn a_caller_that_goes_away_cancels_the_call_for_no_one() {
 
 #[tokio::test]
 async fn a_success_is_kept_for_its_time_to_live_and_no_longer() {
-    let world = World::with("", "cache: { ttl: 100ms }");
+    let world = World::with("", "cache: { ttl: 700ms }");
     world.who(U).await;
     world.who(U).await;
     assert!(world.calls() <= 1, "not kept at all");
@@ -67,7 +67,7 @@ async fn a_success_is_kept_for_its_time_to_live_and_no_longer() {
 #[tokio::test]
 async fn a_401_and_a_403_are_kept_briefly() {
     for status in [401, 403] {
-        let world = World::with("", "cache: { rejected_ttl: 100ms }");
+        let world = World::with("", "cache: { rejected_ttl: 700ms }");
         world.provider.authn().answers(status);
         let ask = || async { world.resolver.resolve(&headers(U)).await.unwrap_err() };
         assert_eq!(ask().await, Error::Unauthenticated);
@@ -104,7 +104,7 @@ async fn p8_refused_credentials_push_out_no_principal() {
 
 #[tokio::test]
 async fn errors_and_time_outs_are_never_kept_and_name_url_and_status_but_no_body() {
-    let world = World::with("timeout: 200ms", "");
+    let world = World::with("timeout: 1s", "");
     let authn = || world.provider.authn().once();
     authn().answers_with(500, "s3cret");
     authn().answers_with(201, r#"{"user_id":"s3cret"}"#);
