@@ -1,6 +1,8 @@
 //! `authz-sidecar demo`: the real binary, real sockets, a real SIGKILL. That the story can end
 //! badly is shown beside it, in `src/cli/demo/story/tests.rs`.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as loudly as tests")]
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};

@@ -162,7 +162,7 @@ async fn create_webhook(State(keys): State<Keys>, body: Bytes) -> Result<Respons
 }
 
 #[derive(Deserialize)]
-struct Page {
+struct Listed {
     agent_id: Option<String>,
     agent_name: Option<String>,
     #[serde(default = "default_limit")]
@@ -181,12 +181,12 @@ fn first_page() -> usize {
 
 async fn list(
     State(keys): State<Keys>,
-    Query(page): Query<Page>,
+    Query(which): Query<Listed>,
 ) -> Result<axum::Json<Vec<Row>>, Refusal> {
     // There is one agent, so every key is its.
-    agent(page.agent_id.as_deref(), page.agent_name.as_deref())?;
-    let limit = page.limit.clamp(1, 1000);
-    let skip = page.page_number.saturating_sub(1).saturating_mul(limit);
+    agent(which.agent_id.as_deref(), which.agent_name.as_deref())?;
+    let limit = which.limit.clamp(1, 1000);
+    let skip = which.page_number.saturating_sub(1).saturating_mul(limit);
     Ok(axum::Json(keys.rows().into_iter().skip(skip).take(limit).collect()))
 }
 

@@ -1,6 +1,8 @@
 //! The story of `demo --once`: what is done, and what must be seen then. What a promise holds for
 //! at once is looked at once; what it holds for in the end is looked at until a deadline.
 
+mod operators;
+
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -54,14 +56,14 @@ Requests may take effect up to {late} s late here (bounds.late_effect), so that 
     pub(super) async fn creates(&mut self) -> Result<(), Trouble> {
         self.title("A create is registered before its client hears of it (P1).")?;
         let first = self.create("first").await?;
-        let id = self.stands(&first, "/id")?;
+        let id = stands(&first, "/id")?;
         self.saw(&format!("200, key {id}"))?;
         self.see_registered(&id)?;
         let path = "/agent_api_keys/webhook-trigger";
         let body = json!({"agent_name": AGENT_NAME, "source": "github", "name": "hook",
             "forward_path": "/push"});
         let hook = self.call(Method::POST, path, Some(&body)).await?;
-        let id = self.stands(&hook, "/key_id")?;
+        let id = stands(&hook, "/key_id")?;
         self.saw(&format!("200, key {id}; the answer does not tell the parent"))?;
         self.see_registered(&id)
     }
@@ -101,7 +103,7 @@ Requests may take effect up to {late} s late here (bounds.late_effect), so that 
     pub(super) async fn delete_in_outage(&mut self) -> Result<(), Trouble> {
         self.title("A delete during an outage is made up for (P3, P9).")?;
         let third = self.create("third").await?;
-        let id = self.stands(&third, "/id")?;
+        let id = stands(&third, "/id")?;
         self.saw(&format!("200, key {id}"))?;
         self.did("the back end goes down")?;
         self.world.provider.set_available(false);
@@ -165,17 +167,6 @@ Requests may take effect up to {late} s late here (bounds.late_effect), so that 
         answer.map_err(|why| Trouble::Stuck(format!("the sidecar gave no answer: {why}")))
     }
 
-    /// The id of a create that succeeded.
-    fn stands(&self, answer: &Answer, pointer: &str) -> Result<String, Trouble> {
-        match (answer.status, answer.text(pointer)) {
-            (StatusCode::OK, id) if !id.is_empty() => Ok(id.to_owned()),
-            (status, _) => {
-                let what = format!("a create with everything up was answered {status}");
-                Err(Trouble::Stuck(format!("{what}: {}", answer.text("/detail"))))
-            }
-        }
-    }
-
     /// The client has its 2xx: the registration must be there now, not soon.
     fn see_registered(&mut self, id: &str) -> Result<(), Trouble> {
         let books = self.books();
@@ -189,49 +180,6 @@ Requests may take effect up to {late} s late here (bounds.late_effect), so that 
         let parent = books.registrations.get(id).cloned().flatten().unwrap_or_default();
         self.saw(&format!("the back end holds it, owner {}, parent {parent}", client::USER))?;
         Ok(())
-    }
-
-    /// Waits until operators are told that the key `id` can't be deregistered yet.
-    async fn see_operation(&mut self, id: &str) -> Result<(), Trouble> {
-        let deadline = Instant::now() + self.patience;
-        let operation = loop {
-            let open = self.operations().await?;
-            if let Some(found) = open.into_iter().find(|operation| waits_for(operation, id)) {
-                break found;
-            }
-            if Instant::now() >= deadline {
-                let what = format!("no open operation tells that key {id} is to be deregistered");
-                return Err(Broken::new("P9", what).into());
-            }
-            tokio::time::sleep(POLL).await;
-        };
-        let part = |name| operation.get(name).and_then(Value::as_str).unwrap_or_default();
-        let (known, next, why) = (part("known"), part("next"), part("last_failure"));
-        self.saw(&format!("GET /operations: {known}; {next}"))?;
-        self.saw(&format!("last failure: {why}"))?;
-        Ok(())
-    }
-
-    async fn wait_for_no_operation(&self) -> Result<(), Trouble> {
-        let deadline = Instant::now() + LATE_EFFECT + self.patience;
-        loop {
-            let open = self.operations().await?;
-            let Some(first) = open.first() else { return Ok(()) };
-            if Instant::now() >= deadline {
-                let what = format!("{} operations do not end, the first: {first}", open.len());
-                return Err(Broken::new("P3", what).into());
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    async fn operations(&self) -> Result<Vec<Value>, Trouble> {
-        let answer = client::call(self.at.admin, Method::GET, "/operations", None).await;
-        let answer = answer.map_err(|why| Trouble::Stuck(format!("/operations: {why}")))?;
-        match answer.body.get("operations") {
-            Some(Value::Array(operations)) => Ok(operations.clone()),
-            _ => Err(Trouble::Stuck(format!("/operations was answered {}", answer.status))),
-        }
     }
 
     /// Waits until `seen` holds, and tells it.
@@ -284,15 +232,15 @@ Requests may take effect up to {late} s late here (bounds.late_effect), so that 
     }
 }
 
-/// Whether `operation` is a delete of the key `id` whose deregistration has failed so far.
-fn waits_for(operation: &Value, id: &str) -> bool {
-    let part = |name| operation.get(name).and_then(Value::as_str).unwrap_or_default();
-    let ids = operation.get("resource_ids").and_then(Value::as_array);
-    // What was only enqueued is read a moment later.
-    part("kind") == "delete"
-        && part("phase") != "prepared"
-        && part("last_failure").contains("unavailable")
-        && ids.is_some_and(|ids| ids.iter().any(|one| one == id))
+/// The id of a create that succeeded.
+fn stands(answer: &Answer, pointer: &str) -> Result<String, Trouble> {
+    match (answer.status, answer.text(pointer)) {
+        (StatusCode::OK, id) if !id.is_empty() => Ok(id.to_owned()),
+        (status, _) => {
+            let what = format!("a create with everything up was answered {status}");
+            Err(Trouble::Stuck(format!("{what}: {}", answer.text("/detail"))))
+        }
+    }
 }
 
 /// The body of a create.
