@@ -285,7 +285,10 @@ impl Driver {
     async fn rest_before_next_round(&mut self) -> Result<(), Halt> {
         let (now, policy) = (self.context.now(), &self.context.policy);
         let end = effect_ends(&self.operation, policy);
-        let delay = poll_delay(self.rounds, now, end, policy);
+        let delay = match self.operation.phase {
+            Phase::Reported(_) => policy.bounds.late_effect,
+            _ => poll_delay(self.rounds, now, end, policy),
+        };
         self.rounds = self.rounds.saturating_add(1);
         self.sleep_until(now.plus(delay), false).await
     }

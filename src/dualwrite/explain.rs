@@ -55,6 +55,7 @@ pub(super) fn explain(operation: &Operation, note: Option<Note>, policy: &Policy
     let mut ids = operation.targets.ids.clone();
     ids.extend(operation.bound.clone());
     ids.extend(operation.gone.iter().cloned());
+    ids.extend(operation.reported.iter().cloned());
     let (known, next) = story(operation, policy);
     Explanation {
         id: operation.id,
@@ -120,7 +121,7 @@ fn story(operation: &Operation, policy: &Policy) -> (String, String) {
         ),
         Phase::Reported(why) => (
             "rows may be this create's, and that can't be proven",
-            format!("nothing, by itself: {why}"),
+            format!("they are looked at from time to time, and not undone: {why}"),
         ),
         Phase::Finished(_) => ("it ended", "nothing".into()),
     };
@@ -137,7 +138,8 @@ fn looking(operation: &Operation) -> &'static str {
 fn remedy(operation: &Operation, note: &Note) -> Option<String> {
     let text = match &operation.phase {
         Phase::Reported(_) => {
-            "look at the rows listed: remove by hand what no client was given, then restart"
+            "look at the rows: remove by hand what no client was given; the operation ends by \
+             itself once none is left"
         }
         _ if note.attempts < STUCK_AFTER => return None,
         _ => {
