@@ -22,7 +22,7 @@ pub(super) const AGENT_ID: &str = "agent-1";
 /// The one agent's name.
 pub(super) const AGENT_NAME: &str = "demo-agent";
 
-/// Keys at most: far more than anybody makes by hand, far less than memory holds.
+/// Keys that are ever made: far more than anybody makes by hand, far less than memory holds.
 const CAPACITY: usize = 10_000;
 
 /// The service; clones are one.
@@ -102,7 +102,7 @@ impl Keys {
         if table.rows.iter().any(same) {
             return Err(Refusal(StatusCode::CONFLICT, "the name is taken"));
         }
-        if table.rows.len() >= CAPACITY {
+        if table.secrets.len() >= CAPACITY {
             return Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR, "the table is full"));
         }
         // It opens nothing, so it need not be hard to guess.
