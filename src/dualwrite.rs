@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`outcome`] | pure: what an exchange means |
 //! | [`operation`] | pure: an operation is the fold of its records |
-//! | [`state`] | pure: operation × event → records and reply; operation → next task |
+//! | [`state`] | pure: operation × event → records and reply (`state::on`); operation → next task |
 //! | [`claim`] | pure: whose a row is; who may have removed it |
 //! | `create`, `delete`, `register`, `exchange` | the sagas up to the client's answer |
 //! | `driver`, `recovery` | what is unfinished then, in this process and after a crash |

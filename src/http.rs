@@ -124,15 +124,13 @@ impl JsonClient {
         };
         let mut request = self.request(path, headers, body)?;
         let connection = capture_connection(&mut request);
-        match timeout_at(deadline, self.exchange(path, request)).await {
-            Ok(result) => result,
-            Err(_) => {
-                // A request is written only once it has a connection.
-                let written = connection.connection_metadata().is_some();
-                let detail = format!("no answer within {} ms", timeout.as_millis());
-                Err(self.error(path, ErrorKind::Timeout, &detail, written))
-            }
+        if let Ok(result) = timeout_at(deadline, self.exchange(path, request)).await {
+            return result;
         }
+        // A request is written only once it has a connection.
+        let written = connection.connection_metadata().is_some();
+        let detail = format!("no answer within {} ms", timeout.as_millis());
+        Err(self.error(path, ErrorKind::Timeout, &detail, written))
     }
 
     fn request(

@@ -109,13 +109,14 @@ async fn ready_only_once_configured_open_and_listening_but_alive_from_the_start(
     let health = Arc::new(Health::new());
     let port = Port::health(&health, Limits::default()).await;
     let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
-    for (step, missing) in [
-        (Box::new(|| ()) as Box<dyn Fn()>, 3),
-        (Box::new(|| health.configured()), 2),
-        (Box::new(|| health.opened(&journal)), 1),
-        (Box::new(|| health.listening(true)), 0),
-        (Box::new(|| health.listening(false)), 1),
-    ] {
+    let steps: [(&dyn Fn(), usize); 5] = [
+        (&|| (), 3),
+        (&|| health.configured(), 2),
+        (&|| health.opened(&journal), 1),
+        (&|| health.listening(true), 0),
+        (&|| health.listening(false), 1),
+    ];
+    for (step, missing) in steps {
         step();
         let answer = port.get("/readyz").await;
         assert_eq!(answer.status, if missing == 0 { 200 } else { 503 }, "{}", answer.body);
@@ -179,20 +180,23 @@ async fn other_pages_and_methods_are_refused() {
     let answer = port.get("/operations").await;
     assert_eq!(answer.status, 404, "operations are not on the health port");
     assert!(answer.head.contains("application/problem+json"));
-    let post = "POST /livez HTTP/1.1\r\nHost: sidecar\r\nContent-Length: 0\r\n\r\n";
-    assert_eq!(port.ask(post).await.status, 405);
+    let create = "POST /livez HTTP/1.1\r\nHost: sidecar\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(port.ask(create).await.status, 405);
 }
 
 #[tokio::test]
 async fn p8_a_client_that_sends_no_head_is_cut_off_and_frees_its_place() {
     let (health, _memory, _journal) = working();
     let header_timeout = Span(Duration::from_millis(200));
-    let limits = Limits { connections: 2, header_timeout, ..Limits::default() };
+    let timeout = Span(Duration::from_hours(1));
+    let limits = Limits { connections: 2, header_timeout, timeout, ..Limits::default() };
     let port = Port::health(&health, limits).await;
+    let started = tokio::time::Instant::now();
     let mut slow = [port.connect().await, port.connect().await];
     slow[0].write_all(b"GET /livez HT").await.unwrap();
     // Both places are taken: this one is served only once they are free.
     assert_eq!(port.get("/livez").await.status, 200);
+    assert!(started.elapsed() >= header_timeout.0, "a third place was found");
     for stream in &mut slow {
         let mut rest = Vec::new();
         let _cut = within(stream.read_to_end(&mut rest)).await;

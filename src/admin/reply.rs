@@ -22,7 +22,7 @@ pub(super) async fn no_such_page() -> Response {
 }
 
 fn typed(status: StatusCode, media_type: &'static str, body: &impl Serialize) -> Response {
-    let headers = [(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, "no-store")];
+    let headers = [(header::CONTENT_TYPE, media_type)];
     match serde_json::to_string(body) {
         Ok(text) => (status, headers, text + "\n").into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

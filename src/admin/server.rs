@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::HeaderValue;
+use axum::http::header::CACHE_CONTROL;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -14,6 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::model::{ByteSize, Span};
 
@@ -47,6 +52,8 @@ impl Default for Limits {
 /// The least that hyper takes for `max_buf_size`; less would panic.
 const MIN_HEADER_SIZE: usize = 8 << 10;
 
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
 /// How long to wait when a connection can't be accepted, mostly for want of descriptors, which
 /// others must give back first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -58,6 +65,13 @@ pub(super) async fn serve(
     limits: Limits,
     stop: CancellationToken,
 ) {
+    let router = router.layer(
+        ServiceBuilder::new()
+            // What is true now is not true later: no cache may keep a probe's answer.
+            .layer(SetResponseHeaderLayer::overriding(CACHE_CONTROL, NO_STORE))
+            // A fault in one answer costs that answer, and is a 500 to the probe.
+            .layer(CatchPanicLayer::new()),
+    );
     let room = Arc::new(Semaphore::new(usize::from(limits.connections.max(1))));
     let mut connections = JoinSet::new();
     let accept = async {

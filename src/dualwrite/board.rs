@@ -21,6 +21,8 @@ pub(super) struct Note {
     pub(super) failure: Option<String>,
     /// When the next is due.
     pub(super) next: Option<Timestamp>,
+    /// What was tried last.
+    pub(super) task: Option<&'static str>,
 }
 
 impl Board {
@@ -33,9 +35,14 @@ impl Board {
         })
     }
 
+    /// Notes what is tried.
+    pub(super) fn does(&self, id: OperationId, task: &'static str) {
+        self.with(id, |note| note.task = Some(task));
+    }
+
     /// Notes that something succeeded.
     pub(super) fn succeeded(&self, id: OperationId) {
-        self.with(id, |note| *note = Note::default());
+        self.with(id, |note| *note = Note { task: note.task, ..Note::default() });
     }
 
     /// Notes when the next attempt is due.

@@ -32,7 +32,7 @@ pub struct Config {
     pub background_calls: usize,
     /// Most pages that a probe reads; a longer list fails the probe. Default 100.
     pub probe_pages: usize,
-    /// Longest pause between two attempts of an unfinished operation. Default 30s.
+    /// Longest pause between two attempts of an unfinished operation. Default 10s.
     pub retry: Span,
 }
 
@@ -50,7 +50,7 @@ impl Default for Config {
             open_operations: 10_000,
             background_calls: 32,
             probe_pages: 100,
-            retry: span(30_000),
+            retry: span(10_000),
         }
     }
 }

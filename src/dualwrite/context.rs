@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::{HeaderMap, StatusCode};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -171,6 +172,13 @@ impl Context {
         let since = self.now().minus(bounds.late_effect + bounds.clock_skew);
         let holder = self.holder(resource).await?;
         Ok(holder.is_some_and(|holder| holder.since >= since || holder.intent >= since))
+    }
+
+    /// Drops what is cached for credentials that the service itself refused.
+    pub(super) async fn forget_refused(&self, status: Option<StatusCode>, headers: &HeaderMap) {
+        if matches!(status, Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) {
+            self.resolver.forget(headers).await;
+        }
     }
 
     /// Compares the service's clock with ours by a row that `maker` is known to have made.

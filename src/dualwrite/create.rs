@@ -1,10 +1,11 @@
 //! The saga of a create (DESIGN §3, "Create"), up to the client's answer. What is unfinished
 //! then is the driver's.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -133,12 +134,25 @@ fn prepared(plan: &Plan, caller: &Caller, principal: StoredPrincipal, intent: Ti
     Record::Prepared { plan: plan.clone(), intent, principal, pass: caller.pass }
 }
 
+/// Waits for `first`, with `second` beside it. What of `second` is not done by then is dropped:
+/// a look-up that is slower than the create is made again if the create needs it.
+async fn beside<A, B>(
+    first: impl Future<Output = A>,
+    second: impl Future<Output = Option<B>>,
+) -> (A, Option<B>) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    tokio::select! {
+        done = &mut first => (done, None),
+        beside = &mut second => (first.await, beside),
+    }
+}
+
 impl Prepared {
     /// Sends the request, and the parent's look-up beside it, and goes on from the answer.
     async fn send(mut self, request: Request<Bytes>) -> Reply {
         let exchange = exchange::start(&self.context, request);
         let wait = exchange.within(self.context.config.exchange.0);
-        let (exchange, parent) = tokio::join!(wait, self.look_up());
+        let (exchange, parent) = beside(wait, self.look_up()).await;
         let limit = self.context.config.answer.0;
         let (outcome, gets) = outcome::create(&exchange.seen(Some(&self.how.id), limit));
         let (answer, late) = match exchange {
@@ -196,10 +210,7 @@ impl Prepared {
         document: Option<&Value>,
         outcome: &CreateOutcome,
     ) {
-        let status = answer.map(Answer::status);
-        if matches!(status, Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) {
-            self.context.resolver.forget(&self.headers).await;
-        }
+        self.context.forget_refused(answer.map(Answer::status), &self.headers).await;
         let row = self.how.probe.as_ref().map(|probe| &probe.row);
         let made_at = row.and_then(|row| row.created_at.as_ref()?.of(document?)?.as_str());
         if let (CreateOutcome::Committed(_), Some(at)) =

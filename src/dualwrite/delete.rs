@@ -14,7 +14,7 @@ use super::exchange;
 use super::operation::Operation;
 use super::outcome;
 use super::reply::{self, Reply};
-use super::service::{CallError, Found};
+use super::service::{Answer, CallError, Found};
 use crate::error::{Kind, Problem};
 use crate::model::{
     Confirm, DeletePlan, Mode, OperationId, Plan, Principal, Probe, Record, Resource, ResourceId,
@@ -59,6 +59,7 @@ impl Delete {
             }
             Ok(Before::Refused(answer)) => {
                 self.context.metrics.refused(&self.plan.rule, "probe_refused");
+                self.context.forget_refused(Some(answer.status()), self.request.headers()).await;
                 return *answer;
             }
             Ok(Before::Failed(why)) => return self.refuse("probe", &why),
@@ -150,9 +151,11 @@ impl Delete {
     /// Sends the DELETE, whose targets are durable, and goes on from the answer.
     async fn send(self, mut operation: Operation, principal: Option<Principal>) -> Reply {
         let Self { context, id, request, credentials, room, .. } = self;
+        let headers = request.headers().clone();
         let exchange = exchange::start(&context, request).within(context.config.exchange.0).await;
         let (outcome, gets) = outcome::delete(&exchange.seen(None, context.config.answer.0));
         let answer = exchange.into_answer();
+        context.forget_refused(answer.as_ref().map(Answer::status), &headers).await;
         match context.take(&mut operation, Event::DeleteAnswered(outcome)).await {
             Ok(_) if operation.is_finished() => {}
             Ok(_) => {

@@ -12,7 +12,7 @@ use tracing::Instrument;
 use super::claim::{Sighting, candidates, judge};
 use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
-use super::operation::Operation;
+use super::operation::{Operation, Phase, Step};
 use super::outcome::CreateOutcome;
 use super::state::{Look, Task, effect_ends, next, poll_delay};
 use super::{Event, Presence};
@@ -39,7 +39,8 @@ pub(super) enum Progress {
     Busy,
     /// Nothing more happens for now: it waits for a time, or for its next attempt.
     Resting {
-        /// Whether all that is due is done: only the sweep is left, or nothing.
+        /// Whether all that the client may wait for is done: the row is gone, or only the sweep is
+        /// left, or nothing.
         settled: bool,
     },
 }
@@ -73,6 +74,18 @@ pub(super) async fn settled(
     };
     let wait = tokio::time::timeout(deadline, progress.wait_for(done)).await;
     matches!(wait, Ok(Ok(at)) if *at == Progress::Resting { settled: true })
+}
+
+/// A task as operators see it.
+fn name(task: &Task) -> &'static str {
+    match task {
+        Task::Nothing | Task::Wait(_) | Task::Expire => "wait",
+        Task::Probe => "list the rows that may be this create's",
+        Task::Delete(_) => "send the undo's DELETE",
+        Task::Confirm(_) => "ask whether the row exists",
+        Task::Look => "look at the rows that may be gone",
+        Task::Deregister(_) => "deregister what is gone",
+    }
 }
 
 struct Driver {
@@ -128,6 +141,7 @@ impl Driver {
     /// Makes one attempt at `task` and takes what it shows.
     async fn attempt(&mut self, task: Task) -> Result<(), Halt> {
         let context = Arc::clone(&self.context);
+        context.board.does(self.operation.id, name(&task));
         // The semaphore is never closed; without it, going on unbounded is the lesser evil.
         let permit = context.calls.acquire().await.ok();
         let attempt = self.perform(task).await?;
@@ -146,6 +160,10 @@ impl Driver {
                 };
                 context.board.succeeded(self.operation.id);
                 self.count_stuck();
+                if matches!(self.operation.phase, Phase::Undoing(_, Step::Deregister)) {
+                    // The row is gone, which is what the client waits to hear.
+                    self.report.send_replace(Progress::Resting { settled: true });
+                }
                 let after = (self.operation.phase.clone(), self.operation.gone.len());
                 if (before == after && !progressed_by) || repeats_delete {
                     return self.rest_before_next_round().await;
@@ -267,7 +285,10 @@ impl Driver {
     async fn rest_before_next_round(&mut self) -> Result<(), Halt> {
         let (now, policy) = (self.context.now(), &self.context.policy);
         let end = effect_ends(&self.operation, policy);
-        let delay = poll_delay(self.rounds, now, end, policy);
+        let delay = match self.operation.phase {
+            Phase::Reported(_) => policy.bounds.late_effect,
+            _ => poll_delay(self.rounds, now, end, policy),
+        };
         self.rounds = self.rounds.saturating_add(1);
         self.sleep_until(now.plus(delay), false).await
     }

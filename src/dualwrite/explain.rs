@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::board::Note;
 use super::driver::STUCK_AFTER;
 use super::metrics::phase_name;
-use super::operation::{Operation, Phase, Step};
+use super::operation::{Operation, Phase};
 use super::state::{Policy, effect_ends};
 use crate::model::{Effect, Mode, OperationId, ResourceId, Timestamp};
 
@@ -37,6 +37,8 @@ pub struct Explanation {
     pub next: String,
     /// When (RFC 3339), where that is known.
     pub next_at: Option<String>,
+    /// What is tried, or was tried last, by this process.
+    pub task: Option<&'static str>,
     /// Failed attempts since the last success.
     pub attempts: u32,
     /// Why the last attempt failed.
@@ -53,6 +55,7 @@ pub(super) fn explain(operation: &Operation, note: Option<Note>, policy: &Policy
     let mut ids = operation.targets.ids.clone();
     ids.extend(operation.bound.clone());
     ids.extend(operation.gone.iter().cloned());
+    ids.extend(operation.reported.iter().cloned());
     let (known, next) = story(operation, policy);
     Explanation {
         id: operation.id,
@@ -67,6 +70,7 @@ pub(super) fn explain(operation: &Operation, note: Option<Note>, policy: &Policy
         known,
         next,
         next_at: due(operation).or(note.next).map(|at| at.to_string()),
+        task: note.task,
         attempts: note.attempts,
         stuck: note.attempts >= STUCK_AFTER,
         remedy: remedy(operation, &note),
@@ -105,7 +109,10 @@ fn story(operation: &Operation, policy: &Policy) -> (String, String) {
             "the create stands unregistered, by configuration",
             "the service is asked whether the row is there".into(),
         ),
-        Phase::Undoing(_, step) => ("the create does not stand", removal(*step).into()),
+        Phase::Undoing(..) => (
+            "the create does not stand",
+            "its row is removed and confirmed gone, then it is deregistered".into(),
+        ),
         Phase::Looking => (looking(operation), format!("its rows are looked at until {until}")),
         Phase::Gone => ("rows are gone", "they are deregistered".into()),
         Phase::Sweeping(due, _) => (
@@ -114,7 +121,7 @@ fn story(operation: &Operation, policy: &Policy) -> (String, String) {
         ),
         Phase::Reported(why) => (
             "rows may be this create's, and that can't be proven",
-            format!("nothing, by itself: {why}"),
+            format!("they are looked at from time to time, and not undone: {why}"),
         ),
         Phase::Finished(_) => ("it ended", "nothing".into()),
     };
@@ -128,18 +135,11 @@ fn looking(operation: &Operation) -> &'static str {
     }
 }
 
-fn removal(step: Step) -> &'static str {
-    match step {
-        Step::Delete => "a DELETE is sent to the service",
-        Step::Confirm => "the service is asked whether the row is gone",
-        Step::Deregister => "the row is gone; it is deregistered",
-    }
-}
-
 fn remedy(operation: &Operation, note: &Note) -> Option<String> {
     let text = match &operation.phase {
         Phase::Reported(_) => {
-            "look at the rows listed: remove by hand what no client was given, then restart"
+            "look at the rows: remove by hand what no client was given; the operation ends by \
+             itself once none is left"
         }
         _ if note.attempts < STUCK_AFTER => return None,
         _ => {

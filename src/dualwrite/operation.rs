@@ -35,6 +35,8 @@ pub struct Operation {
     pub undone: bool,
     /// Rows confirmed gone.
     pub gone: BTreeSet<ResourceId>,
+    /// Rows that may be this create's, reported to the operator.
+    pub reported: BTreeSet<ResourceId>,
     /// Where it stands.
     pub phase: Phase,
     /// When it came to stand there.
@@ -155,6 +157,7 @@ impl Operation {
             bound: None,
             undone: false,
             gone: BTreeSet::new(),
+            reported: BTreeSet::new(),
             phase: Phase::Prepared,
             since: first.at,
             deregistered: BTreeSet::new(),
@@ -177,6 +180,7 @@ impl Operation {
             }
             Record::Deleted { ids } => self.gone.extend(ids.iter().cloned()),
             Record::Undoing { .. } => self.undone = true,
+            Record::Reported { rows, .. } => self.reported = rows.iter().cloned().collect(),
             _ => {}
         }
         if let Some(id) = entry.record.binds() {

@@ -81,12 +81,14 @@ impl Registration<'_> {
         let deadline = Instant::now() + self.context.register;
         let backoff = Backoff::new(Duration::from_millis(25), Duration::from_millis(500));
         let mut ambiguous = false;
+        let mut last = String::from("no answer within the deadline");
         for attempt in 0.. {
-            let once = tokio::time::timeout_at(deadline, self.attempt(&mut parent)).await;
+            let once =
+                tokio::time::timeout_at(deadline, self.attempt(&mut parent, &mut last)).await;
             let delay = backoff.delay(attempt, fastrand::u64(..));
             match once {
                 Ok(Once::Acknowledged) => return Event::Acknowledged { ambiguous },
-                Ok(Once::Refused(reason)) => return Event::NotAcknowledged(reason),
+                Ok(Once::Refused(reason)) => return self.failed(reason, &last),
                 Ok(Once::Again { may_land }) => ambiguous |= may_land,
                 Err(_) => break,
             }
@@ -96,10 +98,15 @@ impl Registration<'_> {
             tokio::time::sleep(delay).await;
         }
         let no_parent = matches!(parent, Parent::ToLookUp);
-        Event::NotAcknowledged(if no_parent { UndoReason::NoParent } else { UndoReason::Deadline })
+        self.failed(if no_parent { UndoReason::NoParent } else { UndoReason::Deadline }, &last)
     }
 
-    async fn attempt(&self, parent: &mut Parent) -> Once {
+    fn failed(&self, reason: UndoReason, last: &str) -> Event {
+        tracing::warn!(resource = %self.resource, ?reason, last, "a registration failed");
+        Event::NotAcknowledged(reason)
+    }
+
+    async fn attempt(&self, parent: &mut Parent, last: &mut String) -> Once {
         if matches!(parent, Parent::ToLookUp) {
             match look_up(self.context, self.plan, self.credentials).await {
                 Some(found) => *parent = found,
@@ -114,7 +121,8 @@ impl Registration<'_> {
         match registered.await {
             Ok(()) => Once::Acknowledged,
             Err(error) => {
-                tracing::warn!(resource = %self.resource, %error, "a registration failed");
+                tracing::debug!(resource = %self.resource, %error, "an attempt failed");
+                *last = error.to_string();
                 self.context.metrics.failed("register");
                 if error.kind.retry() {
                     Once::Again { may_land: error.ambiguous }

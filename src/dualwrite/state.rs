@@ -5,16 +5,16 @@
 //! [`Transition::wait`] demands, takes them into the operation and acts on [`Transition::reply`].
 //! Nothing here performs I/O or reads a clock.
 
+mod on;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+pub use self::on::on;
 use super::claim::Verdict;
-use super::operation::{Illegal, Operation, Phase, Step};
+use super::operation::{Operation, Phase, Step};
 use super::outcome::{CreateOutcome, DeleteOutcome};
-use crate::model::{
-    Bounds, Effect, Evidence, Kind, PassReason, Record, Resolution, Resource, ResourceId,
-    Timestamp, UndoReason,
-};
+use crate::model::{Bounds, Record, Resource, ResourceId, Timestamp, UndoReason};
 
 /// Something that was seen.
 #[derive(Clone, PartialEq, Debug)]
@@ -149,10 +149,10 @@ pub fn next(operation: &Operation, now: Timestamp, policy: &Policy) -> Task {
         (Step::Delete | Step::Confirm, None) => Task::Nothing,
     };
     match &operation.phase {
-        Phase::Prepared | Phase::Committed | Phase::Reported(_) | Phase::Finished(_) => {
-            Task::Nothing
-        }
-        Phase::Unknown if operation.is_enforced() => Task::Probe,
+        Phase::Prepared | Phase::Committed | Phase::Finished(_) => Task::Nothing,
+        // Reported ones are looked at again: the operation ends once a person removed the row.
+        Phase::Unknown | Phase::Reported(_) if operation.is_enforced() => Task::Probe,
+        Phase::Reported(_) => Task::Nothing,
         Phase::Unknown => match effect_ends(operation, policy) {
             end if now >= end => Task::Expire,
             end => Task::Wait(end),
@@ -177,262 +177,6 @@ pub fn effect_ends(operation: &Operation, policy: &Policy) -> Timestamp {
     closed.plus(policy.bounds.late_effect)
 }
 
-/// What follows from `event` at `now`.
-///
-/// # Errors
-/// When the event can't happen in the operation's phase; nothing changed then.
-pub fn on(
-    operation: &mut Operation,
-    event: Event,
-    now: Timestamp,
-    policy: &Policy,
-) -> Result<Transition, Illegal> {
-    let name = event_name(&event);
-    let transition = match (operation.phase.clone(), event) {
-        (Phase::Prepared, Event::CreateAnswered(outcome, parent)) if operation.is_create() => {
-            create_answered(operation, outcome, parent, policy)
-        }
-        (Phase::Prepared, Event::DeleteAnswered(outcome)) if !operation.is_create() => {
-            delete_answered(operation, outcome)
-        }
-        (Phase::Prepared, Event::Restarted) => closed(Effect::MayCome, None),
-        (Phase::Committed, Event::Restarted) => not_acknowledged(operation, UndoReason::Crash),
-        (_, Event::Restarted) => Some(Transition::default()),
-        (Phase::Committed, Event::Acknowledged { ambiguous }) => {
-            let record = |id| Record::Registered { id, ambiguous };
-            operation.bound.clone().map(|id| durable(record(id)).reply(Reply::Success))
-        }
-        (Phase::Committed, Event::NotAcknowledged(reason)) => not_acknowledged(operation, reason),
-        (Phase::Prepared | Phase::Committed | Phase::Unknown, Event::Taken(id)) => {
-            let why = "the service answered an id that another operation already holds".into();
-            let reported = durable(Record::Reported { rows: vec![id], why });
-            operation.is_create().then(|| reported.reply(Reply::Conflict))
-        }
-        (Phase::Unknown, Event::LateAnswer(outcome)) => Some(late_answer(operation, outcome)),
-        (_, Event::LateAnswer(_)) => Some(Transition::default()),
-        (Phase::Unknown, Event::Probed(verdict, asked)) => {
-            Some(probed(operation, verdict, asked, policy))
-        }
-        (Phase::Unknown, Event::Expired) if !operation.is_enforced() => {
-            Some(finished(Resolution::Unsettled))
-        }
-        (Phase::Undoing(reason, Step::Delete), Event::Removed) => {
-            Some(step(operation, Phase::Undoing(reason, Step::Confirm)))
-        }
-        (Phase::Sweeping(due, Step::Delete), Event::Removed) => {
-            Some(step(operation, Phase::Sweeping(due, Step::Confirm)))
-        }
-        (phase, Event::Confirmed(presence)) => confirmed(operation, phase, presence),
-        (Phase::Registered, Event::Undisturbed) => Some(finished(Resolution::Registered)),
-        (Phase::Passed, Event::Undisturbed) => Some(finished(Resolution::Passed)),
-        (Phase::Looking, Event::Looked(look)) => Some(looked(operation, &look, now, policy)),
-        (phase, Event::Deregistered(ids)) => deregistered(operation, &phase, ids, now, policy),
-        _ => None,
-    };
-    transition.ok_or_else(|| operation.illegal(name))
-}
-
-fn create_answered(
-    operation: &Operation,
-    outcome: CreateOutcome,
-    parent: Option<Resource>,
-    policy: &Policy,
-) -> Option<Transition> {
-    Some(match outcome {
-        CreateOutcome::NotSent => finished(Resolution::NotSent).reply(Reply::AsClassified),
-        CreateOutcome::Rejected => finished(Resolution::Rejected).reply(Reply::AsClassified),
-        CreateOutcome::Unknown => return closed(Effect::MayCome, Some(Reply::AsClassified)),
-        CreateOutcome::Committed(id) => {
-            if let Some(why) = operation.pass {
-                return Some(durable(Record::Passed { id, why }).reply(Reply::Success));
-            }
-            let record = Record::Committed { id, parent };
-            // A crash before it is durable finds the row by the probe (DESIGN §3, step 5).
-            let found_by_probe = policy.exclusive_writer && has_probe(operation);
-            if found_by_probe { enqueued(record) } else { durable(record) }
-        }
-    })
-}
-
-fn has_probe(operation: &Operation) -> bool {
-    matches!(&operation.plan.kind, Kind::Create(create) if create.probe.is_some())
-}
-
-fn delete_answered(operation: &Operation, outcome: DeleteOutcome) -> Option<Transition> {
-    let transition = match outcome {
-        DeleteOutcome::NotSent => finished(Resolution::NotSent),
-        DeleteOutcome::Refused => finished(Resolution::NotDeleted),
-        DeleteOutcome::Done if operation.targets.seen => {
-            let ids = operation.targets.ids.iter().cloned().collect();
-            enqueued(Record::Deleted { ids })
-        }
-        DeleteOutcome::Done => return closed(Effect::Past, Some(Reply::AsClassified)),
-        DeleteOutcome::Look(effect) => return closed(effect, Some(Reply::AsClassified)),
-    };
-    Some(transition.reply(Reply::AsClassified))
-}
-
-fn not_acknowledged(operation: &Operation, reason: UndoReason) -> Option<Transition> {
-    let id = operation.bound.clone()?;
-    Some(if operation.is_enforced() {
-        let evidence = Evidence::Answer;
-        durable(Record::Undoing { id, evidence, reason }).reply(Reply::NotRegistered)
-    } else {
-        let why = operation.pass.unwrap_or(PassReason::Observed);
-        durable(Record::Passed { id, why }).reply(Reply::Success)
-    })
-}
-
-fn late_answer(operation: &Operation, outcome: CreateOutcome) -> Transition {
-    match outcome {
-        CreateOutcome::Committed(id) if operation.is_enforced() => {
-            let (evidence, reason) = (Evidence::LateAnswer, UndoReason::Unknown);
-            durable(Record::Undoing { id, evidence, reason })
-        }
-        CreateOutcome::Committed(id) => {
-            let why = operation.pass.unwrap_or(PassReason::Observed);
-            durable(Record::Passed { id, why })
-        }
-        CreateOutcome::Rejected => finished(Resolution::Rejected),
-        CreateOutcome::NotSent | CreateOutcome::Unknown => Transition::default(),
-    }
-}
-
-fn probed(
-    operation: &Operation,
-    verdict: Verdict,
-    asked: Timestamp,
-    policy: &Policy,
-) -> Transition {
-    let last = asked >= effect_ends(operation, policy);
-    match verdict {
-        Verdict::Claim { id, created_at, sighted } => {
-            let evidence = Evidence::Claim { created_at, sighted };
-            durable(Record::Undoing { id, evidence, reason: UndoReason::Unknown })
-        }
-        Verdict::NoRow if last => finished(Resolution::Rejected),
-        Verdict::Unprovable { rows, why } if last => durable(Record::Reported { rows, why }),
-        Verdict::NoRow | Verdict::Unprovable { .. } | Verdict::Wait => Transition::default(),
-    }
-}
-
-fn confirmed(operation: &mut Operation, phase: Phase, presence: Presence) -> Option<Transition> {
-    let id = operation.bound.clone()?;
-    let removal = match presence {
-        Presence::Present => Step::Delete,
-        Presence::Gone => Step::Deregister,
-    };
-    Some(match (phase, presence) {
-        (Phase::Registered, Presence::Present) => finished(Resolution::Registered),
-        (Phase::Passed, Presence::Present) => finished(Resolution::Passed),
-        (Phase::Registered | Phase::Passed, Presence::Gone) => {
-            durable(Record::Deleted { ids: vec![id] })
-        }
-        (Phase::Undoing(reason, Step::Confirm), _) => {
-            step(operation, Phase::Undoing(reason, removal))
-        }
-        (Phase::Sweeping(due, Step::Confirm), _) => step(operation, Phase::Sweeping(due, removal)),
-        _ => return None,
-    })
-}
-
-fn looked(operation: &Operation, look: &Look, now: Timestamp, policy: &Policy) -> Transition {
-    let fresh: Vec<_> = look.gone.difference(&operation.gone).cloned().collect();
-    if !fresh.is_empty() {
-        return enqueued(Record::Deleted { ids: fresh });
-    }
-    let last = look.complete || look.asked >= effect_ends(operation, policy);
-    match (last, operation.gone.is_empty()) {
-        (false, _) => Transition::default(),
-        (true, true) => finished(Resolution::NotDeleted),
-        (true, false) => end_of_delete(operation, now, policy),
-    }
-}
-
-fn deregistered(
-    operation: &mut Operation,
-    phase: &Phase,
-    ids: BTreeSet<ResourceId>,
-    now: Timestamp,
-    policy: &Policy,
-) -> Option<Transition> {
-    Some(match phase {
-        Phase::Undoing(_, Step::Deregister) => sweep(operation, now, policy),
-        Phase::Gone if operation.is_create() => sweep(operation, now, policy),
-        Phase::Gone => end_of_delete(operation, now, policy),
-        Phase::Looking => {
-            operation.deregistered.extend(ids);
-            Transition::default()
-        }
-        Phase::Sweeping(_, Step::Deregister) if operation.undone => finished(Resolution::Undone),
-        Phase::Sweeping(_, Step::Deregister) => finished(Resolution::Deregistered),
-        _ => return None,
-    })
-}
-
-/// A registration may still land late for a row that is young, and for every row that a create
-/// beside this delete made: those are swept.
-fn end_of_delete(operation: &Operation, now: Timestamp, policy: &Policy) -> Transition {
-    let all_old = !operation.targets.young && operation.gone.is_subset(&operation.targets.ids);
-    if all_old { finished(Resolution::Deregistered) } else { sweep(operation, now, policy) }
-}
-
-fn sweep(operation: &Operation, now: Timestamp, policy: &Policy) -> Transition {
-    let ids = match &operation.bound {
-        Some(id) => vec![id.clone()],
-        None => operation.gone.iter().cloned().collect(),
-    };
-    durable(Record::Sweep { ids, due: now.plus(policy.bounds.late_effect) })
-}
-
-fn step(operation: &mut Operation, phase: Phase) -> Transition {
-    operation.phase = phase;
-    Transition::default()
-}
-
-// `Option` because its callers return one.
-#[expect(clippy::unnecessary_wraps, reason = "every arm of `on` is an Option")]
-fn closed(effect: Effect, reply: Option<Reply>) -> Option<Transition> {
-    Some(Transition { reply, ..enqueued(Record::Closed { effect }) })
-}
-
-fn finished(resolution: Resolution) -> Transition {
-    enqueued(Record::Finished { resolution })
-}
-
-fn enqueued(record: Record) -> Transition {
-    Transition { records: vec![record], wait: Wait::Enqueued, reply: None }
-}
-
-fn durable(record: Record) -> Transition {
-    Transition { wait: Wait::Durable, ..enqueued(record) }
-}
-
-impl Transition {
-    fn reply(self, reply: Reply) -> Self {
-        Self { reply: Some(reply), ..self }
-    }
-}
-
-fn event_name(event: &Event) -> &'static str {
-    match event {
-        Event::CreateAnswered(..) => "create answered",
-        Event::DeleteAnswered(..) => "delete answered",
-        Event::Acknowledged { .. } => "acknowledged",
-        Event::NotAcknowledged(_) => "not acknowledged",
-        Event::Taken(_) => "taken",
-        Event::LateAnswer(_) => "late answer",
-        Event::Restarted => "restarted",
-        Event::Probed(..) => "probed",
-        Event::Expired => "expired",
-        Event::Removed => "removed",
-        Event::Confirmed(_) => "confirmed",
-        Event::Undisturbed => "undisturbed",
-        Event::Looked(_) => "looked",
-        Event::Deregistered(_) => "deregistered",
-    }
-}
-
 /// How long to wait before asking again about something that nobody announces: often at first,
 /// since a service that commits after its answer is late by milliseconds, then ever more rarely,
 /// and once more right after `end`.
@@ -442,6 +186,28 @@ pub fn poll_delay(round: u32, now: Timestamp, end: Timestamp, policy: &Policy) -
     let capped = doubled.min(policy.bounds.late_effect / 8).max(Duration::from_millis(5));
     let left = end.since(now);
     if left.is_zero() { capped } else { capped.min(left + Duration::from_millis(1)) }
+}
+
+impl Event {
+    /// The event's name, for errors.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::CreateAnswered(..) => "create answered",
+            Self::DeleteAnswered(..) => "delete answered",
+            Self::Acknowledged { .. } => "acknowledged",
+            Self::NotAcknowledged(_) => "not acknowledged",
+            Self::Taken(_) => "taken",
+            Self::LateAnswer(_) => "late answer",
+            Self::Restarted => "restarted",
+            Self::Probed(..) => "probed",
+            Self::Expired => "expired",
+            Self::Removed => "removed",
+            Self::Confirmed(_) => "confirmed",
+            Self::Undisturbed => "undisturbed",
+            Self::Looked(_) => "looked",
+            Self::Deregistered(_) => "deregistered",
+        }
+    }
 }
 
 #[cfg(test)]

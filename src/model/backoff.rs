@@ -28,7 +28,7 @@ impl Backoff {
     /// and [`Backoff::bound`], evenly spread over the values of `random`.
     #[must_use]
     pub fn delay(&self, attempt: u32, random: u64) -> Duration {
-        let room = (self.bound(attempt) - Self::MIN).as_nanos();
+        let room = self.bound(attempt).saturating_sub(Self::MIN).as_nanos();
         let nanos = room.saturating_mul(u128::from(random)) / u128::from(u64::MAX);
         Self::MIN + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }

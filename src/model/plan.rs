@@ -50,6 +50,7 @@ pub struct Plan {
 /// Create or delete.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one an operation, mostly a create")]
 pub enum Kind {
     /// The request makes a resource.
     Create(CreatePlan),

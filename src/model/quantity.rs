@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn durations_and_sizes_are_read_as_people_write_them() {
         assert_eq!("250ms".parse(), Ok(Span(Duration::from_millis(250))));
-        assert_eq!("2 m".parse(), Ok(Span(Duration::from_secs(120))));
+        assert_eq!("2 m".parse(), Ok(Span(Duration::from_mins(2))));
         assert_eq!("1MiB".parse(), Ok(ByteSize(1 << 20)));
         assert_eq!("512".parse(), Ok(ByteSize(512)));
         for bad in ["", "s", "2", "2 days", "-1s", "1.5s", "99999999999999999999s"] {

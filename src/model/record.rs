@@ -10,6 +10,7 @@ use super::{OperationId, Plan, Resource, ResourceId, ResourceType, StoredPrincip
 /// in recovery alike. No record has room for a credential, a body or a key value (promise P7).
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "the large one is the first of every operation")]
 pub enum Record {
     /// The request is about to be sent. Durable before its first byte leaves.
     Prepared {

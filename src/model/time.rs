@@ -101,7 +101,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { late_effect: Duration::from_secs(120), clock_skew: Duration::from_secs(5) }
+        Self { late_effect: Duration::from_mins(2), clock_skew: Duration::from_secs(5) }
     }
 }
 

@@ -118,7 +118,7 @@ mod tests {
     #[tokio::test]
     async fn successes_are_cached_with_a_jittered_ttl_of_80_to_100_percent() {
         let config = CacheConfig {
-            ttl: crate::model::Span(Duration::from_secs(60)),
+            ttl: crate::model::Span(Duration::from_mins(1)),
             ..CacheConfig::default()
         };
         let cache = Cache::new(&config, Vec::new(), Arc::new(SystemClock));

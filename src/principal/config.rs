@@ -26,7 +26,7 @@ pub struct Config {
     #[serde(default = "headers")]
     pub headers: Vec<HeaderPattern>,
     /// The principal's fields that name a creator. Where all are absent or null, a create is
-    /// passed on unregistered. Default: user_id, service_account_id.
+    /// passed on unregistered. Default: `user_id`, `service_account_id`.
     #[serde(default = "creator")]
     pub creator: Vec<String>,
     /// Headers that mark requests which have no principal by design; their creates are passed on
@@ -41,7 +41,7 @@ pub struct Config {
     /// known. Required.
     pub deregister_as: Identity,
     /// The principal's fields that hold a secret: a principal in which one of them is set is
-    /// not cached. Default: api_key.
+    /// not cached. Default: `api_key`.
     #[serde(default = "secret_fields")]
     pub secret_fields: Vec<String>,
     /// How long answers are believed.
@@ -84,7 +84,7 @@ pub struct CacheConfig {
 impl Default for CacheConfig {
     fn default() -> Self {
         Self {
-            ttl: Span(Duration::from_secs(60)),
+            ttl: Span(Duration::from_mins(1)),
             capacity: 10_000,
             rejected_ttl: Span(Duration::from_secs(1)),
             rejected_capacity: 1_000,
@@ -264,8 +264,9 @@ pub struct Identity(pub Principal);
 impl<'de> Deserialize<'de> for Identity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fields = Map::<String, Value>::deserialize(deserializer)?;
-        let text = Value::Object(fields).to_string();
-        Principal::from_json(&text).map(Self).ok_or_else(|| de::Error::custom("not an object"))
+        let text = Value::Object(fields.clone()).to_string();
+        let principal = Principal::from_json(&text).filter(|_| !fields.is_empty());
+        principal.map(Self).ok_or_else(|| de::Error::custom("a principal has at least one field"))
     }
 }
 

@@ -127,5 +127,5 @@ fn p3_a_delete_by_name_looks_at_its_targets_and_at_what_was_made_beside_it() {
     let (ids, open) = candidates(&delete, &[create(Mode::Enforce, None)], &policy());
     assert_eq!((ids.len(), open), (1, true));
     let other = create_named("other", Mode::Enforce, None);
-    assert_eq!(candidates(&delete, &[other], &policy()).1, false);
+    assert!(!candidates(&delete, &[other], &policy()).1);
 }

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::super::fixtures::{self, id, policy, resource};
 use super::*;
-use crate::model::{Entry, Mode, OperationId, PassReason, Stored};
+use crate::dualwrite::operation::Illegal;
+use crate::model::{Effect, Entry, Mode, OperationId, PassReason, Resolution, Stored};
 
 /// Applies what `event` makes, as the runner does.
 fn take(operation: &mut Operation, event: Event, now: Timestamp) -> Result<Transition, Illegal> {
@@ -294,4 +295,20 @@ fn an_event_that_can_t_happen_is_an_error_value_that_names_the_place() {
     assert_eq!(error.phase, "Prepared");
     assert_eq!(error.operation, create.id);
     assert_ne!(create.id, OperationId::new());
+}
+
+#[test]
+fn p4_what_was_reported_ends_once_a_person_removed_the_row() {
+    let mut create = fixtures::create(Mode::Enforce, None);
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(1)).unwrap();
+    let end = effect_ends(&create, &policy());
+    let unprovable = Verdict::Unprovable { rows: vec![id("r")], why: "test".into() };
+    let early = take(&mut create, Event::Probed(unprovable.clone(), at(2)), at(2)).unwrap();
+    assert!(early.records.is_empty());
+    take(&mut create, Event::Probed(unprovable.clone(), end), end).unwrap();
+    assert_eq!(create.reported, BTreeSet::from([id("r")]));
+    assert_eq!(next(&create, end, &policy()), Task::Probe);
+    assert!(take(&mut create, Event::Probed(unprovable, end), end).unwrap().records.is_empty());
+    take(&mut create, Event::Probed(Verdict::NoRow, end), end).unwrap();
+    assert_eq!(create.phase, Phase::Finished(Resolution::Rejected));
 }

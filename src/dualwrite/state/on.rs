@@ -1,0 +1,251 @@
+//! The function itself: operation × event → transition. Pure.
+
+use std::collections::BTreeSet;
+
+use super::{Event, Look, Policy, Presence, Reply, Transition, Wait, effect_ends};
+use crate::dualwrite::claim::Verdict;
+use crate::dualwrite::operation::{Illegal, Operation, Phase, Step};
+use crate::dualwrite::outcome::{CreateOutcome, DeleteOutcome};
+use crate::model::{
+    Effect, Evidence, Kind, PassReason, Record, Resolution, Resource, ResourceId, Timestamp,
+    UndoReason,
+};
+
+/// What follows from `event` at `now`.
+///
+/// # Errors
+/// When the event can't happen in the operation's phase; nothing changed then.
+pub fn on(
+    operation: &mut Operation,
+    event: Event,
+    now: Timestamp,
+    policy: &Policy,
+) -> Result<Transition, Illegal> {
+    let name = event.name();
+    let transition = match (operation.phase.clone(), event) {
+        (Phase::Prepared, Event::CreateAnswered(outcome, parent)) if operation.is_create() => {
+            create_answered(operation, outcome, parent, policy)
+        }
+        (Phase::Prepared, Event::DeleteAnswered(outcome)) if !operation.is_create() => {
+            delete_answered(operation, outcome)
+        }
+        (Phase::Prepared, Event::Restarted) => closed(Effect::MayCome, None),
+        (Phase::Committed, Event::Restarted) => not_acknowledged(operation, UndoReason::Crash),
+        (_, Event::Restarted) => Some(Transition::default()),
+        (Phase::Committed, Event::Acknowledged { ambiguous }) => {
+            let record = |id| Record::Registered { id, ambiguous };
+            operation.bound.clone().map(|id| durable(record(id)).reply(Reply::Success))
+        }
+        (Phase::Committed, Event::NotAcknowledged(reason)) => not_acknowledged(operation, reason),
+        (Phase::Prepared | Phase::Committed | Phase::Unknown, Event::Taken(id)) => {
+            let why = "the service answered an id that another operation already holds".into();
+            let reported = durable(Record::Reported { rows: vec![id], why });
+            operation.is_create().then(|| reported.reply(Reply::Conflict))
+        }
+        (Phase::Unknown, Event::LateAnswer(outcome)) => Some(late_answer(operation, outcome)),
+        (_, Event::LateAnswer(_)) => Some(Transition::default()),
+        (Phase::Unknown | Phase::Reported(_), Event::Probed(verdict, asked)) => {
+            Some(probed(operation, verdict, asked, policy))
+        }
+        (Phase::Unknown, Event::Expired) if !operation.is_enforced() => {
+            Some(finished(Resolution::Unsettled))
+        }
+        (Phase::Undoing(reason, Step::Delete), Event::Removed) => {
+            Some(step(operation, Phase::Undoing(reason, Step::Confirm)))
+        }
+        (Phase::Sweeping(due, Step::Delete), Event::Removed) => {
+            Some(step(operation, Phase::Sweeping(due, Step::Confirm)))
+        }
+        (phase, Event::Confirmed(presence)) => confirmed(operation, phase, presence),
+        (Phase::Registered, Event::Undisturbed) => Some(finished(Resolution::Registered)),
+        (Phase::Passed, Event::Undisturbed) => Some(finished(Resolution::Passed)),
+        (Phase::Looking, Event::Looked(look)) => Some(looked(operation, &look, now, policy)),
+        (phase, Event::Deregistered(ids)) => deregistered(operation, &phase, ids, now, policy),
+        _ => None,
+    };
+    transition.ok_or_else(|| operation.illegal(name))
+}
+
+fn create_answered(
+    operation: &Operation,
+    outcome: CreateOutcome,
+    parent: Option<Resource>,
+    policy: &Policy,
+) -> Option<Transition> {
+    Some(match outcome {
+        CreateOutcome::NotSent => finished(Resolution::NotSent).reply(Reply::AsClassified),
+        CreateOutcome::Rejected => finished(Resolution::Rejected).reply(Reply::AsClassified),
+        CreateOutcome::Unknown => return closed(Effect::MayCome, Some(Reply::AsClassified)),
+        CreateOutcome::Committed(id) => {
+            if let Some(why) = operation.pass {
+                return Some(durable(Record::Passed { id, why }).reply(Reply::Success));
+            }
+            let record = Record::Committed { id, parent };
+            // A crash before it is durable finds the row by the probe (DESIGN §3, step 5).
+            let found_by_probe = policy.exclusive_writer && has_probe(operation);
+            if found_by_probe { enqueued(record) } else { durable(record) }
+        }
+    })
+}
+
+fn has_probe(operation: &Operation) -> bool {
+    matches!(&operation.plan.kind, Kind::Create(create) if create.probe.is_some())
+}
+
+fn delete_answered(operation: &Operation, outcome: DeleteOutcome) -> Option<Transition> {
+    let transition = match outcome {
+        DeleteOutcome::NotSent => finished(Resolution::NotSent),
+        DeleteOutcome::Refused => finished(Resolution::NotDeleted),
+        DeleteOutcome::Done if operation.targets.seen => {
+            let ids = operation.targets.ids.iter().cloned().collect();
+            enqueued(Record::Deleted { ids })
+        }
+        DeleteOutcome::Done => return closed(Effect::Past, Some(Reply::AsClassified)),
+        DeleteOutcome::Look(effect) => return closed(effect, Some(Reply::AsClassified)),
+    };
+    Some(transition.reply(Reply::AsClassified))
+}
+
+fn not_acknowledged(operation: &Operation, reason: UndoReason) -> Option<Transition> {
+    let id = operation.bound.clone()?;
+    Some(if operation.is_enforced() {
+        let evidence = Evidence::Answer;
+        durable(Record::Undoing { id, evidence, reason }).reply(Reply::NotRegistered)
+    } else {
+        let why = operation.pass.unwrap_or(PassReason::Observed);
+        durable(Record::Passed { id, why }).reply(Reply::Success)
+    })
+}
+
+fn late_answer(operation: &Operation, outcome: CreateOutcome) -> Transition {
+    match outcome {
+        CreateOutcome::Committed(id) if operation.is_enforced() => {
+            let (evidence, reason) = (Evidence::LateAnswer, UndoReason::Unknown);
+            durable(Record::Undoing { id, evidence, reason })
+        }
+        CreateOutcome::Committed(id) => {
+            let why = operation.pass.unwrap_or(PassReason::Observed);
+            durable(Record::Passed { id, why })
+        }
+        CreateOutcome::Rejected => finished(Resolution::Rejected),
+        CreateOutcome::NotSent | CreateOutcome::Unknown => Transition::default(),
+    }
+}
+
+fn probed(
+    operation: &Operation,
+    verdict: Verdict,
+    asked: Timestamp,
+    policy: &Policy,
+) -> Transition {
+    let last = asked >= effect_ends(operation, policy);
+    match verdict {
+        Verdict::Claim { id, created_at, sighted } => {
+            let evidence = Evidence::Claim { created_at, sighted };
+            durable(Record::Undoing { id, evidence, reason: UndoReason::Unknown })
+        }
+        Verdict::NoRow if last => finished(Resolution::Rejected),
+        Verdict::Unprovable { rows, why } if last && operation.phase == Phase::Unknown => {
+            durable(Record::Reported { rows, why })
+        }
+        Verdict::NoRow | Verdict::Unprovable { .. } | Verdict::Wait => Transition::default(),
+    }
+}
+
+fn confirmed(operation: &mut Operation, phase: Phase, presence: Presence) -> Option<Transition> {
+    let id = operation.bound.clone()?;
+    let removal = match presence {
+        Presence::Present => Step::Delete,
+        Presence::Gone => Step::Deregister,
+    };
+    Some(match (phase, presence) {
+        (Phase::Registered, Presence::Present) => finished(Resolution::Registered),
+        (Phase::Passed, Presence::Present) => finished(Resolution::Passed),
+        (Phase::Registered | Phase::Passed, Presence::Gone) => {
+            durable(Record::Deleted { ids: vec![id] })
+        }
+        (Phase::Undoing(reason, Step::Confirm), _) => {
+            step(operation, Phase::Undoing(reason, removal))
+        }
+        (Phase::Sweeping(due, Step::Confirm), _) => step(operation, Phase::Sweeping(due, removal)),
+        _ => return None,
+    })
+}
+
+fn looked(operation: &Operation, look: &Look, now: Timestamp, policy: &Policy) -> Transition {
+    let fresh: Vec<_> = look.gone.difference(&operation.gone).cloned().collect();
+    if !fresh.is_empty() {
+        return enqueued(Record::Deleted { ids: fresh });
+    }
+    let last = look.complete || look.asked >= effect_ends(operation, policy);
+    match (last, operation.gone.is_empty()) {
+        (false, _) => Transition::default(),
+        (true, true) => finished(Resolution::NotDeleted),
+        (true, false) => end_of_delete(operation, now, policy),
+    }
+}
+
+fn deregistered(
+    operation: &mut Operation,
+    phase: &Phase,
+    ids: BTreeSet<ResourceId>,
+    now: Timestamp,
+    policy: &Policy,
+) -> Option<Transition> {
+    Some(match phase {
+        Phase::Undoing(_, Step::Deregister) => sweep(operation, now, policy),
+        Phase::Gone if operation.is_create() => sweep(operation, now, policy),
+        Phase::Gone => end_of_delete(operation, now, policy),
+        Phase::Looking => {
+            operation.deregistered.extend(ids);
+            Transition::default()
+        }
+        Phase::Sweeping(_, Step::Deregister) if operation.undone => finished(Resolution::Undone),
+        Phase::Sweeping(_, Step::Deregister) => finished(Resolution::Deregistered),
+        _ => return None,
+    })
+}
+
+/// A registration may still land late for a row that is young, and for every row that a create
+/// beside this delete made: those are swept.
+fn end_of_delete(operation: &Operation, now: Timestamp, policy: &Policy) -> Transition {
+    let all_old = !operation.targets.young && operation.gone.is_subset(&operation.targets.ids);
+    if all_old { finished(Resolution::Deregistered) } else { sweep(operation, now, policy) }
+}
+
+fn sweep(operation: &Operation, now: Timestamp, policy: &Policy) -> Transition {
+    let ids = match &operation.bound {
+        Some(id) => vec![id.clone()],
+        None => operation.gone.iter().cloned().collect(),
+    };
+    durable(Record::Sweep { ids, due: now.plus(policy.bounds.late_effect) })
+}
+
+fn step(operation: &mut Operation, phase: Phase) -> Transition {
+    operation.phase = phase;
+    Transition::default()
+}
+
+// `Option` because its callers return one.
+#[expect(clippy::unnecessary_wraps, reason = "every arm of `on` is an Option")]
+fn closed(effect: Effect, reply: Option<Reply>) -> Option<Transition> {
+    Some(Transition { reply, ..enqueued(Record::Closed { effect }) })
+}
+
+fn finished(resolution: Resolution) -> Transition {
+    enqueued(Record::Finished { resolution })
+}
+
+fn enqueued(record: Record) -> Transition {
+    Transition { records: vec![record], wait: Wait::Enqueued, reply: None }
+}
+
+fn durable(record: Record) -> Transition {
+    Transition { wait: Wait::Durable, ..enqueued(record) }
+}
+
+impl Transition {
+    fn reply(self, reply: Reply) -> Self {
+        Self { reply: Some(reply), ..self }
+    }
+}
