@@ -7,6 +7,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib/install.sh
 
+if ((EUID != 0)); then
+    echo "the image's test needs root: it hands a directory to the container's user" >&2
+    exit 1
+fi
 need buildah buildah
 need podman podman
 need runc runc
