@@ -26,7 +26,7 @@ finish() {
 on_exit() {
     local code=$?
     if [[ -n $current ]]; then
-        printf '\nFAILED: %s, after %d steps that passed, %d s (%s)\n' \
+        printf '\nFAILED: %s (%d steps passed before it), %d s (%s)\n' \
             "$current" "$steps" "$((SECONDS - began))" "$tier" >&2
     fi
     exit "$code"
