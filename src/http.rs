@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
@@ -152,6 +152,9 @@ impl JsonClient {
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
         if json {
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+        } else {
+            // RFC 9110, section 8.6, wants it of a POST without content; hyper leaves it out.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         Ok(request)
     }

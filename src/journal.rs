@@ -14,7 +14,7 @@ pub use self::memory::MemoryJournal;
 pub use self::metrics::Metrics;
 pub use self::open::{OpenError, open};
 pub use self::sqlite::{OpenOptions, SqliteJournal};
-use crate::model::{Entry, OperationId, Resource, ResourceType, Stored, Timestamp};
+use crate::model::{Entry, Kind, OperationId, Resource, ResourceType, Stored, Timestamp};
 
 /// The journal's contract; every implementation passes `tests/journal.rs`.
 ///
@@ -63,12 +63,13 @@ pub trait Journal: Send + Sync + 'static {
     /// The operation that a record binds `resource` to.
     async fn holder(&self, resource: &Resource) -> Result<Option<Stored>, Error>;
 
-    /// Operations on `resource_type` whose life, from `Prepared`'s intent to the first record
+    /// Creates or deletes on `resource_type` whose life, from `Prepared`'s intent to the first record
     /// that [settles](crate::model::Record::settles) them, meets the window `from..=to`; both
     /// ends count on both sides. Oldest intent first.
     async fn overlapping(
         &self,
         resource_type: &ResourceType,
+        of: Of,
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<Stored>, Error>;
@@ -83,6 +84,27 @@ pub trait Journal: Send + Sync + 'static {
     /// # Errors
     /// [`Error::Broken`], with what broke it.
     fn health(&self) -> Result<(), Error>;
+}
+
+/// Which operations are asked for. A create asks only for deletes, so that a service that mostly
+/// creates pays for what it seldom does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Of {
+    /// Creates.
+    Creates,
+    /// Deletes.
+    Deletes,
+}
+
+impl Of {
+    /// What a plan of this kind is.
+    #[must_use]
+    pub fn kind(kind: &Kind) -> Self {
+        match kind {
+            Kind::Create(_) => Self::Creates,
+            Kind::Delete(_) => Self::Deletes,
+        }
+    }
 }
 
 /// Why the journal did not do what it was asked.

@@ -56,6 +56,11 @@ fn source_files_are_short_and_say_what_they_are_for() {
 }
 
 #[test]
+fn every_test_is_run() {
+    assert_tidy(files::unrun);
+}
+
+#[test]
 fn no_leftovers_and_no_places_of_one_machine() {
     assert_tidy(words::complaints);
 }

@@ -187,6 +187,14 @@ pub fn candidates(
     (ids, open)
 }
 
+/// The rows that others have on record as gone. Whoever recorded a row owes its deregistration,
+/// and its sweep where it is young: nobody else needs to see to it, so that many deletes of one
+/// name don't each deregister what the others removed.
+#[must_use]
+pub fn owed_by<'a>(others: impl Iterator<Item = &'a Operation>) -> BTreeSet<ResourceId> {
+    others.flat_map(|other| other.gone.iter().cloned()).collect()
+}
+
 /// Whether no row that `create` can make is one that `delete` can mean: both compare the same
 /// field, with different values.
 fn are_disjoint(create: &Operation, delete: &Operation) -> bool {

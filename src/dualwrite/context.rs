@@ -17,7 +17,7 @@ use super::service::Service;
 use super::state::{Policy, Transition, Wait, on};
 use super::{Event, Illegal};
 use crate::authz::Authorizer;
-use crate::journal::{self, Journal};
+use crate::journal::{self, Journal, Of};
 use crate::model::{Clock, Entry, OperationId, Record, Resource, Timestamp};
 use crate::principal::Resolver;
 
@@ -149,12 +149,13 @@ impl Context {
         records.into_iter().map(|record| Entry { at, record }).collect()
     }
 
-    /// Every other operation on the type of `own` that may matter to its rows: those whose life
+    /// Every other create, or delete, on the type of `own` that may matter to its rows: those whose life
     /// reaches to within L + S before its intent, or later.
-    pub(super) async fn others(&self, own: &Operation) -> Result<Vec<Operation>, Halt> {
+    pub(super) async fn others(&self, own: &Operation, of: Of) -> Result<Vec<Operation>, Halt> {
         let bounds = self.policy.bounds;
         let from = own.intent.minus(bounds.late_effect + 2 * bounds.clock_skew);
-        let stored = self.journal.overlapping(&own.plan.resource_type, from, self.now()).await?;
+        let stored =
+            self.journal.overlapping(&own.plan.resource_type, of, from, self.now()).await?;
         let others = stored.iter().filter(|stored| stored.id != own.id);
         Ok(others.map(Operation::replay).collect::<Result<_, _>>()?)
     }

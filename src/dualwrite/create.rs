@@ -21,7 +21,7 @@ use super::reply::{self, Reply};
 use super::service::Answer;
 use super::{Event, state};
 use crate::error::{Kind, Problem, UndoState};
-use crate::journal;
+use crate::journal::{self, Of};
 use crate::model::{
     CreatePlan, Mode, OperationId, PassReason, Plan, Principal, Record, ResourceId,
     StoredPrincipal, Timestamp, UndoReason,
@@ -298,7 +298,7 @@ impl Prepared {
     /// The overlap rule: a create that closes second confirms its row.
     async fn confirm_if_disturbed(mut self) {
         let id = self.operation.id;
-        let others = self.context.others(&self.operation).await;
+        let others = self.context.others(&self.operation, Of::Deletes).await;
         let undisturbed = match others {
             Ok(others) if may_be_removed(&self.operation, &others) => {
                 let (context, operation, memory) = self.hand_over(None);

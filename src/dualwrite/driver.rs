@@ -9,14 +9,14 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tracing::Instrument;
 
-use super::claim::{Sighting, candidates, judge};
+use super::claim::{Sighting, candidates, judge, owed_by};
 use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
 use super::operation::{Operation, Phase, Step};
 use super::outcome::CreateOutcome;
 use super::state::{Look, Task, effect_ends, next, poll_delay};
 use super::{Event, Presence};
-use crate::journal;
+use crate::journal::{self, Of};
 use crate::model::{Backoff, DeletePlan, Kind, Principal, ResourceId, Timestamp};
 
 /// What this process knows of an operation and the journal does not.
@@ -241,7 +241,7 @@ impl Driver {
             Err(error) => return Ok(Attempt::Failed("probe", error.to_string())),
         };
         let at = self.context.now();
-        let mut others = self.context.others(&self.operation).await?;
+        let mut others = self.context.others(&self.operation, Of::Creates).await?;
         for row in &rows {
             let holder = self.context.holder(&self.operation.resource(&row.id)).await?;
             if let Some(holder) = holder.filter(|holder| holder.id != self.operation.id) {
@@ -263,13 +263,19 @@ impl Driver {
         let Kind::Delete(plan) = &self.operation.plan.kind else {
             return Ok(Attempt::Failed("confirm", "a create has no targets".into()));
         };
-        let others = match plan {
-            DeletePlan::ById { .. } => Vec::new(),
-            DeletePlan::ByProbe { .. } => self.context.others(&self.operation).await?,
+        let (creates, deletes) = match plan {
+            DeletePlan::ById { .. } => (Vec::new(), Vec::new()),
+            DeletePlan::ByProbe { .. } => (
+                self.context.others(&self.operation, Of::Creates).await?,
+                self.context.others(&self.operation, Of::Deletes).await?,
+            ),
         };
-        let (ids, open) = candidates(&self.operation, &others, &self.context.policy);
+        let (ids, open) = candidates(&self.operation, &creates, &self.context.policy);
         let mut gone = self.operation.gone.clone();
-        for id in ids.difference(&self.operation.gone) {
+        let owed = owed_by(creates.iter().chain(&deletes));
+        let left: BTreeSet<_> = &(&ids - &gone) - &owed;
+        let listed = self.listed(plan, left.len()).await;
+        for id in left.difference(&listed) {
             let confirm =
                 self.context.service.confirm(plan.confirm(), id, &self.memory.credentials);
             match confirm.await {
@@ -278,8 +284,19 @@ impl Driver {
                 Err(error) => return Ok(Attempt::Failed("confirm", error.to_string())),
             }
         }
-        let complete = !open && ids.is_subset(&gone);
+        let complete = !open && left.is_subset(&gone);
         Ok(Attempt::Saw(Event::Looked(Look { asked, gone, complete })))
+    }
+
+    /// Which rows a list shows to be there, so that only the others need a question each. No
+    /// list, no saving: then each row is asked for.
+    async fn listed(&self, plan: &DeletePlan, left: usize) -> BTreeSet<ResourceId> {
+        let DeletePlan::ByProbe { probe, .. } = plan else { return BTreeSet::new() };
+        if left < 2 {
+            return BTreeSet::new();
+        }
+        let rows = self.context.service.list(probe, &self.memory.credentials).await;
+        rows.unwrap_or_default().into_iter().map(|row| row.id).collect()
     }
 
     async fn rest_before_next_round(&mut self) -> Result<(), Halt> {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::summary::{Phase, Summary, horizon};
-use super::{Error, Journal};
+use super::{Error, Journal, Of};
 use crate::model::{Entry, OperationId, Resource, ResourceType, Stored, Timestamp};
 
 /// A journal in memory.
@@ -106,11 +106,15 @@ impl Journal for MemoryJournal {
     async fn overlapping(
         &self,
         resource_type: &ResourceType,
+        of: Of,
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<Stored>, Error> {
         self.select(|kept| {
-            kept.summary.resource_type == *resource_type && kept.summary.overlaps(from, to)
+            let summary = &kept.summary;
+            summary.resource_type == *resource_type
+                && summary.of == of
+                && summary.overlaps(from, to)
         })
     }
 

@@ -25,7 +25,7 @@ use self::read::Reader;
 use self::write::Row;
 use self::writer::{Call, Verdict, Work, Writer};
 use super::config::Config;
-use super::{Error, Journal, Metrics, OpenError};
+use super::{Error, Journal, Metrics, Of, OpenError};
 use crate::model::{ByteSize, Entry, OperationId, Resource, ResourceType, Stored, Timestamp};
 
 /// How a [`SqliteJournal`] is opened.
@@ -148,12 +148,13 @@ impl Journal for SqliteJournal {
     async fn overlapping(
         &self,
         resource_type: &ResourceType,
+        of: Of,
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<Stored>, Error> {
         let resource_type = resource_type.clone();
         self.reader
-            .ask(move |connection| read::overlapping(connection, &resource_type, from, to))
+            .ask(move |connection| read::overlapping(connection, &resource_type, of, from, to))
             .await
     }
 

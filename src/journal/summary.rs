@@ -1,13 +1,14 @@
 //! What the journal must know of an operation to find it again: a fold of its records that all
 //! implementations share, so that they can't differ in what `settles`, `open` or `reported` mean.
 
-use super::Error;
+use super::{Error, Of};
 use crate::model::{Entry, OperationId, Record, ResourceType, Timestamp};
 
 /// The searchable facts of one operation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Summary {
     pub(super) resource_type: ResourceType,
+    pub(super) of: Of,
     /// `Prepared`'s intent.
     pub(super) opened_at: Timestamp,
     /// When the first record that settles was appended.
@@ -49,6 +50,7 @@ impl Summary {
         let Record::Prepared { plan, intent, .. } = &entry.record else { return None };
         Some(Self {
             resource_type: plan.resource_type.clone(),
+            of: Of::kind(&plan.kind),
             opened_at: *intent,
             settled_at: None,
             phase: Phase::Open,

@@ -1,6 +1,6 @@
 //! The contract in `src/journal.rs`, sentence by sentence.
 
-use authz_sidecar::journal::Error;
+use authz_sidecar::journal::{Error, Of};
 use authz_sidecar::model::{OperationId, ResourceType};
 
 use crate::fixture::{
@@ -169,7 +169,7 @@ async fn a_life_meets_a_window_also_where_they_only_touch() {
         let api_key = ResourceType::new("api_key");
         let journal = &journal;
         let meets = async |from, to| {
-            let found = journal.overlapping(&api_key, at(from), at(to)).await.unwrap();
+            let found = journal.overlapping(&api_key, Of::Deletes, at(from), at(to)).await.unwrap();
             found.iter().any(|stored| stored.id == operation)
         };
         assert!(!meets(0, 9).await);
@@ -178,8 +178,11 @@ async fn a_life_meets_a_window_also_where_they_only_touch() {
         assert!(meets(0, 99).await);
         assert!(meets(20, 99).await);
         assert!(!meets(21, 99).await, "the first record that settles ends it");
-        let other = journal.overlapping(&ResourceType::new("agent"), at(0), at(99)).await;
-        assert_eq!(other, Ok(Vec::new()));
+        let agent = ResourceType::new("agent");
+        let other = journal.overlapping(&agent, Of::Deletes, at(0), at(99));
+        assert_eq!(other.await, Ok(Vec::new()));
+        let creates = journal.overlapping(&api_key, Of::Creates, at(0), at(99)).await;
+        assert_eq!(creates, Ok(Vec::new()));
     })
     .await;
 }
@@ -190,7 +193,9 @@ async fn an_unsettled_life_has_no_end_and_committed_does_not_settle() {
         let open = opened(&*journal, 10).await;
         let with_id = opened(&*journal, 5).await;
         journal.append(with_id, vec![committed(6, "k")]).await.unwrap();
-        let found = journal.overlapping(&ResourceType::new("api_key"), at(1000), at(2000)).await;
+        let found = journal
+            .overlapping(&ResourceType::new("api_key"), Of::Deletes, at(1000), at(2000))
+            .await;
         assert_eq!(ids(&found.unwrap()), [with_id, open]);
     })
     .await;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rusqlite::{Connection, Params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::schema::RECORD_VERSION;
+use super::super::Of;
+use super::schema::{RECORD_VERSION, code};
 use super::{Error, Standing};
 use crate::model::{Entry, OperationId, Record, Resource, ResourceType, Stored, Timestamp};
 
@@ -99,7 +100,7 @@ pub(super) const HOLDER: &str = select!(
 
 pub(super) const OVERLAPPING: &str = select!(
     "operations o CROSS JOIN entries e ON e.operation = o.id \
-     WHERE o.resource_type = ? AND o.settled_at >= ? AND o.opened_at <= ?",
+     WHERE o.resource_type = ? AND o.kind = ? AND o.settled_at >= ? AND o.opened_at <= ?",
     "o.opened_at, o.id, "
 );
 
@@ -124,10 +125,13 @@ pub(super) fn holder(
 pub(super) fn overlapping(
     connection: &Connection,
     resource_type: &ResourceType,
+    of: Of,
     from: Timestamp,
     to: Timestamp,
 ) -> Result<Vec<Stored>, ReadError> {
-    stored(connection, OVERLAPPING, (resource_type.as_str(), from.as_micros(), to.as_micros()))
+    let window = (from.as_micros(), to.as_micros());
+    let values = (resource_type.as_str(), code(of), window.0, window.1);
+    stored(connection, OVERLAPPING, values)
 }
 
 /// The operations of one statement, which is one snapshot; their records follow one another.

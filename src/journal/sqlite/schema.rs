@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::super::OpenError;
+use super::super::{Of, OpenError};
 use super::file::unusable;
 
 /// The layout's version, raised with every change to [`TABLES`].
@@ -24,6 +24,14 @@ const BUSY: Duration = Duration::from_secs(5);
 /// `overlapping`.
 pub(super) const NEVER: i64 = i64::MAX;
 
+/// How the column `kind` spells what an operation is.
+pub(super) const fn code(of: Of) -> i64 {
+    match of {
+        Of::Creates => 0,
+        Of::Deletes => 1,
+    }
+}
+
 /// `entries` is a rowid table: its rows are appended at one end of one tree, several operations
 /// to a page, where a tree clustered by operation would spill each `Prepared`, a KiB or two, into a
 /// page of its own. The order of rowids is the order of the records: a new one is greater than
@@ -33,6 +41,7 @@ CREATE TABLE versions (what TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT 
 CREATE TABLE operations (
     id BLOB PRIMARY KEY,
     resource_type TEXT NOT NULL,
+    kind INTEGER NOT NULL, -- 0 create, 1 delete
     opened_at INTEGER NOT NULL,
     settled_at INTEGER NOT NULL,
     state INTEGER NOT NULL, -- 0 open, 1 reported, 2 finished
@@ -40,7 +49,7 @@ CREATE TABLE operations (
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX unfinished ON operations (state, opened_at) WHERE state < 2;
 CREATE INDEX finished ON operations (finished_at) WHERE state = 2;
-CREATE INDEX settled ON operations (resource_type, settled_at, opened_at);
+CREATE INDEX settled ON operations (resource_type, kind, settled_at, opened_at);
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY,
     operation BLOB NOT NULL,

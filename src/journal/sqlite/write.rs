@@ -5,9 +5,10 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::super::Of;
 use super::super::summary::{Phase, Summary, horizon};
 use super::Error;
-use super::schema::{NEVER, RECORD_VERSION};
+use super::schema::{NEVER, RECORD_VERSION, code};
 use super::writer::PRUNE_CHUNK;
 use crate::model::{Entry, OperationId, Resource, ResourceType, Timestamp};
 
@@ -107,7 +108,7 @@ pub(super) fn prune(
 }
 
 fn summary(connection: &Connection, operation: OperationId) -> rusqlite::Result<Option<Summary>> {
-    let select = "SELECT resource_type, opened_at, settled_at, state, finished_at \
+    let select = "SELECT resource_type, opened_at, settled_at, state, finished_at, kind \
                   FROM operations WHERE id = ?";
     let mut select = connection.prepare_cached(select)?;
     let read = |row: &rusqlite::Row<'_>| {
@@ -115,6 +116,7 @@ fn summary(connection: &Connection, operation: OperationId) -> rusqlite::Result<
         let finished_at = row.get::<_, Option<i64>>(4)?.map(Timestamp::from_micros);
         Ok(Summary {
             resource_type: ResourceType::new(row.get::<_, String>(0)?),
+            of: if row.get::<_, i64>(5)? == code(Of::Deletes) { Of::Deletes } else { Of::Creates },
             opened_at: Timestamp::from_micros(row.get(1)?),
             settled_at: (settled_at != NEVER).then(|| Timestamp::from_micros(settled_at)),
             phase: match (row.get::<_, i64>(3)?, finished_at) {
@@ -138,13 +140,14 @@ fn put_summary(
         Phase::Finished(at) => (2, Some(at.as_micros())),
     };
     let put = "INSERT INTO operations \
-               (id, resource_type, opened_at, settled_at, state, finished_at) \
-               VALUES (?, ?, ?, ?, ?, ?) \
+               (id, resource_type, kind, opened_at, settled_at, state, finished_at) \
+               VALUES (?, ?, ?, ?, ?, ?, ?) \
                ON CONFLICT (id) DO UPDATE SET settled_at = excluded.settled_at, \
                state = excluded.state, finished_at = excluded.finished_at";
     connection.prepare_cached(put)?.execute(params![
         operation.as_bytes(),
         summary.resource_type.as_str(),
+        code(summary.of),
         summary.opened_at.as_micros(),
         summary.settled_at.map_or(NEVER, Timestamp::as_micros),
         state,

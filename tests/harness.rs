@@ -1,0 +1,53 @@
+//! The end-to-end harness itself: the real binary before the real service, killed and restarted.
+
+mod support;
+
+use support::service::{Options, Service};
+use support::sidecar::{Config, Sidecar};
+
+/// Nothing here needs a provider: no request that a rule matches is sent.
+const NO_PROVIDER: &str = "http://127.0.0.1:9";
+
+#[tokio::test]
+async fn e2e_reads_pass_through_untouched() {
+    for options in [Options::default(), Options::default().h11().unix()] {
+        let service = Service::with_agent(options).await;
+        let id = service.key("agent-a1", "n").await;
+        let sidecar = Sidecar::start(Config::new(&service.upstream(), NO_PROVIDER)).await;
+        for target in [
+            "/agent_api_keys?agent_name=a1".to_owned(),
+            format!("/agent_api_keys/{id}"),
+            "/agent_api_keys/nothing".to_owned(),
+            "/agent_api_keys/name/n?agent_id=agent-a1".to_owned(),
+            "/agents".to_owned(),
+            "/agents/agent-a1".to_owned(),
+            "/agents/name/a1".to_owned(),
+        ] {
+            let (through, straight) =
+                (sidecar.client().get(&target), service.client().get(&target));
+            let (through, straight) = (through.send().await, straight.send().await);
+            assert_eq!((through.status, &through.body), (straight.status, &straight.body));
+        }
+        assert_eq!(sidecar.operations().await, Vec::<serde_json::Value>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_sidecar_is_killed_restarted_and_stopped() {
+    let mut service = Service::with_agent(Options::default()).await;
+    let mut sidecar = Sidecar::start(Config::new(&service.upstream(), NO_PROVIDER)).await;
+    let address = sidecar.address().to_owned();
+    assert_eq!(sidecar.health().get("/livez").send().await.status, 200);
+    assert!(sidecar.metrics().await.contains("authz_sidecar_"));
+    sidecar.kill9().await;
+    assert!(sidecar.client().get("/healthz").try_send().await.is_err());
+    sidecar.restart().await;
+    assert_eq!(sidecar.address(), address);
+    service.restart().await;
+    assert_eq!(sidecar.client().get("/healthz").send().await.status, 200);
+    sidecar.wait_quiescent().await;
+    assert!(!sidecar.journal_bytes().is_empty());
+    assert!(sidecar.stop().await.success());
+    let listened = sidecar.log().iter().filter(|line| line.contains("\"listening\"")).count();
+    assert_eq!(listened, 2);
+}

@@ -1,0 +1,111 @@
+"""Keeps one PostgreSQL for a whole test run: `cluster.py DIR`.
+
+Whoever needs the database holds a shared lock on `DIR/lease`. The keeper makes a cluster in
+`DIR/data`, runs it, prints `ready`, and ends and removes it as soon as it gets the lease for itself,
+i.e. when the last holder has gone, however it went. Nothing here is meant to last: no fsync.
+"""
+
+import ctypes
+import fcntl
+import glob
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+PR_SET_PDEATHSIG = 1
+SETTINGS = {
+    "listen_addresses": "",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "400",
+    "shared_buffers": "64MB",
+    "autovacuum": "off",
+    "log_min_messages": "error",
+}
+
+
+def main(directory: str) -> None:
+    user = unprivileged()
+    os.makedirs(directory, exist_ok=True)
+    data, sockets = os.path.join(directory, "data"), os.path.join(directory, "s")
+    for path in (data, sockets):
+        shutil.rmtree(path, ignore_errors=True)
+        os.makedirs(path, mode=0o700 if path == data else 0o755)
+        if user:
+            os.chown(path, user.pw_uid, user.pw_gid)
+    run = {"cwd": "/", "preexec_fn": lambda: become(user), "stdin": subprocess.DEVNULL}
+    subprocess.run(
+        [tool("initdb"), "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8",
+         "--locale=C.UTF-8"],
+        check=True, stdout=sys.stderr, **run,
+    )
+    options = [f"-c{name}={value}" for name, value in SETTINGS.items()]
+    server = subprocess.Popen(
+        [tool("postgres"), "-D", data, "-k", sockets, *options], stdout=sys.stderr, **run
+    )
+    await_socket(server, os.path.join(sockets, ".s.PGSQL.5432"))
+    print("ready", flush=True)
+    # The one who started us goes on; so must our output's descriptors not hold its pipe.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    keep(directory, server)
+    shutil.rmtree(data, ignore_errors=True)
+
+
+def keep(directory: str, server: subprocess.Popen) -> None:
+    """Returns once nobody holds the lease and the server has ended."""
+    with open(os.path.join(directory, "lease"), "a") as lease:
+        while server.poll() is None:
+            try:
+                fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.5)
+                continue
+            server.send_signal(signal.SIGINT)
+            server.wait()
+
+
+def await_socket(server: subprocess.Popen, socket: str) -> None:
+    ready = [tool("pg_isready"), "-q", "-h", os.path.dirname(socket), "-U", "postgres"]
+    for _ in range(600):
+        if server.poll() is not None:
+            sys.exit(f"PostgreSQL ended at once with {server.returncode}")
+        if os.path.exists(socket) and subprocess.run(ready).returncode == 0:
+            return
+        time.sleep(0.05)
+    sys.exit("PostgreSQL does not answer")
+
+
+def unprivileged():
+    """Whom to run as: PostgreSQL refuses to run as root."""
+    if os.getuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            pass
+    sys.exit("no user to run PostgreSQL as: make one named `postgres`")
+
+
+def become(user) -> None:
+    if user:
+        os.setgroups([])
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
+    # After setuid, which clears it. SIGQUIT is PostgreSQL's immediate shutdown.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
+
+
+def tool(name: str) -> str:
+    for path in sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), reverse=True):
+        return path
+    return shutil.which(name) or sys.exit(f"no {name}: install PostgreSQL (apt install postgresql)")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,89 @@
+//! One PostgreSQL for all that runs from this checkout at the same time.
+//!
+//! Whoever holds the lease keeps it up; `tests/service/cluster.py` ends it after the last, however
+//! that one ended. See there.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use super::repository;
+
+/// A PostgreSQL that runs as long as this process.
+pub struct Postgres {
+    directory: PathBuf,
+    _lease: File,
+}
+
+impl Postgres {
+    /// The one of this checkout, started where it isn't running.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Postgres> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
+    /// The directory of its socket: user `postgres`, no password.
+    pub fn host(&self) -> PathBuf {
+        self.directory.join("s")
+    }
+
+    fn start() -> Self {
+        // Not below the checkout: that may be where PostgreSQL's user can't go, and a socket's
+        // path is short. One directory for each checkout.
+        let checkout = blake3::hash(env!("CARGO_MANIFEST_DIR").as_bytes()).to_hex();
+        let name = format!("authz-sidecar-tests-{}", &checkout[..12]);
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        // Waits while a keeper that got the lease is ending its server.
+        let lease = open(&directory.join("lease"));
+        lease.lock_shared().unwrap();
+        let starting = open(&directory.join("starting"));
+        starting.lock().unwrap();
+        let running = Self { directory, _lease: lease };
+        if !running.answers() {
+            running.keep();
+        }
+        running
+    }
+
+    fn answers(&self) -> bool {
+        std::os::unix::net::UnixStream::connect(self.host().join(".s.PGSQL.5432")).is_ok()
+    }
+
+    fn keep(&self) {
+        let log = File::create(self.directory.join("log")).unwrap();
+        let mut keeper = Command::new(python())
+            .arg(repository("tests/service/cluster.py"))
+            .arg(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            // It outlives whoever started it, and what ends that one's group.
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let log = self.directory.join("log");
+        assert_eq!(line.trim(), "ready", "PostgreSQL didn't start: see {}", log.display());
+    }
+}
+
+/// The project's Python, with what `tests/service/requirements.txt` pins.
+pub fn python() -> PathBuf {
+    let python = repository(".venv/bin/python");
+    assert!(
+        python.exists(),
+        "no {}: run scripts/test.sh, or python3 -m venv .venv && \
+         .venv/bin/pip install -r tests/service/requirements.txt",
+        python.display()
+    );
+    python
+}
+
+fn open(path: &Path) -> File {
+    OpenOptions::new().create(true).append(true).open(path).unwrap()
+}
