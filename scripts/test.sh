@@ -24,7 +24,7 @@ tools() {
     need curl curl
     need wrk wrk
     need nginx nginx-light
-    need runuser util-linux
+    need setpriv util-linux
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
         install_package postgresql "PostgreSQL's server is missing"
     if [[ $tier == full ]]; then
