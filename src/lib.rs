@@ -20,7 +20,8 @@
 //! | [`dualwrite`] | the saga: pure state machine, classifier and claim rule; the runner around them |
 //! | [`principal`], [`upstream`] | who is calling (cached); the client of the service |
 //! | [`authz`], [`journal`], [`rules`] | back ends, the durable record, the compiled rules |
-//! | [`http`], [`model`], [`error`] | the JSON client that back ends and authn share; ids and records; problems |
+//! | [`http`], [`error`] | the JSON client that back ends and authn share; problems |
+//! | [`model`] | ids, records, plans |
 
 pub mod admin;
 pub mod app;

@@ -1,6 +1,6 @@
 //! Who is calling: principal resolution through authn, cached.
 //!
-//! What decides the answer is [`Credentials`](credentials::Credentials), a selection of the
+//! What decides the answer is `Credentials`, a selection of the
 //! request's headers: authn sees these (and the trace context) and the cache key is made of
 //! these, so no cached answer depends on anything that is not in its key.
 

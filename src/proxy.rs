@@ -5,7 +5,7 @@
 //! thread. An intercepted request is handed to the *control* runtime, where the sagas live, and
 //! only its answer comes back; a client that hangs up changes nothing there.
 //!
-//! [`stack`] shows in order what a request meets.
+//! `stack.rs` shows in order what a request meets.
 
 mod deadline;
 mod forward;

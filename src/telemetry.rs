@@ -7,4 +7,4 @@ mod logs;
 mod metrics;
 
 pub use self::logs::{LogError, init_logs};
-pub use self::metrics::{CONTENT_TYPE, encode, registry};
+pub use self::metrics::registry;

@@ -91,7 +91,7 @@ async fn p1_p2_p3_p4_rows_and_registrations_stay_the_same_set() {
 
     let rows: BTreeSet<String> =
         service.ids().await.into_iter().map(|id| format!("api_key:{id}")).collect();
-    let told = told.lock().unwrap();
+    let told = std::mem::take(&mut *told.lock().unwrap());
     println!(
         "answers={:?} rows={} calls={}",
         told.answers,

@@ -9,6 +9,12 @@
     clippy::indexing_slicing,
     reason = "clippy excuses test functions, not what they share; a fixture fails loudly"
 )]
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::format_push_string,
+    clippy::zombie_processes,
+    reason = "fixtures read well before they run fast; PostgreSQL's keeper outlives its starter"
+)]
 
 pub mod client;
 pub mod postgres;
@@ -37,7 +43,7 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(
     };
     match tokio::time::timeout(PATIENCE, polled).await {
         Ok(found) => found,
-        Err(_) => panic!("{what}: not within {PATIENCE:?}"),
+        Err(elapsed) => panic!("{what}: not within {PATIENCE:?}: {elapsed}"),
     }
 }
 

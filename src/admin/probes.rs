@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -14,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::server::{Limits, serve};
 use super::{Health, reply};
-use crate::telemetry;
+
+/// The media type of the metrics, which Prometheus reads.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Serves probes and metrics until `stop`.
 ///
@@ -55,8 +58,9 @@ async fn ready(State(health): State<Arc<Health>>) -> Response {
 }
 
 async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
-    match telemetry::encode(&registry) {
-        Ok(text) => ([(header::CONTENT_TYPE, telemetry::CONTENT_TYPE)], text).into_response(),
+    let mut text = String::new();
+    match encode(&mut text, &registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(_) => reply::problem(StatusCode::INTERNAL_SERVER_ERROR, "a metric can't be written"),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`next`] says what an operation needs; the runner does it and feeds what it saw to [`on`],
 //! which says which records that makes. The runner appends them and, once they are as durable as
-//! [`Transition::wait`] demands, takes them into the operation and acts on [`Transition::reply`].
+//! [`Transition::wait`] demands, takes them into the operation and acts on its reply.
 //! Nothing here performs I/O or reads a clock.
 
 mod on;

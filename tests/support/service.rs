@@ -216,7 +216,7 @@ impl Service {
     }
 
     /// A fault in a route, to be told what to do: `service.fault("POST /agent_api_keys")`. The
-    /// route is spelt as FastAPI knows it, such as `DELETE /agent_api_keys/{id}`.
+    /// route is spelt as `FastAPI` knows it, such as `DELETE /agent_api_keys/{id}`.
     pub fn fault(&self, route: &str) -> Fault<'_> {
         Fault { service: self, spec: json!({"route": route}) }
     }

@@ -307,6 +307,8 @@ async fn launch(
         .arg(&config.binary)
         .arg("run")
         .arg(&path)
+        // The sidecar refuses variables of its prefix that it doesn't know.
+        .env_remove("AUTHZ_SIDECAR_BINARY")
         .env("AUTHZ_SIDECAR_LOG", &config.log)
         .envs(config.environment.iter().cloned())
         .stdin(Stdio::null())

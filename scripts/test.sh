@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Runs every check of the project, first the cheap ones, and stops at the first that fails.
+#
+#   scripts/test.sh [quick|full]          default: quick
+#
+# Installs what is missing: Python packages into .venv, tools of cargo into .cache/tools, system
+# packages by apt-get where the user is root. Full adds cargo-deny, the container image and a short
+# benchmark to quick.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/lib/install.sh
+source scripts/lib/step.sh
+
+tier=${1:-quick}
+[[ $tier == quick || $tier == full ]] || { echo "usage: scripts/test.sh [quick|full]" >&2; exit 2; }
+
+export PYTHONDONTWRITEBYTECODE=1
+export PATH="$PWD/.cache/tools/bin:$PATH"
+
+tools() {
+    need cargo rustup
+    need cc gcc
+    need git git
+    need curl curl
+    need wrk wrk
+    need nginx nginx-light
+    need setpriv util-linux
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
+        install_package postgresql "PostgreSQL's server is missing"
+    if [[ $tier == full ]]; then
+        need buildah buildah
+        need podman podman
+        need runc runc
+    fi
+}
+
+python_packages() {
+    local requirements=tests/service/requirements.txt
+    python3 -c 'import ensurepip, venv' 2>/dev/null || install_package python3-venv "Python's venv is missing"
+    [[ -x .venv/bin/pip ]] || python3 -m venv .venv
+    cmp --silent "$requirements" .venv/installed && return
+    .venv/bin/pip install --quiet --disable-pip-version-check --no-compile -r "$requirements"
+    cp "$requirements" .venv/installed
+}
+
+# The advisories are a git repository elsewhere, which not every machine reaches: see CONTRIBUTING.md.
+deny() {
+    command -v cargo-deny >/dev/null || cargo install --quiet --locked --root .cache/tools cargo-deny
+    cargo deny --locked check licenses bans sources
+}
+
+step "tools" tools
+step "Python packages" python_packages
+step "format" cargo fmt --all --check
+step "lints" cargo clippy --locked --all-targets -- -D warnings
+step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+if [[ $tier == full ]]; then step "licences, bans, sources" deny; fi
+step "release build" cargo build --locked --release
+# Tests that start the sidecar start the one that is shipped.
+step "tests" env AUTHZ_SIDECAR_BINARY="$PWD/target/release/authz-sidecar" cargo test --locked
+step "shipped configuration" target/release/authz-sidecar check config/agentex.yaml
+step "demo" target/release/authz-sidecar demo --once
+if [[ $tier == full ]]; then
+    step "container image" scripts/image.sh
+    step "benchmark" scripts/bench.sh 1 2
+fi
+finish
