@@ -2,6 +2,13 @@
 //! is shown here, straight against the service, so that end-to-end tests may rest on it. The table
 //! tests/contract/keys-service.tsv says which test covers which line of that page.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as loudly as tests"
+)]
+
 mod support;
 
 #[path = "keys_service/answers.rs"]

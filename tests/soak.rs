@@ -54,6 +54,11 @@ impl Dice {
         self.0 ^= self.0 << 17;
         self.0 % sides
     }
+
+    fn pick<'t, T>(&mut self, of: &'t [T]) -> &'t T {
+        let sides = u64::try_from(of.len()).unwrap();
+        &of[usize::try_from(self.roll(sides)).unwrap()]
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,7 +139,7 @@ async fn act(client: &Client, agent: &str, dice: &mut Dice, told: &Mutex<Told>) 
             let id = {
                 let told = told.lock().unwrap();
                 let live: Vec<_> = told.created.difference(&told.deleted).cloned().collect();
-                (!live.is_empty()).then(|| live[dice.roll(live.len() as u64) as usize].clone())
+                (!live.is_empty()).then(|| dice.pick(&live).clone())
             };
             let Some(id) = id else { return };
             told.lock().unwrap().deleted.insert(id.clone());
