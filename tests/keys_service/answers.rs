@@ -204,7 +204,7 @@ async fn a_task_is_made_also_where_the_result_is_null() {
     let made = rpc().await;
     service.idle().await;
     let task = made.json()["result"]["id"].as_str().unwrap().to_owned();
-    assert_eq!(service.tasks().await, [task.clone()]);
+    assert_eq!(service.tasks().await, std::slice::from_ref(&task));
     assert!(!made.text().contains("agent-a1"), "the parent is in the path alone");
     service.set("null_result", true).await;
     assert_eq!(rpc().await.json()["result"], Value::Null);
