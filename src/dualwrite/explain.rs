@@ -113,7 +113,13 @@ fn story(operation: &Operation, policy: &Policy) -> (String, String) {
             "the create does not stand",
             "its row is removed and confirmed gone, then it is deregistered".into(),
         ),
-        Phase::Looking => (looking(operation), format!("its rows are looked at until {until}")),
+        Phase::Looking if operation.gone.is_empty() => {
+            (looking(operation), format!("its rows are looked at until {until}"))
+        }
+        Phase::Looking => (
+            "rows are gone; others may be",
+            format!("those are deregistered, and the others looked at until {until}"),
+        ),
         Phase::Gone => ("rows are gone", "they are deregistered".into()),
         Phase::Sweeping(due, _) => (
             "everything is done once",
