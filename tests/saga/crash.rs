@@ -105,9 +105,8 @@ async fn p2_an_acknowledged_create_outlives_the_crash_right_after_it() {
 async fn p2_of_creates_cut_anywhere_those_that_were_answered_stand() {
     for after in [1, 3, 7, 12] {
         let mut world = World::new().await;
-        let creates: Vec<_> = (0..16)
-            .map(|n| tokio::spawn(world.create(&format!("k-{n}")).try_send()))
-            .collect();
+        let creates: Vec<_> =
+            (0..16).map(|n| tokio::spawn(world.create(&format!("k-{n}")).try_send())).collect();
         world.provider.wait_until(|provider| provider.registered().len() >= after).await;
         world.restart().await;
         let mut answered = BTreeSet::new();
@@ -181,8 +180,7 @@ async fn p3_a_delete_under_way_is_looked_into() {
         let id = world.given("k");
         let gate = Gate::closed();
         let fault = Fault::once();
-        let fault =
-            if held_after { fault.held_after(&gate) } else { fault.held_before(&gate) };
+        let fault = if held_after { fault.held_after(&gate) } else { fault.held_before(&gate) };
         world.keys.on(Route::Delete, fault);
         let _client = world.delete(&id).begin().await;
         gate.reached(1).await;

@@ -28,6 +28,16 @@ async fn p3_the_delete_of_a_young_key_sweeps() {
     assert_eq!(world.asked(DEREGISTER), 2);
 }
 
+/// A service that commits after its answer may not show the row to the probe.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_young_key_that_the_probe_can_not_see_is_deregistered_all_the_same() {
+    let world = World::new().await;
+    let id = world.made("k").await;
+    world.keys.on(Route::Get, Fault::once().status(404));
+    world.delete(&id).send().await.expect(200);
+    world.comes_to_nothing().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_deleting_nothing_is_forwarded_and_deregisters_nothing() {
     let world = World::new().await;

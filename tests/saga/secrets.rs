@@ -151,13 +151,18 @@ async fn drive(world: &World, process: &Process) -> Vec<(String, Vec<u8>)> {
     create(process.listen, "no principal").send().await.expect(503);
     world.provider.register().once().answers_with(403, "planted-in-register-answer");
     create(process.listen, "refused").send().await.expect(503);
-    world.keys.on(Route::Create, Fault::once().bytes(*b"HTTP/1.1 200 OK\r\nplanted-in-garbage\r\n\r\n"));
+    world
+        .keys
+        .on(Route::Create, Fault::once().bytes(*b"HTTP/1.1 200 OK\r\nplanted-in-garbage\r\n\r\n"));
     create(process.listen, "garbage").send().await.expect(502);
     world.keys.on(Route::Create, Fault::once().status(500));
     create(process.listen, "unknown").send().await.expect(500);
-    world.keys.on(Route::Get, Fault::times(2).changed(|answer| {
-        (answer.status, answer.body) = (500, b"planted-in-service-answer".to_vec());
-    }));
+    world.keys.on(
+        Route::Get,
+        Fault::times(2).changed(|answer| {
+            (answer.status, answer.body) = (500, b"planted-in-service-answer".to_vec());
+        }),
+    );
     delete("k").send().await.expect(503);
     let twice = br#"{"name": "planted-in-bad-body", "name": "planted-in-bad-body"}"#;
     create(process.listen, "").raw_body(twice.to_vec()).send().await.expect(400);

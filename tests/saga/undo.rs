@@ -29,7 +29,9 @@ async fn p2_an_undo_that_takes_longer_than_the_reply_may_is_pending_and_goes_on(
     world.create("k").send().await.expect_undone("pending");
     assert_eq!(world.keys.rows().len(), 1);
     let operations = world
-        .operations_until("one is stuck", |operations| operations.iter().any(|o| o["stuck"] == true))
+        .operations_until("one is stuck", |operations| {
+            operations.iter().any(|o| o["stuck"] == true)
+        })
         .await;
     assert!(operations[0]["last_failure"].as_str().unwrap().contains("500"), "{operations:?}");
     assert!(operations[0]["remedy"].is_string(), "{operations:?}");

@@ -186,8 +186,7 @@ impl World {
     }
 
     pub(crate) fn delete_by_name(&self, name: &str) -> Call {
-        let target =
-            format!("/agent_api_keys/name/{name}?agent_id={AGENT}&api_key_type=external");
+        let target = format!("/agent_api_keys/name/{name}?agent_id={AGENT}&api_key_type=external");
         self.call("DELETE", &target)
     }
 
@@ -268,8 +267,7 @@ impl World {
     /// Asserts that rows and registrations are the same set, each with its parent edge.
     #[track_caller]
     pub(crate) fn same_set(&self) {
-        let rows: BTreeSet<_> =
-            self.keys.rows().iter().map(|id| format!("api_key:{id}")).collect();
+        let rows: BTreeSet<_> = self.keys.rows().iter().map(|id| format!("api_key:{id}")).collect();
         assert_eq!(self.provider.registered(), rows, "registrations (left), rows (right)");
         for id in self.keys.rows() {
             let agent = self.keys.row(&id).unwrap().agent;
@@ -320,7 +318,8 @@ struct Sidecar {
 impl Sidecar {
     async fn start(yaml: String) -> Result<Self, String> {
         let started = tokio::task::spawn_blocking(move || {
-            let config = Config::parse("test.yaml", &yaml, []).map_err(|e| format!("{e}\n{yaml}"))?;
+            let config =
+                Config::parse("test.yaml", &yaml, []).map_err(|e| format!("{e}\n{yaml}"))?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()
@@ -355,4 +354,3 @@ impl Drop for Sidecar {
         self.stop();
     }
 }
-

@@ -96,7 +96,9 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serve: Arc<dyn Fn(TcpListener) -> AbortHandle + Send + Sync> =
-            Arc::new(move |listener| tokio::spawn(accept(listener, handler.clone())).abort_handle());
+            Arc::new(move |listener| {
+                tokio::spawn(accept(listener, handler.clone())).abort_handle()
+            });
         let accepting = Mutex::new(serve(listener));
         Self { address, accepting, serve }
     }
