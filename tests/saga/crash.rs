@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::journal::Stalled;
 use crate::support::keys::{Fault, Gate, Route};
 use crate::support::provider::{DEREGISTER, REGISTER};
 use crate::world::World;
@@ -96,6 +97,28 @@ async fn p2_an_acknowledged_create_outlives_the_crash_right_after_it() {
     }
     world.quiescent().await;
     assert_eq!(world.keys.rows(), made);
+    world.same_set();
+    assert_eq!(world.asked(DEREGISTER), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_registered_but_not_answered_it_stands() {
+    let mut world = patient().await;
+    let gate = world.provider.register().once().holds();
+    let client = tokio::spawn(world.create("k").try_send());
+    gate.arrived(1).await;
+    let stalled = Stalled::of(&world);
+    gate.release();
+    world.provider.wait_until(|provider| !provider.registered().is_empty()).await;
+    // The record is on its way to the disk, which it reaches after the crash.
+    stalled.a_while().await;
+    world.crash();
+    let answer = client.await.unwrap();
+    assert!(answer.is_none_or(|answer| answer.status != 200), "it was answered too early");
+    drop(stalled);
+    world.revive().await;
+    world.quiescent().await;
+    assert_eq!(world.keys.rows().len(), 1);
     world.same_set();
     assert_eq!(world.asked(DEREGISTER), 0);
 }

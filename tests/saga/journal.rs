@@ -8,12 +8,12 @@ use crate::support::keys::{Fault, Gate, Route};
 use crate::support::provider::REGISTER;
 use crate::world::World;
 
-/// Holds SQLite's write lock: until it is dropped, nothing becomes durable. The sidecar's writer
+/// Holds the journal's write lock: until it is dropped, nothing becomes durable. The sidecar's writer
 /// waits 5 s for it, and takes longer for a fault.
-struct Stalled(#[expect(dead_code, reason = "held")] Connection);
+pub(crate) struct Stalled(#[expect(dead_code, reason = "held")] Connection);
 
 impl Stalled {
-    fn of(world: &World) -> Self {
+    pub(crate) fn of(world: &World) -> Self {
         let connection = Connection::open(world.journal()).unwrap();
         connection.busy_timeout(Duration::from_secs(2)).unwrap();
         connection.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -21,7 +21,7 @@ impl Stalled {
     }
 
     /// Long enough for anything that does not wait for the journal.
-    async fn a_while(&self) {
+    pub(crate) async fn a_while(&self) {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }

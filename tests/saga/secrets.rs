@@ -94,18 +94,17 @@ fn with_credentials(call: Call) -> Call {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p7_no_planted_secret_is_found_in_journal_log_metrics_or_operations() {
-    let mut world = World::new().await;
-    world.crash();
+    let world = World::without_sidecar().await;
     let principal = r#"{"user_id": "u-7", "api_key": "planted-in-principal-api-key",
         "session": "planted-in-principal-session"}"#;
     for name in HEADERS {
         world.provider.principal(&format!("planted-in-{name}"), principal);
     }
-    let mut process = retry_start(&world, "first.log").await;
+    let mut process = Process::start(&world, "first.log").await;
     let seen = drive(&world, &process).await;
     process.kill();
     let log = process.log.clone();
-    let again = retry_start(&world, "second.log").await;
+    let again = Process::start(&world, "second.log").await;
     let operations = Call::new(again.admin, "GET", "/operations").send().await;
     drop(again);
 
@@ -176,12 +175,6 @@ async fn drive(world: &World, process: &Process) -> Vec<(String, Vec<u8>)> {
     }
     world.provider.up();
     seen
-}
-
-/// The in-process sidecar may still be letting go of the journal.
-async fn retry_start(world: &World, log: &str) -> Process {
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    Process::start(world, log).await
 }
 
 /// Which secrets `bytes` hold, and for a log the line they are in.

@@ -76,11 +76,16 @@ impl World {
     pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::default();
         change(&mut settings);
-        let (keys, provider) = (Keys::start().await, Provider::start());
-        let directory = tempfile::tempdir().unwrap();
-        let mut world = Self { keys, provider, settings, directory, sidecar: None };
+        let mut world = Self { settings, ..Self::without_sidecar().await };
         world.start().await;
         world
+    }
+
+    /// A world whose sidecar is for the test to start.
+    pub(crate) async fn without_sidecar() -> Self {
+        let (keys, provider) = (Keys::start().await, Provider::start());
+        let (settings, directory) = (Settings::default(), tempfile::tempdir().unwrap());
+        Self { keys, provider, settings, directory, sidecar: None }
     }
 
     async fn start(&mut self) {
@@ -217,7 +222,7 @@ impl World {
 
     /// Waits until no operation is unfinished.
     pub(crate) async fn quiescent(&self) {
-        self.operations_until("nothing is unfinished", |operations| operations.is_empty()).await;
+        self.operations_until("nothing is unfinished", <[Value]>::is_empty).await;
     }
 
     /// Waits until an operation stands in this phase, and gives it.

@@ -2,9 +2,20 @@
 //! deleting nothing is 200, a delete by name hits one of several rows, and a webhook create does
 //! not tell its agent. It can be told to do almost anything wrong; see [`Fault`].
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part of the double")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its part of the double")]
+#![allow(unreachable_pub, missing_docs, reason = "a module of test crates has no outside")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::must_use_candidate,
+    clippy::return_self_not_must_use,
+    reason = "a double fails loudly"
+)]
 
+#[path = "keys/fault.rs"]
 mod fault;
+#[path = "keys/http.rs"]
 mod http;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -13,11 +13,22 @@
 //! It runs on a thread and runtime of its own, so tests of any kind can use it, and it stops
 //! when it is dropped. Credentials: by default `x-user-id: u` is user `u` of `acct-1`, and a
 //! request without a known credential gets 401. Bodies are checked strictly: 415, 422.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part of the double")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its part of the double")]
+#![allow(unreachable_pub, missing_docs, reason = "a module of test crates has no outside")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::must_use_candidate,
+    reason = "a double fails loudly"
+)]
 
+#[path = "provider/fault.rs"]
 mod fault;
+#[path = "provider/graph.rs"]
 mod graph;
+#[path = "provider/server.rs"]
 mod server;
+#[path = "provider/wire.rs"]
 mod wire;
 
 use std::collections::BTreeSet;
