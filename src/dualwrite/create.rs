@@ -1,6 +1,7 @@
 //! The saga of a create (DESIGN §3, "Create"), up to the client's answer. What is unfinished
 //! then is the driver's.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -118,6 +119,22 @@ impl Create {
     }
 }
 
+/// Runs two things at once. The second is given up where the first shows that it is not `needed`:
+/// a refusal does not wait for the parent's look-up.
+async fn beside<A, B>(
+    first: impl Future<Output = A>,
+    second: impl Future<Output = Option<B>>,
+    needed: impl FnOnce(&A) -> bool,
+) -> (A, Option<B>) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let a = tokio::select! {
+        a = &mut first => a,
+        b = &mut second => return (first.await, b),
+    };
+    let b = if needed(&a) { second.await } else { None };
+    (a, b)
+}
+
 fn refused_principal(id: OperationId, error: &principal::Error) -> Reply {
     let kind = match error {
         principal::Error::Unauthenticated => Kind::Unauthenticated,
@@ -138,9 +155,16 @@ impl Prepared {
     async fn send(mut self, request: Request<Bytes>) -> Reply {
         let exchange = exchange::start(&self.context, request);
         let wait = exchange.within(self.context.config.exchange.0);
-        let (exchange, parent) = tokio::join!(wait, self.look_up());
         let limit = self.context.config.answer.0;
-        let (outcome, gets) = outcome::create(&exchange.seen(Some(&self.create.id), limit));
+        let answered = async {
+            let exchange = wait.await;
+            let (outcome, gets) = outcome::create(&exchange.seen(Some(&self.create.id), limit));
+            (exchange, outcome, gets)
+        };
+        let ((exchange, outcome, gets), parent) = beside(answered, self.look_up(), |answered| {
+            matches!(answered.1, CreateOutcome::Committed(_))
+        })
+        .await;
         let (answer, late) = match exchange {
             Exchange::Answered(answer) => (Some(*answer), None),
             Exchange::Failed(_) => (None, None),

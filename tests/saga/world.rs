@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) late_effect: &'static str,
     /// How long the service may take for an intercepted request.
     pub(crate) exchange: &'static str,
+    /// How long a probe, look-up, confirm or undo may take.
+    pub(crate) call: &'static str,
     /// How long a registration may take, retries included.
     pub(crate) register: &'static str,
     /// How long one attempt of that, or of a deregistration, may take.
@@ -37,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) exclusive_writer: bool,
     /// Whether the rules only observe.
     pub(crate) observe: bool,
+    /// How many operations may be under way or unfinished.
+    pub(crate) open_operations: usize,
     /// The journal's size limit.
     pub(crate) journal: &'static str,
 }
@@ -46,12 +50,14 @@ impl Default for Settings {
         Self {
             late_effect: "1500ms",
             exchange: "1s",
+            call: "700ms",
             register: "800ms",
             attempt: "400ms",
             reply: "2s",
             answer: "64KiB",
             exclusive_writer: true,
             observe: false,
+            open_operations: 1000,
             journal: "1GiB",
         }
     }
@@ -131,7 +137,7 @@ impl World {
         let (keys, provider) = (self.keys.url(), self.provider.url());
         let (journal, settings) = (self.journal().display().to_string(), &self.settings);
         let Settings { late_effect, exchange, register, attempt, reply, answer, .. } = settings;
-        let exclusive_writer = settings.exclusive_writer;
+        let Settings { call, exclusive_writer, open_operations, .. } = settings;
         let size = settings.journal;
         let mut yaml = String::new();
         write!(
@@ -145,8 +151,8 @@ impl World {
              authz:\n  agentex: {{ url: {provider}, timeout: {attempt} }}\n  deadline: {register}\n\
              journal:\n  url: sqlite:{journal}\n  exclusive_writer: {exclusive_writer}\n  \
              max_bytes: {size}\n\
-             bounds:\n  late_effect: {late_effect}\n  exchange: {exchange}\n  call: 700ms\n  \
-             reply: {reply}\n  answer: {answer}\n  retry: 200ms\n\
+             bounds:\n  late_effect: {late_effect}\n  exchange: {exchange}\n  call: {call}\n  \
+             reply: {reply}\n  open_operations: {open_operations}\n  answer: {answer}\n  retry: 200ms\n\
              limits: {{ workers: 1 }}\ndrain: 10ms\nrules:\n{rules}"
         )
         .unwrap();
