@@ -78,3 +78,16 @@ async fn p1_a_body_that_can_be_read_two_ways_is_refused_and_not_sent() {
     call.send().await.expect_problem(400, "bad-request");
     assert_eq!(world.keys.calls(Route::Create), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_beyond_the_bound_of_unfinished_operations_nothing_is_sent() {
+    let world = World::with(|settings| settings.open_operations = 1).await;
+    world.keys.on(Route::Create, Fault::once().status(500));
+    world.create("unfinished").send().await.expect(500);
+    let answer = world.create("k").send().await.expect_problem(503, "overloaded");
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(world.keys.calls(Route::Create), 1);
+    world.get("/elsewhere").send().await.expect(200);
+    world.comes_to_nothing().await;
+    world.made("k").await;
+}

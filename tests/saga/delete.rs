@@ -91,6 +91,19 @@ async fn p3_while_the_provider_is_down_deletes_succeed_and_are_deregistered_late
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p3_a_slow_deregistration_does_not_hold_the_client_up() {
+    let world = World::new().await;
+    let id = world.given("k");
+    let gate = world.provider.deregister().holds();
+    let begun = std::time::Instant::now();
+    world.delete(&id).send().await.expect(200);
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(world.is_registered(&id));
+    gate.release();
+    world.comes_to_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p3_a_delete_needs_no_principal() {
     let world = World::new().await;
     let id = world.given("k");
