@@ -166,8 +166,9 @@ impl Prepared {
         let id = self.operation.id;
         match self.decide(outcome, parent).await {
             Ok(state::Reply::Success | state::Reply::AsClassified) => {
+                let unusable = self.fate_of_unnamed();
                 self.leave(late);
-                reply::classified(id, gets, answer)
+                reply::classified(id, gets, answer, unusable)
             }
             Ok(state::Reply::NotRegistered) => self.undo().await,
             Ok(state::Reply::Conflict) => reply::conflict(id),
@@ -175,11 +176,18 @@ impl Prepared {
                 tracing::error!(operation = %id, %halt, "the operation is left to recovery");
                 if self.operation.plan.mode == Mode::Observe {
                     self.context.metrics.exception(&self.operation.plan.rule, "unrecorded");
-                    return reply::classified(id, gets, answer);
+                    return reply::classified(id, gets, answer, self.fate_of_unnamed());
                 }
                 reply::not_registered(id, UndoState::Unknown)
             }
         }
+    }
+
+    /// What becomes of the row of a success that names none: it can be undone only where it can
+    /// be proven ours.
+    fn fate_of_unnamed(&self) -> UndoState {
+        let exclusive = self.context.policy.exclusive_writer;
+        if exclusive && self.how.probe.is_some() { UndoState::Pending } else { UndoState::Unknown }
     }
 
     async fn look_up(&self) -> Option<Parent> {

@@ -15,7 +15,7 @@ use super::operation::Operation;
 use super::outcome;
 use super::reply::{self, Reply};
 use super::service::{Answer, CallError, Found};
-use crate::error::{Kind, Problem};
+use crate::error::{Kind, Problem, UndoState};
 use crate::model::{
     Confirm, DeletePlan, Mode, OperationId, Plan, Principal, Probe, Record, Resource, ResourceId,
 };
@@ -167,7 +167,7 @@ impl Delete {
                 tracing::error!(operation = %id, %halt, "the operation is left to recovery");
             }
         }
-        reply::classified(id, gets, answer)
+        reply::classified(id, gets, answer, UndoState::Unknown)
     }
 }
 

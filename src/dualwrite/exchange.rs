@@ -12,6 +12,7 @@ use super::context::Context;
 use super::outcome::{self, Seen};
 use super::reply::{self, Reply};
 use super::service::Answer;
+use crate::error::UndoState;
 use crate::model::{OperationId, Pointer};
 use crate::upstream::Sent;
 
@@ -42,7 +43,7 @@ pub(super) async fn pass_on(
 ) -> Reply {
     let exchange = start(context, request).within(context.config.exchange.0).await;
     let (_, gets) = outcome::delete(&exchange.seen(None, context.config.answer.0));
-    reply::classified(id, gets, exchange.into_answer())
+    reply::classified(id, gets, exchange.into_answer(), UndoState::Unknown)
 }
 
 impl Running {

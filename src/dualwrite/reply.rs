@@ -53,11 +53,13 @@ pub(super) fn conflict(operation: OperationId) -> Reply {
     problem(Problem::new(Kind::NotRegistered, detail).operation(operation).undo(undo))
 }
 
-/// What the classifier says the client gets for an exchange.
+/// What the classifier says the client gets for an exchange. `unusable` is what is true of the row
+/// of a success that names none.
 pub(super) fn classified(
     operation: OperationId,
     gets: ClientGets,
     answer: Option<Answer>,
+    unusable: UndoState,
 ) -> Reply {
     let made = |kind, detail| problem(Problem::new(kind, detail).operation(operation));
     match (gets, answer) {
@@ -69,7 +71,7 @@ pub(super) fn classified(
             Kind::UpstreamTimeout,
             "the service did not answer in time; what came of the request is being found out",
         ),
-        (ClientGets::Unusable, _) => not_registered(operation, UndoState::Pending),
+        (ClientGets::Unusable, _) => not_registered(operation, unusable),
         (ClientGets::BadAnswer, Some(answer)) if answer.is_whole() => made(
             Kind::UpstreamInvalid,
             "the service answered with a redirect that does not say what came of the request",

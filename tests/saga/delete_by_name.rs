@@ -1,0 +1,125 @@
+//! Deletes by name: the answer names no id, names are not unique, and any one row goes.
+
+use crate::support::keys::{AGENT, Fault, Gate, Route};
+use crate::support::provider::DEREGISTER;
+use crate::world::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_of_several_equal_names_only_the_row_that_went_is_deregistered() {
+    let world = World::new().await;
+    for _ in 0..3 {
+        world.given("k");
+    }
+    world.given("other");
+    world.delete_by_name("k").send().await.expect(200);
+    world.quiescent().await;
+    assert_eq!(world.keys.rows().len(), 3);
+    world.same_set();
+    assert_eq!(world.asked(DEREGISTER), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_two_deletes_of_one_name_deregister_what_they_removed() {
+    let world = World::new().await;
+    for _ in 0..3 {
+        world.given("k");
+    }
+    let gate = Gate::closed();
+    world.keys.on(Route::DeleteByName, Fault::times(2).held_before(&gate));
+    let first = tokio::spawn(world.delete_by_name("k").send());
+    let second = tokio::spawn(world.delete_by_name("k").send());
+    gate.reached(2).await;
+    gate.open();
+    first.await.unwrap().expect(200);
+    second.await.unwrap().expect(200);
+    world.quiescent().await;
+    assert_eq!(world.keys.rows().len(), 1);
+    world.same_set();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_name_that_nobody_has_is_the_services_own_404() {
+    let world = World::new().await;
+    world.given("other");
+    let answer = world.delete_by_name("k").send().await.expect(404);
+    assert_eq!(answer.text("message"), "no such key");
+    world.quiescent().await;
+    world.same_set();
+    assert_eq!(world.asked(DEREGISTER), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_only_a_row_that_is_confirmed_gone_is_deregistered() {
+    let world = World::new().await;
+    world.given("k");
+    // The service says that it deleted one, and did not.
+    world.keys.on(Route::DeleteByName, Fault::once().without_effect());
+    world.delete_by_name("k").send().await.expect(200);
+    world.quiescent().await;
+    assert_eq!(world.asked(DEREGISTER), 0);
+    world.same_set();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_confirm_that_fails_is_no_absence() {
+    let world = World::new().await;
+    for _ in 0..2 {
+        world.given("k");
+    }
+    world.keys.on(Route::Get, Fault::times(3).status(500));
+    world.delete_by_name("k").send().await.expect(200);
+    world.quiescent().await;
+    assert_eq!(world.keys.rows().len(), 1);
+    world.same_set();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_an_unknown_delete_by_name_is_looked_into() {
+    for (status, fault) in [(500, Fault::once().status(500)), (502, Fault::once().cut_in_body())] {
+        let world = World::new().await;
+        for _ in 0..2 {
+            world.given("k");
+        }
+        world.keys.on(Route::DeleteByName, fault);
+        world.delete_by_name("k").send().await.expect(status);
+        world.quiescent().await;
+        assert_eq!(world.keys.rows().len(), 1);
+        world.same_set();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_delete_by_name_whose_probe_fails_is_refused_and_not_sent() {
+    let world = World::new().await;
+    world.given("k");
+    world.keys.on(Route::List, Fault::once().status(500));
+    world.delete_by_name("k").send().await.expect_problem(503, "unavailable");
+    world.keys.on(Route::List, Fault::once().changed(|answer| answer.body = b"{}".to_vec()));
+    world.delete_by_name("k").send().await.expect_problem(503, "unavailable");
+    world.keys.on(Route::List, Fault::once().status(401));
+    world.delete_by_name("k").send().await.expect(401);
+    assert_eq!(world.keys.calls(Route::DeleteByName), 0);
+    world.same_set();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_the_agent_may_be_named_either_way() {
+    let world = World::new().await;
+    world.given("k");
+    let target = format!("/agent_api_keys/name/k?agent_name=name-of-{AGENT}");
+    world.call("DELETE", &target).send().await.expect(200);
+    world.comes_to_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_while_the_provider_is_down_a_delete_by_name_succeeds() {
+    let world = World::new().await;
+    world.given("k");
+    world.given("k");
+    world.provider.down();
+    world.delete_by_name("k").send().await.expect(200);
+    world.provider.up();
+    world.quiescent().await;
+    assert_eq!(world.keys.rows().len(), 1);
+    world.same_set();
+}

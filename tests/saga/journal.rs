@@ -1,0 +1,131 @@
+//! The journal is full, slow or broken: nothing is done before what it rests on is durable.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::support::keys::{Fault, Gate, Route};
+use crate::support::provider::REGISTER;
+use crate::world::World;
+
+/// Holds the journal's write lock: until it is dropped, nothing becomes durable. The sidecar's writer
+/// waits 5 s for it, and takes longer for a fault.
+pub(crate) struct Stalled(#[expect(dead_code, reason = "held")] Connection);
+
+impl Stalled {
+    pub(crate) fn of(world: &World) -> Self {
+        let connection = Connection::open(world.journal()).unwrap();
+        connection.busy_timeout(Duration::from_secs(2)).unwrap();
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        Self(connection)
+    }
+
+    /// Long enough for anything that does not wait for the journal.
+    pub(crate) async fn a_while(&self) {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// A registration may be held for as long as a test wants.
+async fn patient() -> World {
+    World::with(|settings| {
+        settings.register = "20s";
+        settings.attempt = "20s";
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_while_the_journal_is_full_nothing_is_sent_and_the_rest_goes_on() {
+    let world = World::with(|settings| settings.journal = "1KiB").await;
+    let id = world.given("k");
+    let answer = world.create("k").send().await.expect_problem(503, "unavailable");
+    assert!(answer.text("detail").contains("journal.max_bytes"), "it names the mend");
+    assert!(answer.header("retry-after").is_some());
+    world.delete(&id).send().await.expect_problem(503, "unavailable");
+    world.delete_by_name("k").send().await.expect_problem(503, "unavailable");
+    assert_eq!(world.keys.calls(Route::Create), 0);
+    assert_eq!(world.keys.calls(Route::Delete), 0);
+    assert_eq!(world.keys.calls(Route::DeleteByName), 0);
+    assert_eq!(world.asked(REGISTER), 0);
+    world.get("/elsewhere").send().await.expect(200);
+    world.delete("unknown").send().await.expect(200);
+    let series = "authz_sidecar_intercepted_refused_total{rule=\"create-key\",reason=\"journal\"}";
+    assert_eq!(world.counted(series).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_nothing_is_sent_before_its_intent_is_durable() {
+    let world = World::new().await;
+    let id = world.given("k");
+    let stalled = Stalled::of(&world);
+    let requests = [
+        tokio::spawn(world.create("k").send()),
+        tokio::spawn(world.delete(&id).send()),
+        tokio::spawn(world.delete_by_name("k").send()),
+    ];
+    stalled.a_while().await;
+    let sent = [Route::Create, Route::Delete, Route::DeleteByName].map(|r| world.keys.calls(r));
+    assert_eq!(sent, [0; 3]);
+    drop(stalled);
+    for request in requests {
+        let status = request.await.unwrap().status;
+        assert!(status == 200 || status == 404, "{status}");
+    }
+    world.quiescent().await;
+    world.same_set();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_no_success_is_sent_before_registered_is_durable() {
+    let world = patient().await;
+    let gate = world.provider.register().once().holds();
+    let create = tokio::spawn(world.create("k").send());
+    gate.arrived(1).await;
+    let stalled = Stalled::of(&world);
+    gate.release();
+    world.provider.wait_until(|provider| !provider.registered().is_empty()).await;
+    stalled.a_while().await;
+    assert!(!create.is_finished(), "the client was answered before Registered was durable");
+    drop(stalled);
+    create.await.unwrap().expect(200);
+    world.quiescent().await;
+    world.same_set();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_no_undo_is_sent_before_undoing_is_durable() {
+    let world = patient().await;
+    world.provider.register().answers(403);
+    let gate = Gate::closed();
+    world.keys.on(Route::Create, Fault::once().held_after(&gate));
+    let create = tokio::spawn(world.create("k").send());
+    gate.reached(1).await;
+    let stalled = Stalled::of(&world);
+    gate.open();
+    world.provider.wait_until(|provider| !provider.calls(REGISTER).is_empty()).await;
+    stalled.a_while().await;
+    assert_eq!(world.keys.calls(Route::Delete), 0);
+    drop(stalled);
+    create.await.unwrap().expect_undone("done");
+    world.comes_to_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_journal_that_breaks_before_registered_leaves_the_create_to_recovery() {
+    let mut world = patient().await;
+    let gate = world.provider.register().once().holds();
+    let create = tokio::spawn(world.create("k").send());
+    gate.arrived(1).await;
+    let stalled = Stalled::of(&world);
+    gate.release();
+    create.await.unwrap().expect_undone("unknown");
+    assert_eq!(world.keys.calls(Route::Delete), 0, "nobody knows what the journal holds");
+    // From here on a restart is needed; what needs no journal goes on.
+    world.create("k").send().await.expect_problem(503, "unavailable");
+    world.get("/elsewhere").send().await.expect(200);
+    assert_eq!(world.keys.calls(Route::Create), 1);
+    drop(stalled);
+    world.restart().await;
+    world.comes_to_nothing().await;
+}

@@ -1,0 +1,110 @@
+//! `mode: observe`: everything is recorded and counted, nothing is refused, nothing is undone.
+
+use crate::support::keys::{Fault, Route};
+use crate::support::provider::DEREGISTER;
+use crate::world::World;
+
+async fn observing() -> World {
+    World::with(|settings| settings.observe = true).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_observed_creates_are_registered_like_any() {
+    let world = observing().await;
+    world.made("k").await;
+    world.quiescent().await;
+    world.same_set();
+    assert_eq!(world.exceptions("observed").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_observed_creates_stand_unregistered_and_are_counted() {
+    let world = observing().await;
+    for (count, status) in [(1, 403), (2, 503), (3, 201)] {
+        world.provider.register().reset();
+        world.provider.register().answers(status);
+        world.create("k").send().await.expect(200);
+        assert_eq!(world.exceptions("observed").await, count);
+    }
+    world.quiescent().await;
+    assert_eq!(world.keys.rows().len(), 3);
+    assert_eq!(world.keys.calls(Route::Delete), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_observed_creates_pass_without_a_principal() {
+    let world = observing().await;
+    world.provider.authn().once().answers(401);
+    world.create("k").header("x-user-id", "refused").send().await.expect(200);
+    world.provider.authn().once().answers(500);
+    world.create("k").send().await.expect(200);
+    world.provider.down();
+    world.create("k").send().await.expect(200);
+    assert_eq!(world.exceptions("observed_principal").await, 3);
+    world.quiescent().await;
+    assert_eq!(world.keys.rows().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_an_observed_create_of_unknown_outcome_is_never_undone() {
+    let world = observing().await;
+    world.keys.on(Route::Create, Fault::once().status(500));
+    world.create("k").send().await.expect(500);
+    world.operation_in("unknown").await;
+    world.quiescent().await;
+    assert_eq!(world.keys.rows().len(), 1);
+    assert_eq!(world.keys.calls(Route::Delete), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_observed_deletes_are_sent_although_their_probe_fails() {
+    let world = observing().await;
+    let id = world.given("k");
+    world.keys.on(Route::Get, Fault::once().status(500));
+    world.delete(&id).send().await.expect(200);
+    let series = "authz_sidecar_exceptions_total{rule=\"delete-key\",exception=\"observed_probe\"}";
+    assert_eq!(world.counted(series).await, 1);
+    assert_eq!(world.keys.calls(Route::Delete), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_observed_deletes_are_deregistered_like_any() {
+    let world = observing().await;
+    let id = world.given("k");
+    world.delete(&id).send().await.expect(200);
+    world.comes_to_nothing().await;
+    assert_eq!(world.asked(DEREGISTER), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_observed_requests_pass_a_journal_that_is_full() {
+    let world = World::with(|settings| {
+        settings.observe = true;
+        settings.journal = "1KiB";
+    })
+    .await;
+    let id = world.given("k");
+    world.create("k").send().await.expect(200);
+    world.delete(&id).send().await.expect(200);
+    assert_eq!(world.exceptions("unrecorded").await, 1);
+    let series = "authz_sidecar_exceptions_total{rule=\"delete-key\",exception=\"unrecorded\"}";
+    assert_eq!(world.counted(series).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_an_observed_create_that_a_crash_interrupts_stands() {
+    let mut world = World::with(|settings| {
+        settings.observe = true;
+        settings.register = "8s";
+        settings.attempt = "8s";
+    })
+    .await;
+    let gate = world.provider.register().once().holds();
+    let _client = world.create("k").begin().await;
+    gate.arrived(1).await;
+    world.restart().await;
+    gate.release();
+    world.quiescent().await;
+    assert_eq!(world.keys.rows().len(), 1);
+    assert_eq!(world.keys.calls(Route::Delete), 0);
+}

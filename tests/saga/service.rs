@@ -1,0 +1,253 @@
+//! The service misbehaves while a key is being created.
+
+use std::io::Write;
+
+use serde_json::json;
+
+use crate::support::keys::{AGENT, Fault, Gate, Route};
+use crate::support::provider::REGISTER;
+use crate::world::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_service_that_refuses_connections_was_sent_nothing() {
+    let world = World::new().await;
+    world.keys.down().await;
+    world.create("k").send().await.expect_problem(502, "upstream-unreachable");
+    world.keys.up();
+    world.quiescent().await;
+    assert_eq!(world.keys.calls(Route::Create), 0);
+    assert_eq!(world.asked(REGISTER), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_500_before_the_insert_is_passed_on_and_nothing_else_happens() {
+    let world = World::new().await;
+    world.keys.on(Route::Create, Fault::once().without_effect().status(500));
+    let answer = world.create("k").send().await.expect(500);
+    assert_eq!(answer.text("detail"), "as the test wants", "the service's own words");
+    world.operation_in("unknown").await;
+    world.comes_to_nothing().await;
+    assert_eq!(world.keys.calls(Route::Delete), 0);
+    assert_eq!(world.asked(REGISTER), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_500_after_the_insert_is_passed_on_and_the_row_is_claimed_and_undone() {
+    for status in [500, 503, 408] {
+        let world = World::new().await;
+        world.keys.on(Route::Create, Fault::once().status(status));
+        world.create("k").send().await.expect(status);
+        world.comes_to_nothing().await;
+        assert_eq!(world.keys.calls(Route::Delete), 1, "{status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_what_others_may_have_made_is_reported_and_not_undone() {
+    let world = World::with(|settings| settings.exclusive_writer = false).await;
+    world.keys.on(Route::Create, Fault::once().status(500));
+    world.create("k").send().await.expect(500);
+    let operation = world.operation_in("reported").await;
+    let why = operation["next"].as_str().unwrap();
+    assert!(why.contains("exclusive_writer"), "{operation}");
+    assert!(operation["remedy"].is_string(), "{operation}");
+    assert_eq!(world.keys.rows().len(), 1);
+    assert_eq!(world.keys.calls(Route::Delete), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_a_row_that_was_there_before_the_create_is_never_claimed() {
+    let world = World::new().await;
+    let older = world.keys.insert(AGENT, "k", "external");
+    // S is 5 s: the row is older than the create by more than the clocks may differ.
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    world.keys.on(Route::Create, Fault::once().without_effect().status(500));
+    world.create("k").send().await.expect(500);
+    world.quiescent().await;
+    assert_eq!(world.keys.rows(), [older].into());
+    assert_eq!(world.keys.calls(Route::Delete), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_of_two_rows_and_one_create_none_is_undone() {
+    let world = World::new().await;
+    world.keys.insert(AGENT, "k", "external");
+    world.keys.on(Route::Create, Fault::once().status(500));
+    world.create("k").send().await.expect(500);
+    world.operation_in("reported").await;
+    assert_eq!(world.keys.rows().len(), 2);
+    assert_eq!(world.keys.calls(Route::Delete), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_an_answer_that_is_cut_is_a_502_and_its_row_is_undone() {
+    let faults = [
+        Fault::once().cut_in_head(),
+        Fault::once().cut_in_body(),
+        Fault::once().closes(),
+        Fault::once().bytes(*b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
+    ];
+    for fault in faults {
+        let world = World::new().await;
+        world.keys.on(Route::Create, fault);
+        world.create("k").send().await.expect_problem(502, "upstream-cut");
+        world.comes_to_nothing().await;
+        assert_eq!(world.asked(REGISTER), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_success_that_names_no_row_is_no_success() {
+    let faults = [
+        ("no id", Fault::once().changed(|answer| answer.body = br#"{"ok": true}"#.to_vec())),
+        ("null", Fault::once().changed(|answer| answer.body = br#"{"id": null}"#.to_vec())),
+        ("no JSON", Fault::once().changed(|answer| answer.body = br#"{"id": "x""#.to_vec())),
+        ("204", Fault::once().changed(|a| (a.status, a.body) = (204, Vec::new()))),
+        ("202", Fault::once().changed(|answer| answer.status = 202)),
+        ("206", Fault::once().changed(|answer| answer.status = 206)),
+    ];
+    for (what, fault) in faults {
+        let world = World::new().await;
+        world.keys.on(Route::Create, fault);
+        let answer = world.create(what).send().await.expect_undone("pending");
+        assert!(answer.header("retry-after").is_some(), "{what}");
+        world.comes_to_nothing().await;
+        assert_eq!(world.asked(REGISTER), 0, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_201_with_an_id_is_a_success_and_stays_a_201() {
+    let world = World::new().await;
+    world.keys.on(Route::Create, Fault::once().changed(|answer| answer.status = 201));
+    world.create("k").send().await.expect(201);
+    world.quiescent().await;
+    world.same_set();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_redirect_says_nothing_and_its_row_is_undone() {
+    for status in [301, 302, 303] {
+        let world = World::new().await;
+        world.keys.on(Route::Create, Fault::once().changed(move |answer| answer.status = status));
+        world.create("k").send().await.expect_problem(502, "upstream-invalid");
+        world.comes_to_nothing().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_gzipped_answer_is_read_in_a_copy_and_passed_on_as_it_was() {
+    let world = World::new().await;
+    let gzip = |body: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    };
+    let sent = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let copy = sent.clone();
+    let zip = Fault::once().changed(move |answer| {
+        answer.body = gzip(&answer.body);
+        answer.headers.push(("content-encoding".into(), "gzip".into()));
+        copy.lock().unwrap().clone_from(&answer.body);
+    });
+    world.keys.on(Route::Create, zip);
+    let answer = world.create("k").header("accept-encoding", "gzip").send().await.expect(200);
+    assert_eq!(answer.header("content-encoding"), Some("gzip"));
+    assert_eq!(answer.body, *sent.lock().unwrap());
+    world.quiescent().await;
+    world.same_set();
+    assert_eq!(world.keys.rows().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_an_answer_over_the_limit_is_not_read_and_its_row_is_undone() {
+    let world = World::with(|settings| settings.answer = "4KiB").await;
+    let long = Fault::once().changed(|answer| {
+        let mut body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        body["padding"] = json!("x".repeat(5_000));
+        answer.body = body.to_string().into_bytes();
+    });
+    world.keys.on(Route::Create, long);
+    world.create("k").send().await.expect_undone("pending");
+    world.comes_to_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_time_out_is_a_504_and_the_row_that_it_made_is_undone() {
+    let world = World::new().await;
+    let gate = Gate::closed();
+    world.keys.on(Route::Create, Fault::once().held_after(&gate));
+    world.create("k").send().await.expect_problem(504, "upstream-timeout");
+    world.comes_to_nothing().await;
+}
+
+/// Without an exclusive writer no probe proves anything: only the late answer can.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_late_answer_names_the_row_that_is_undone() {
+    let world = World::with(|settings| {
+        settings.exclusive_writer = false;
+        settings.late_effect = "4s";
+    })
+    .await;
+    let gate = Gate::closed();
+    world.keys.on(Route::Create, Fault::once().held_before(&gate));
+    world.create("k").send().await.expect_problem(504, "upstream-timeout");
+    assert!(world.keys.rows().is_empty());
+    gate.open();
+    world.operation_in("sweeping").await;
+    world.comes_to_nothing().await;
+    assert_eq!(world.keys.calls(Route::Delete), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_late_refusal_ends_the_operation() {
+    let world = World::with(|settings| settings.late_effect = "10m").await;
+    let gate = Gate::closed();
+    let refused = Fault::once().held_before(&gate).without_effect().status(409);
+    world.keys.on(Route::Create, refused);
+    world.create("k").send().await.expect_problem(504, "upstream-timeout");
+    world.operation_in("unknown").await;
+    gate.open();
+    world.comes_to_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_row_that_is_committed_after_the_answer_stays_registered() {
+    let world = World::new().await;
+    let gate = Gate::closed();
+    world.keys.on(Route::Create, Fault::once().lands_after(&gate));
+    world.made("k").await;
+    gate.open();
+    world.quiescent().await;
+    world.same_set();
+    assert_eq!(world.keys.rows().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_row_that_is_committed_after_its_undo_is_swept() {
+    let world = World::new().await;
+    let gate = Gate::closed();
+    world.keys.on(Route::Create, Fault::once().lands_after(&gate));
+    world.provider.register().answers(403);
+    world.create("k").send().await.expect_undone("done");
+    world.operation_in("sweeping").await;
+    gate.open();
+    world.comes_to_nothing().await;
+    assert_eq!(world.keys.calls(Route::Delete), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_the_id_of_another_create_is_not_undone() {
+    let world = World::new().await;
+    let first = world.made("first").await;
+    let id = first.clone();
+    let same = Fault::once().without_effect().changed(move |answer| {
+        answer.body = json!({"id": id, "agent_id": AGENT}).to_string().into_bytes();
+    });
+    world.keys.on(Route::Create, same);
+    world.provider.register().once().answers(403);
+    world.create("second").send().await.expect_undone("unknown");
+    world.operation_in("reported").await;
+    assert_eq!(world.keys.rows(), [first.clone()].into());
+    assert!(world.is_registered(&first));
+}

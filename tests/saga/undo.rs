@@ -1,0 +1,109 @@
+//! A create that does not stand is undone, and the undo itself fails.
+
+use crate::support::keys::{AGENT, Fault, Gate, Route};
+use crate::support::provider::DEREGISTER;
+use crate::world::World;
+
+async fn refusing() -> World {
+    let world = World::with(|settings| settings.reply = "500ms").await;
+    world.provider.register().answers(403);
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_an_undo_that_fails_is_tried_until_it_succeeds() {
+    let world = World::with(|settings| settings.reply = "10s").await;
+    world.provider.register().answers(403);
+    world.keys.on(Route::Delete, Fault::times(2).without_effect().status(500));
+    world.keys.on(Route::Delete, Fault::once().without_effect().closes());
+    world.create("k").send().await.expect_undone("done");
+    assert!(world.keys.rows().is_empty(), "done is done");
+    assert_eq!(world.keys.calls(Route::Delete), 4);
+    world.comes_to_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_an_undo_that_takes_longer_than_the_reply_may_is_pending_and_goes_on() {
+    let world = refusing().await;
+    world.keys.on(Route::Delete, Fault::always().without_effect().status(500));
+    world.create("k").send().await.expect_undone("pending");
+    assert_eq!(world.keys.rows().len(), 1);
+    let operations = world
+        .operations_until("one is stuck", |operations| {
+            operations.iter().any(|o| o["stuck"] == true)
+        })
+        .await;
+    assert!(operations[0]["last_failure"].as_str().unwrap().contains("500"), "{operations:?}");
+    assert!(operations[0]["remedy"].is_string(), "{operations:?}");
+    world.keys.mend();
+    world.comes_to_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_2xx_to_the_undo_is_no_proof_that_the_row_is_gone() {
+    let world = World::with(|settings| settings.reply = "10s").await;
+    world.provider.register().answers(403);
+    world.keys.on(Route::Delete, Fault::times(2).without_effect());
+    world.create("k").send().await.expect_undone("done");
+    assert!(world.keys.rows().is_empty(), "done is done");
+    assert_eq!(world.keys.calls(Route::Delete), 3);
+    world.comes_to_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_only_confirm_ends_an_undo_and_it_is_asked_until_it_answers() {
+    let world = refusing().await;
+    world.keys.on(Route::Get, Fault::always().status(500));
+    world.create("k").send().await.expect_undone("pending");
+    assert_eq!(world.asked(DEREGISTER), 0, "nothing is deregistered before it is confirmed gone");
+    world.keys.mend();
+    world.comes_to_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_an_answer_about_another_row_confirms_nothing() {
+    let world = refusing().await;
+    let other = serde_json::json!({"id": "other", "agent_id": AGENT}).to_string().into_bytes();
+    let changed = Fault::always().changed(move |answer| {
+        (answer.status, answer.body) = (200, other.clone());
+    });
+    world.keys.on(Route::Get, changed);
+    world.create("k").send().await.expect_undone("pending");
+    assert_eq!(world.asked(DEREGISTER), 0);
+    world.keys.mend();
+    world.comes_to_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_an_undo_whose_deregister_fails_is_tried_until_it_succeeds() {
+    let world = refusing().await;
+    world.provider.deregister().answers(503);
+    world.create("k").send().await.expect_undone("done");
+    assert!(world.keys.rows().is_empty(), "the row did not wait for the provider");
+    world.operation_in("undoing").await;
+    world.provider.deregister().reset();
+    world.comes_to_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_service_that_is_down_is_waited_for() {
+    let world = refusing().await;
+    let gate = Gate::closed();
+    world.keys.on(Route::Delete, Fault::once().without_effect().held_before(&gate));
+    let waiting = tokio::spawn(world.create("k").send());
+    gate.reached(1).await;
+    world.keys.down().await;
+    waiting.await.unwrap().expect_undone("pending");
+    world.keys.up();
+    world.comes_to_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_404_to_the_undo_is_as_good_as_a_2xx() {
+    let world = World::new().await;
+    world.provider.register().answers(403);
+    world.keys.on(Route::Delete, Fault::once().status(404));
+    world.create("k").send().await.expect_undone("done");
+    world.comes_to_nothing().await;
+    assert_eq!(world.keys.calls(Route::Delete), 1);
+}
