@@ -66,8 +66,11 @@ pub fn judge(
     let bound: BTreeSet<&ResourceId> =
         seen.others.iter().filter_map(|other| other.bound.as_ref()).collect();
     let free = rows.iter().filter(|row| !bound.contains(&row.id));
+    // With skewed clocks no time says anything: then no row is out of the question.
     let in_window: Vec<&SightedRow> = free
-        .filter(|row| row.created_at.is_none_or(|at| may_have_made_at(own, at, policy)))
+        .filter(|row| {
+            seen.skewed || row.created_at.is_none_or(|at| may_have_made_at(own, at, policy))
+        })
         .collect();
     if in_window.is_empty() {
         return Verdict::NoRow;
@@ -82,6 +85,14 @@ pub fn judge(
         .filter(|other| in_window.iter().any(|row| is_rival(other, row, seen.at, policy)))
         .collect();
     if rivals.iter().any(|rival| matches!(rival.phase, Phase::Prepared)) {
+        return Verdict::Wait;
+    }
+    // Rows go to whoever stops looking first, so that the others can still catch one that lands late.
+    let turn = |operation: &Operation| (effect_ends(operation, policy), operation.id);
+    let before_us = |rival: &&Operation| {
+        rival.phase == Phase::Unknown && rival.is_enforced() && turn(rival) < turn(own)
+    };
+    if policy.exclusive_writer && rivals.iter().any(before_us) {
         return Verdict::Wait;
     }
     if !policy.exclusive_writer {

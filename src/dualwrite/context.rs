@@ -1,7 +1,7 @@
 //! What every saga shares, and the one way in which a record becomes state.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
@@ -39,6 +39,19 @@ pub(super) struct Context {
     /// One permit a call of an unfinished operation (`bounds.background_calls`).
     pub(super) calls: Semaphore,
     skewed: AtomicBool,
+    /// Deletes under way, or unfinished, in this process.
+    deletes: Arc<AtomicUsize>,
+    /// Until when creates that a crash left without an id may still be registered (microseconds).
+    blind_until: AtomicI64,
+}
+
+/// Counts a delete as under way for as long as it lives.
+pub(super) struct Deleting(Arc<AtomicUsize>);
+
+impl Drop for Deleting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// An operation's place among those that are under way or unfinished.
@@ -82,6 +95,8 @@ impl Context {
             calls: Semaphore::new(config.background_calls),
             board: Board::default(),
             skewed: AtomicBool::new(false),
+            deletes: Arc::default(),
+            blind_until: AtomicI64::new(i64::MIN),
             config,
             register,
             policy,
@@ -106,6 +121,20 @@ impl Context {
         Some(Room { _permit: permit, open: self.metrics.open.clone() })
     }
 
+    /// Counts a delete as under way, before it is recorded.
+    pub(super) fn deleting(&self) -> Deleting {
+        self.deletes.fetch_add(1, Ordering::AcqRel);
+        Deleting(Arc::clone(&self.deletes))
+    }
+
+    /// A crash left a create without an id: until L + S have passed, its registration may land for
+    /// a row that no record names.
+    pub(super) fn blinded(&self) {
+        let bounds = self.policy.bounds;
+        let until = self.now().plus(bounds.late_effect + bounds.clock_skew);
+        self.blind_until.fetch_max(until.as_micros(), Ordering::AcqRel);
+    }
+
     /// Begins an operation: its first records are durable when this returns.
     pub(super) async fn begin(
         &self,
@@ -128,7 +157,9 @@ impl Context {
         operation: &mut Operation,
         event: Event,
     ) -> Result<Transition, Halt> {
-        let transition = on(operation, event, self.now(), &self.policy)?;
+        let deletes_open = self.deletes.load(Ordering::Acquire) > 0;
+        let policy = Policy { deletes_open, ..self.policy };
+        let transition = on(operation, event, self.now(), &policy)?;
         if transition.records.is_empty() {
             return Ok(transition);
         }
@@ -166,13 +197,15 @@ impl Context {
         Ok(stored.as_ref().map(Operation::replay).transpose()?)
     }
 
-    /// Whether a create of `resource` is younger than L + S, so that its registration may still
-    /// land.
+    /// Whether a create of `resource` is, or may be, younger than L + S, so that its registration
+    /// may still land.
     pub(super) async fn is_young(&self, resource: &Resource) -> Result<bool, Halt> {
         let bounds = self.policy.bounds;
-        let since = self.now().minus(bounds.late_effect + bounds.clock_skew);
+        let now = self.now();
+        let since = now.minus(bounds.late_effect + bounds.clock_skew);
+        let blind = now.as_micros() < self.blind_until.load(Ordering::Acquire);
         let holder = self.holder(resource).await?;
-        Ok(holder.is_some_and(|holder| holder.since >= since || holder.intent >= since))
+        Ok(holder.map_or(blind, |holder| holder.since >= since || holder.intent >= since))
     }
 
     /// Drops what is cached for credentials that the service itself refused.

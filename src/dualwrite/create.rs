@@ -326,6 +326,10 @@ impl Prepared {
         late: Option<oneshot::Receiver<CreateOutcome>>,
     ) -> (Arc<Context>, Operation, Memory) {
         let Self { context, operation, credentials, principal, room, .. } = self;
-        (context, operation, Memory { credentials, principal, late, _room: Some(room) })
+        (
+            context,
+            operation,
+            Memory { credentials, principal, late, room: Some(room), _deleting: None },
+        )
     }
 }

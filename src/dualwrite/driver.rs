@@ -10,10 +10,11 @@ use tokio::sync::{oneshot, watch};
 use tracing::Instrument;
 
 use super::claim::{Sighting, candidates, judge, owed_by};
-use super::context::{Context, Halt, Room};
+use super::context::{Context, Deleting, Halt, Room};
 use super::credentials::Credentials;
 use super::operation::{Operation, Phase, Step};
 use super::outcome::CreateOutcome;
+use super::service::CallError;
 use super::state::{Look, Task, effect_ends, next, poll_delay};
 use super::{Event, Presence};
 use crate::journal::{self, Of};
@@ -29,7 +30,9 @@ pub(super) struct Memory {
     /// A create's answer that came after its time-out.
     pub(super) late: Option<oneshot::Receiver<CreateOutcome>>,
     /// The operation's share of `bounds.open_operations`.
-    pub(super) _room: Option<Room>,
+    pub(super) room: Option<Room>,
+    /// That a delete is under way.
+    pub(super) _deleting: Option<Deleting>,
 }
 
 /// How far a driven operation is, for whoever waits for it.
@@ -126,6 +129,10 @@ impl Driver {
 
     async fn carry_on(&mut self) -> Result<(), Halt> {
         loop {
+            if matches!(self.operation.phase, Phase::Reported(_)) {
+                // It may wait for a person for ever, and must not keep others out meanwhile.
+                drop(self.memory.room.take());
+            }
             let task = next(&self.operation, self.context.now(), &self.context.policy);
             match task {
                 Task::Nothing => return Ok(()),
@@ -185,25 +192,34 @@ impl Driver {
         })
     }
 
-    async fn delete(&self, id: &ResourceId) -> Attempt {
+    async fn delete(&mut self, id: &ResourceId) -> Attempt {
         let Kind::Create(plan) = &self.operation.plan.kind else {
             return Attempt::Failed("undo", "a delete has nothing to undo".into());
         };
         match self.context.service.undo(&plan.undo, id, &self.memory.credentials).await {
             Ok(()) => Attempt::Saw(Event::Removed),
-            Err(error) => Attempt::Failed("undo", error.to_string()),
+            Err(error) => self.failed("undo", &error),
         }
     }
 
-    async fn confirm(&self, id: &ResourceId) -> Attempt {
+    async fn confirm(&mut self, id: &ResourceId) -> Attempt {
         let confirm = match &self.operation.plan.kind {
             Kind::Create(plan) => &plan.confirm,
             Kind::Delete(plan) => plan.confirm(),
         };
         match self.context.service.confirm(confirm, id, &self.memory.credentials).await {
             Ok(presence) => Attempt::Saw(Event::Confirmed(presence)),
-            Err(error) => Attempt::Failed("confirm", error.to_string()),
+            Err(error) => self.failed("confirm", &error),
         }
+    }
+
+    /// A call failed. Where the service does not (or no longer) accept the caller, the service's own
+    /// credentials take over, as they do after a crash.
+    fn failed(&mut self, call: &'static str, error: &CallError) -> Attempt {
+        if error.is_denied() && self.context.service.has_credentials() {
+            self.memory.credentials = Credentials::default();
+        }
+        Attempt::Failed(call, error.to_string())
     }
 
     /// Deregisters with the caller's principal, else what is stored of it, else the configured
@@ -226,7 +242,7 @@ impl Driver {
     }
 
     /// Looks for rows of a create whose outcome is unknown.
-    async fn probe(&self) -> Result<Attempt, Halt> {
+    async fn probe(&mut self) -> Result<Attempt, Halt> {
         let asked = self.context.now();
         let Kind::Create(plan) = &self.operation.plan.kind else {
             return Ok(Attempt::Failed("probe", "a delete is not probed for".into()));
@@ -238,7 +254,7 @@ impl Driver {
         };
         let rows = match self.context.service.list(probe, &self.memory.credentials).await {
             Ok(rows) => rows,
-            Err(error) => return Ok(Attempt::Failed("probe", error.to_string())),
+            Err(error) => return Ok(self.failed("probe", &error)),
         };
         let at = self.context.now();
         let mut others = self.context.others(&self.operation, Of::Creates).await?;
@@ -258,7 +274,7 @@ impl Driver {
 
     /// Looks at the rows that a delete may have removed: its targets, and what creates beside it
     /// made.
-    async fn look(&self) -> Result<Attempt, Halt> {
+    async fn look(&mut self) -> Result<Attempt, Halt> {
         let asked = self.context.now();
         let Kind::Delete(plan) = &self.operation.plan.kind else {
             return Ok(Attempt::Failed("confirm", "a create has no targets".into()));
@@ -281,7 +297,7 @@ impl Driver {
             match confirm.await {
                 Ok(Presence::Gone) => _ = gone.insert(id.clone()),
                 Ok(Presence::Present) => {}
-                Err(error) => return Ok(Attempt::Failed("confirm", error.to_string())),
+                Err(error) => return Ok(self.failed("confirm", &error)),
             }
         }
         let complete = !open && left.is_subset(&gone);

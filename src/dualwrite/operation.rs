@@ -230,6 +230,12 @@ impl Operation {
         matches!(self.plan.kind, Kind::Create(_))
     }
 
+    /// Whether rows that may be this create's can be looked for.
+    #[must_use]
+    pub fn has_probe(&self) -> bool {
+        matches!(&self.plan.kind, Kind::Create(create) if create.probe.is_some())
+    }
+
     /// Whether a failed registration undoes this create.
     #[must_use]
     pub fn is_enforced(&self) -> bool {

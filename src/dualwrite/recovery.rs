@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Event;
 use super::context::{Context, Halt};
 use super::driver::{Memory, drive};
-use super::operation::Operation;
+use super::operation::{Operation, Phase};
 
 /// Operations that an earlier process left unfinished.
 pub struct Recovered {
@@ -25,6 +25,9 @@ impl Recovered {
         let mut operations = Vec::new();
         for stored in context.journal.unfinished().await? {
             let mut operation = Operation::replay(&stored)?;
+            if operation.is_create() && operation.phase == Phase::Prepared {
+                context.blinded();
+            }
             context.take(&mut operation, Event::Restarted).await?;
             operations.push(operation);
         }
@@ -50,7 +53,11 @@ impl Recovered {
     /// any left, and go on without where there are none: what is owed is not refused.
     pub fn resume(self) {
         for operation in self.operations {
-            let memory = Memory { _room: self.context.enter(), ..Memory::default() };
+            let memory = Memory {
+                room: self.context.enter(),
+                _deleting: (!operation.is_create()).then(|| self.context.deleting()),
+                ..Memory::default()
+            };
             drive(Arc::clone(&self.context), operation, memory);
         }
     }

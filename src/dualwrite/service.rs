@@ -77,7 +77,20 @@ pub(super) enum Found {
     None,
 }
 
+impl CallError {
+    /// Whether the service does not accept whoever asks.
+    pub(super) fn is_denied(&self) -> bool {
+        let denied = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+        matches!(self, Self::Status(asked) if denied.contains(&asked.answer.status()))
+    }
+}
+
 impl Service {
+    /// Whether there is something for `as: service` to send.
+    pub(super) fn has_credentials(&self) -> bool {
+        !self.headers.is_empty()
+    }
+
     pub(super) fn new(
         client: upstream::Client,
         headers: HeaderMap,

@@ -135,6 +135,8 @@ pub struct Policy {
     pub bounds: Bounds,
     /// Whether every create passes through sidecars on this journal (`journal.exclusive_writer`).
     pub exclusive_writer: bool,
+    /// Whether this process has a delete under way.
+    pub deletes_open: bool,
 }
 
 /// What `operation` needs at `now`.
@@ -151,8 +153,9 @@ pub fn next(operation: &Operation, now: Timestamp, policy: &Policy) -> Task {
     match &operation.phase {
         Phase::Prepared | Phase::Committed | Phase::Finished(_) => Task::Nothing,
         // Reported ones are looked at again: the operation ends once a person removed the row.
-        Phase::Unknown | Phase::Reported(_) if operation.is_enforced() => Task::Probe,
-        Phase::Reported(_) => Task::Nothing,
+        Phase::Reported(_) if !operation.is_enforced() || !operation.has_probe() => Task::Nothing,
+        Phase::Reported(_) => Task::Probe,
+        Phase::Unknown if operation.is_enforced() => Task::Probe,
         Phase::Unknown => match effect_ends(operation, policy) {
             end if now >= end => Task::Expire,
             end => Task::Wait(end),

@@ -101,6 +101,25 @@ fn p4_without_exclusivity_or_with_skewed_clocks_nothing_is_claimed() {
 }
 
 #[test]
+fn p2_with_skewed_clocks_a_row_outside_the_window_is_reported_and_not_called_absent() {
+    let seen = Sighting { at: at(10), others: &[], skewed: true };
+    let long_ago = [row("r", -1000)];
+    assert!(why(judge(&unknown(), &long_ago, &seen, &policy())).contains("clock"));
+}
+
+#[test]
+fn p2_of_two_unknown_creates_the_one_that_looks_longer_leaves_the_row_to_the_other() {
+    let closed_later = |seconds| {
+        let create = create(Mode::Enforce, None);
+        after(create, Record::Closed { effect: Effect::MayCome }, seconds)
+    };
+    let (first, second) = (closed_later(2), closed_later(40));
+    let rows = [row("r", 2)];
+    assert_eq!(verdict(&second, &rows, std::slice::from_ref(&first)), Verdict::Wait);
+    assert!(matches!(verdict(&first, &rows, &[second]), Verdict::Claim { .. }));
+}
+
+#[test]
 fn skew_is_seen_on_a_row_that_is_known_to_be_ours() {
     let own = committed("r");
     for (created, skewed) in [(-5, true), (-4, false), (7, false), (8, true)] {

@@ -7,8 +7,8 @@ use crate::dualwrite::claim::Verdict;
 use crate::dualwrite::operation::{Illegal, Operation, Phase, Step};
 use crate::dualwrite::outcome::{CreateOutcome, DeleteOutcome};
 use crate::model::{
-    Effect, Evidence, Kind, PassReason, Record, Resolution, Resource, ResourceId, Timestamp,
-    UndoReason,
+    DeletePlan, Effect, Evidence, Kind, PassReason, Record, Resolution, Resource, ResourceId,
+    Timestamp, UndoReason,
 };
 
 /// What follows from `event` at `now`.
@@ -81,15 +81,13 @@ fn create_answered(
                 return Some(durable(Record::Passed { id, why }).reply(Reply::Success));
             }
             let record = Record::Committed { id, parent };
-            // A crash before it is durable finds the row by the probe (DESIGN §3, step 5).
-            let found_by_probe = policy.exclusive_writer && has_probe(operation);
+            // A crash before it is durable finds the row by the probe (DESIGN §3, step 5), unless
+            // a delete removes the row meanwhile: then only the record tells what to deregister.
+            let found_by_probe =
+                policy.exclusive_writer && operation.has_probe() && !policy.deletes_open;
             if found_by_probe { enqueued(record) } else { durable(record) }
         }
     })
-}
-
-fn has_probe(operation: &Operation) -> bool {
-    matches!(&operation.plan.kind, Kind::Create(create) if create.probe.is_some())
 }
 
 fn delete_answered(operation: &Operation, outcome: DeleteOutcome) -> Option<Transition> {
@@ -140,6 +138,9 @@ fn probed(
 ) -> Transition {
     let last = asked >= effect_ends(operation, policy);
     match verdict {
+        // What was reported is never claimed any more: since then, records of rivals that knew the
+        // row may have been forgotten.
+        Verdict::Claim { .. } if operation.phase != Phase::Unknown => Transition::default(),
         Verdict::Claim { id, created_at, sighted } => {
             let evidence = Evidence::Claim { created_at, sighted };
             durable(Record::Undoing { id, evidence, reason: UndoReason::Unknown })
@@ -177,12 +178,20 @@ fn looked(operation: &Operation, look: &Look, now: Timestamp, policy: &Policy) -
     if !fresh.is_empty() {
         return enqueued(Record::Deleted { ids: fresh });
     }
-    let last = look.complete || look.asked >= effect_ends(operation, policy);
+    let complete = look.complete && !may_still_remove(operation);
+    let last = complete || look.asked >= effect_ends(operation, policy);
     match (last, operation.gone.is_empty()) {
         (false, _) => Transition::default(),
         (true, true) => finished(Resolution::NotDeleted),
         (true, false) => end_of_delete(operation, now, policy),
     }
+}
+
+/// Whether the DELETE may take effect yet, on a row that nobody has seen: then a look that finds
+/// nothing left to look for is not the last.
+fn may_still_remove(operation: &Operation) -> bool {
+    let by_probe = matches!(&operation.plan.kind, Kind::Delete(DeletePlan::ByProbe { .. }));
+    by_probe && operation.closed.is_some_and(|closed| closed.effect == Effect::MayCome)
 }
 
 fn deregistered(

@@ -312,3 +312,41 @@ fn p4_what_was_reported_ends_once_a_person_removed_the_row() {
     take(&mut create, Event::Probed(Verdict::NoRow, end), end).unwrap();
     assert_eq!(create.phase, Phase::Finished(Resolution::Rejected));
 }
+
+#[test]
+fn p4_what_was_reported_is_never_claimed_any_more() {
+    // A rival that knew the row may have been forgotten meanwhile.
+    let mut create = fixtures::create(Mode::Enforce, None);
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(1)).unwrap();
+    let end = effect_ends(&create, &policy());
+    let unprovable = Verdict::Unprovable { rows: vec![id("r")], why: "test".into() };
+    take(&mut create, Event::Probed(unprovable, end), end).unwrap();
+    let claim = Verdict::Claim { id: id("live"), created_at: at(1), sighted: end };
+    assert!(take(&mut create, Event::Probed(claim, end), end).unwrap().records.is_empty());
+    assert!(!create.undone);
+}
+
+#[test]
+fn p3_a_delete_by_name_that_may_still_come_is_looked_at_until_it_can_not() {
+    for (effect, finished) in [(Effect::Past, true), (Effect::MayCome, false)] {
+        let mut delete = fixtures::delete_named("n", &[]);
+        let answered = Event::DeleteAnswered(DeleteOutcome::Look(effect));
+        take(&mut delete, answered, at(1)).unwrap();
+        let nothing = |asked| Event::Looked(Look { asked, gone: BTreeSet::new(), complete: true });
+        take(&mut delete, nothing(at(1)), at(1)).unwrap();
+        assert_eq!(delete.is_finished(), finished, "{effect:?}");
+        if !finished {
+            let end = effect_ends(&delete, &policy());
+            take(&mut delete, nothing(end), end).unwrap();
+            assert!(delete.is_finished());
+        }
+    }
+}
+
+#[test]
+fn p3_beside_a_delete_committed_is_durable_before_the_register() {
+    // A crash could leave an edge for a row that the delete removed and that no record names.
+    let beside = Policy { deletes_open: true, ..policy() };
+    let mut create = fixtures::create(Mode::Enforce, None);
+    assert_eq!(on(&mut create, committed(), at(1), &beside).unwrap().wait, Wait::Durable);
+}
