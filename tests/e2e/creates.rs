@@ -198,3 +198,27 @@ async fn the_service_may_listen_on_a_unix_socket_only() {
     assert_eq!(world.delete(&format!("/agent_api_keys/{id}")).await.status, 200);
     world.assert_same_set().await;
 }
+
+#[tokio::test]
+async fn p2_an_undo_that_the_caller_may_not_do_is_done_with_the_services_credentials() {
+    let mut world = World::start().await;
+    let file = world.sidecar.directory().join("service-headers");
+    std::fs::write(&file, "x-service: sidecar\n").unwrap();
+    let file = file.display().to_string();
+    let config = world.sidecar.config().set("/credentials/service/headers_file", file);
+    world.sidecar.restart_as(config).await;
+    world.provider.register().answers(403);
+    let route = "DELETE /agent_api_keys/{id}";
+    let refused = world.service.fault(route).before(403).times(1).arm().await;
+    let answer = world.create(&json!({"agent_id": "agent-a1", "name": "n"})).await;
+    refused.struck(1).await;
+    assert_eq!((answer.status, &answer.json()["undo"]), (503, &json!("done")));
+    world.assert_same_set().await;
+    assert_eq!(world.service.ids().await.len(), 0);
+    let mut deletes = world.service.requests().await;
+    deletes.retain(|seen| seen.method == "DELETE");
+    let who =
+        |index: usize| (deletes[index].header("x-user-id"), deletes[index].header("x-service"));
+    assert_eq!(who(0), (Some("alice"), None), "the caller's own, first");
+    assert_eq!(who(1), (None, Some("sidecar")), "the service's, once those are refused");
+}
