@@ -3,6 +3,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
@@ -134,17 +135,22 @@ fn prepared(plan: &Plan, caller: &Caller, principal: StoredPrincipal, intent: Ti
     Record::Prepared { plan: plan.clone(), intent, principal, pass: caller.pass }
 }
 
-/// Waits for `first`, with `second` beside it. What of `second` is not done by then is dropped:
-/// a look-up that is slower than the create is made again if the create needs it.
+/// Runs two things at once. Where the first is done and shows that the second is `needed`, that is
+/// waited for, for at most `longest`; else it is given up, so that a refusal waits for no look-up.
 async fn beside<A, B>(
     first: impl Future<Output = A>,
     second: impl Future<Output = Option<B>>,
+    needed: impl FnOnce(&A) -> bool,
+    longest: Duration,
 ) -> (A, Option<B>) {
     let (mut first, mut second) = (pin!(first), pin!(second));
-    tokio::select! {
-        done = &mut first => (done, None),
-        beside = &mut second => (first.await, beside),
-    }
+    let done = tokio::select! {
+        done = &mut first => done,
+        beside = &mut second => return (first.await, beside),
+    };
+    let wait = if needed(&done) { longest } else { Duration::ZERO };
+    let beside = tokio::time::timeout(wait, second).await.ok().flatten();
+    (done, beside)
 }
 
 impl Prepared {
@@ -152,9 +158,14 @@ impl Prepared {
     async fn send(mut self, request: Request<Bytes>) -> Reply {
         let exchange = exchange::start(&self.context, request);
         let wait = exchange.within(self.context.config.exchange.0);
-        let (exchange, parent) = beside(wait, self.look_up()).await;
         let limit = self.context.config.answer.0;
-        let (outcome, gets) = outcome::create(&exchange.seen(Some(&self.how.id), limit));
+        let classified =
+            |exchange: &Exchange| outcome::create(&exchange.seen(Some(&self.how.id), limit));
+        let committed =
+            |exchange: &Exchange| matches!(classified(exchange).0, CreateOutcome::Committed(_));
+        let (exchange, parent) =
+            beside(wait, self.look_up(), committed, self.context.register).await;
+        let (outcome, gets) = classified(&exchange);
         let (answer, late) = match exchange {
             Exchange::Answered(answer) => (Some(*answer), None),
             Exchange::Failed(_) => (None, None),

@@ -167,8 +167,7 @@ impl Driver {
                 };
                 context.board.succeeded(self.operation.id);
                 self.count_stuck();
-                if matches!(self.operation.phase, Phase::Undoing(_, Step::Deregister)) {
-                    // The row is gone, which is what the client waits to hear.
+                if self.row_is_gone() {
                     self.report.send_replace(Progress::Resting { settled: true });
                 }
                 let after = (self.operation.phase.clone(), self.operation.gone.len());
@@ -345,6 +344,8 @@ impl Driver {
     /// Sleeps until `due`, or until late evidence comes.
     async fn sleep_until(&mut self, due: Timestamp, settled: bool) -> Result<(), Halt> {
         self.context.board.sleeps_until(self.operation.id, due);
+        // Who waits may look only now: what was settled stays so.
+        let settled = settled || self.row_is_gone();
         self.report.send_replace(Progress::Resting { settled });
         let sleep = tokio::time::sleep(due.since(self.context.now()));
         let Some(late) = &mut self.memory.late else {
@@ -363,6 +364,11 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Whether an undone row is confirmed gone, which is what the client waits to hear.
+    fn row_is_gone(&self) -> bool {
+        matches!(self.operation.phase, Phase::Undoing(_, Step::Deregister))
     }
 
     fn count_stuck(&self) {

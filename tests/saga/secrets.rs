@@ -41,6 +41,7 @@ impl Process {
         let (config, log) = (world.directory().join("config.yaml"), world.directory().join(log));
         std::fs::write(&config, world.yaml()).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_authz-sidecar"))
+            .env_remove("AUTHZ_SIDECAR_BINARY")
             .args(["run".as_ref(), config.as_os_str()])
             .env("AUTHZ_SIDECAR_LOG", "trace")
             .stdout(Stdio::null())
