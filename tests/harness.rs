@@ -2,6 +2,11 @@
 
 mod support;
 
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use support::postgres::Postgres;
 use support::service::{Options, Service};
 use support::sidecar::{Config, Sidecar};
 
@@ -50,4 +55,20 @@ async fn a_sidecar_is_killed_restarted_and_stopped() {
     assert!(sidecar.stop().await.success());
     let listened = sidecar.log().iter().filter(|line| line.contains("\"listening\"")).count();
     assert_eq!(listened, 2);
+}
+
+/// Else a keeper that ends removes the files of the one that starts, and whoever came first fails.
+#[test]
+fn a_database_is_removed_before_its_lease_is_free() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    drop(Postgres::start(directory.path().to_owned()));
+    let lease = File::open(directory.path().join("lease")).unwrap();
+    while lease.try_lock_shared().is_ok() {
+        // The keeper has not noticed yet.
+        lease.unlock().unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    lease.lock_shared().unwrap();
+    assert!(!directory.path().join("data").exists());
 }

@@ -52,12 +52,14 @@ def main(directory: str) -> None:
     print("ready", flush=True)
     # The one who started us goes on; so must our output's descriptors not hold its pipe.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    keep(directory, server)
-    shutil.rmtree(data, ignore_errors=True)
+    keep(directory, server, data)
 
 
-def keep(directory: str, server: subprocess.Popen) -> None:
-    """Returns once nobody holds the lease and the server has ended."""
+def keep(directory: str, server: subprocess.Popen, data: str) -> None:
+    """Returns once nobody holds the lease and the server has ended and left nothing.
+
+    The lease is free only then: the next keeper makes its cluster at the same place.
+    """
     with open(os.path.join(directory, "lease"), "a") as lease:
         while server.poll() is None:
             try:
@@ -67,6 +69,7 @@ def keep(directory: str, server: subprocess.Popen) -> None:
                 continue
             server.send_signal(signal.SIGINT)
             server.wait()
+        shutil.rmtree(data, ignore_errors=True)
 
 
 def await_socket(server: subprocess.Popen, socket: str) -> None:

@@ -22,20 +22,15 @@ impl Postgres {
     /// The one of this checkout, started where it isn't running.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
-        SHARED.get_or_init(Self::start)
-    }
-
-    /// The directory of its socket: user `postgres`, no password.
-    pub fn host(&self) -> PathBuf {
-        self.directory.join("s")
-    }
-
-    fn start() -> Self {
         // Not below the checkout: that may be where PostgreSQL's user can't go, and a socket's
         // path is short. One directory for each checkout.
         let checkout = blake3::hash(env!("CARGO_MANIFEST_DIR").as_bytes()).to_hex();
         let name = format!("authz-sidecar-tests-{}", &checkout[..12]);
-        let directory = std::env::temp_dir().join(name);
+        SHARED.get_or_init(|| Self::start(std::env::temp_dir().join(name)))
+    }
+
+    /// The one of that directory, which PostgreSQL's user must be able to reach.
+    pub fn start(directory: PathBuf) -> Self {
         std::fs::create_dir_all(&directory).unwrap();
         // Waits while a keeper that got the lease is ending its server.
         let lease = open(&directory.join("lease"));
@@ -47,6 +42,11 @@ impl Postgres {
             running.keep();
         }
         running
+    }
+
+    /// The directory of its socket: user `postgres`, no password.
+    pub fn host(&self) -> PathBuf {
+        self.directory.join("s")
     }
 
     fn answers(&self) -> bool {
