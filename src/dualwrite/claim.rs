@@ -1,6 +1,7 @@
 //! Which row is whose: the claim rule and the overlap rule of DESIGN §3. Pure.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde_json::Value;
 
@@ -9,7 +10,7 @@ use super::state::{Policy, effect_ends};
 use crate::model::{Condition, DeletePlan, Effect, Kind, Resolution, ResourceId, Timestamp};
 
 /// A row that a probe saw and that satisfies the probe's conditions.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq)]
 pub struct SightedRow {
     /// Its id.
     pub id: ResourceId,
@@ -17,6 +18,13 @@ pub struct SightedRow {
     pub created_at: Option<Timestamp>,
     /// The row itself, to compare with what other creates asked for. Memory only.
     pub json: Value,
+}
+
+impl fmt::Debug for SightedRow {
+    /// Without what the service says of it (promise P7).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SightedRow").field(&self.id).field(&self.created_at).finish()
+    }
 }
 
 /// What the rows that a probe saw mean for an unknown create.

@@ -1,5 +1,7 @@
 //! Reading a body into memory, within a limit.
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body as _;
@@ -8,7 +10,6 @@ use http_body_util::BodyExt;
 use super::{Body, Error};
 
 /// What reading a body within a limit gave. Nothing that was read is ever lost.
-#[derive(Debug)]
 pub enum Collected {
     /// All of it.
     Whole(Bytes, Option<HeaderMap>),
@@ -26,6 +27,21 @@ pub enum Collected {
         /// Why.
         error: Error,
     },
+}
+
+impl fmt::Debug for Collected {
+    /// How much there is, never what it is (promise P7).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(data, _) => f.debug_tuple("Whole").field(&data.len()).finish(),
+            Self::TooLarge { prefix, rest } => {
+                f.debug_tuple("TooLarge").field(&prefix.len()).field(rest).finish()
+            }
+            Self::Cut { prefix, error } => {
+                f.debug_tuple("Cut").field(&prefix.len()).field(error).finish()
+            }
+        }
+    }
 }
 
 /// Reads at most `limit` bytes of `body`, and stops at the frame that exceeds it. A body that
@@ -65,6 +81,17 @@ fn join(read: Bytes, data: Bytes) -> Bytes {
 mod tests {
     use super::super::{ErrorKind, Sent};
     use super::*;
+
+    #[tokio::test]
+    async fn p7_debug_shows_no_body() {
+        let error = Error { kind: ErrorKind::Cut, detail: String::new(), sent: Sent::Maybe };
+        let whole = Body::whole("s3cret".into(), None);
+        let long = Body::resume("s3cret".into(), Body::whole("more".into(), None));
+        for body in [whole, long, Body::cut("s3cret".into(), error)] {
+            let shown = format!("{:?}", collect(body, 6).await);
+            assert!(!shown.contains("s3cret"), "{shown}");
+        }
+    }
 
     #[tokio::test]
     async fn a_body_within_the_limit_is_whole() {

@@ -13,6 +13,13 @@ fn row(text: &str, created: i64) -> SightedRow {
     SightedRow { id: id(text), created_at: Some(at(created)), json }
 }
 
+#[test]
+fn p7_debug_shows_no_row() {
+    let json = serde_json::json!({"id": "k", "note": "s3cret"});
+    let shown = format!("{:?}", SightedRow { id: id("k"), created_at: None, json });
+    assert!(shown.contains('k') && !shown.contains("s3cret"), "{shown}");
+}
+
 fn after(mut operation: Operation, record: Record, seconds: i64) -> Operation {
     operation.apply(&Entry { at: at(seconds), record }).unwrap();
     operation
