@@ -4,8 +4,9 @@ mod support;
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use support::PATIENCE;
 use support::postgres::Postgres;
 use support::service::{Options, Service};
 use support::sidecar::{Config, Sidecar};
@@ -64,8 +65,9 @@ fn a_database_is_removed_before_its_lease_is_free() {
     std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
     drop(Postgres::start(directory.path().to_owned()));
     let lease = File::open(directory.path().join("lease")).unwrap();
+    let began = Instant::now();
     while lease.try_lock_shared().is_ok() {
-        // The keeper has not noticed yet.
+        assert!(began.elapsed() < PATIENCE, "the keeper does not end its server");
         lease.unlock().unwrap();
         std::thread::sleep(Duration::from_millis(5));
     }
