@@ -19,7 +19,7 @@ use self::watched::Watched;
 use crate::admin::Health;
 use crate::config::Config;
 use crate::dualwrite::{self, DualWrite, Recovered};
-use crate::model::{Clock, SystemClock};
+use crate::model::{Clock, OperationId, SystemClock};
 use crate::principal::{self, Resolver};
 use crate::proxy::{self, Names, Proxy};
 use crate::upstream::{self, Endpoint};
@@ -102,13 +102,14 @@ impl App {
         let dual_write = DualWrite::new(dualwrite::Parts {
             register: config.authz.deadline.0,
             exclusive_writer: config.journal.exclusive_writer,
-            upstream: upstream::Client::new(config.upstream.clone(), config.pool.clone()),
+            upstream: Arc::new(upstream::Client::new(config.upstream.clone(), config.pool.clone())),
             service_headers,
             host: host_of(&config.upstream),
             authorizer,
             journal: Arc::clone(&journal),
             resolver,
             clock,
+            ids: OperationId::new,
             metrics: dualwrite::Metrics::new(&mut registry),
             config: config.bounds.clone(),
         });
@@ -232,10 +233,7 @@ impl admin::Operations for Operations {
         explained.iter().map(|one| serde_json::to_value(one).map_err(|e| e.to_string())).collect()
     }
 
-    async fn show(
-        &self,
-        id: crate::model::OperationId,
-    ) -> Result<Option<serde_json::Value>, String> {
+    async fn show(&self, id: OperationId) -> Result<Option<serde_json::Value>, String> {
         let explained = self.0.explain(id).await.map_err(|halt| halt.to_string())?;
         explained.map(|one| serde_json::to_value(one).map_err(|e| e.to_string())).transpose()
     }

@@ -74,8 +74,8 @@ pub struct Parts {
     pub register: Duration,
     /// Whether every create passes through sidecars on this journal.
     pub exclusive_writer: bool,
-    /// The service's client, on the sagas' runtime.
-    pub upstream: upstream::Client,
+    /// The way to the service, on the sagas' runtime.
+    pub upstream: Arc<dyn upstream::Transport>,
     /// What `as: service` sends.
     pub service_headers: HeaderMap,
     /// The Host of calls that no caller's Host is known for.
@@ -88,6 +88,8 @@ pub struct Parts {
     pub resolver: Resolver,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Makes the ids of operations, unique across processes.
+    pub ids: fn() -> OperationId,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -96,6 +98,7 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct DualWrite {
     context: Arc<Context>,
+    ids: fn() -> OperationId,
 }
 
 impl DualWrite {
@@ -122,7 +125,7 @@ impl DualWrite {
             parts.clock,
             parts.metrics,
         );
-        Self { context: Arc::new(context) }
+        Self { context: Arc::new(context), ids: parts.ids }
     }
 
     /// Replays the journal. To be called before the listener opens.
@@ -155,7 +158,7 @@ impl DualWrite {
     }
 
     async fn answer(&self, matched: Matched, request: Request<Bytes>) -> Response<upstream::Body> {
-        let (context, id) = (Arc::clone(&self.context), OperationId::new());
+        let (context, id) = (Arc::clone(&self.context), (self.ids)());
         let rule = matched.rule.name();
         let (head, body) = request.into_parts();
         let plan = match matched.plan(&head, &body) {

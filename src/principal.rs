@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
+pub use self::authn::Ask;
 use self::authn::Authn;
 use self::cache::Cache;
 pub use self::config::{
@@ -36,7 +37,7 @@ struct Inner {
     selector: Selector,
     cache: Cache,
     flights: Flights,
-    authn: Authn,
+    authn: Arc<dyn Ask>,
     bypass: Vec<http::HeaderName>,
     store: Vec<String>,
     deregister_as: Principal,
@@ -55,12 +56,26 @@ impl Resolver {
         clock: Arc<dyn Clock>,
         metrics: Metrics,
     ) -> Result<Self, BuildError> {
+        let authn = Authn::new(&config.authn, config.creator.clone(), metrics.clone())?;
+        Self::asking(Arc::new(authn), config, clock, metrics)
+    }
+
+    /// The same, with something else to ask than authn over HTTP.
+    ///
+    /// # Errors
+    /// Where the configuration contradicts itself.
+    pub fn asking(
+        authn: Arc<dyn Ask>,
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Result<Self, BuildError> {
         config.validate()?;
         let inner = Inner {
             selector: Selector::new(config.headers.clone())?,
             cache: Cache::new(&config.cache, config.secret_fields.clone(), clock),
             flights: Flights::default(),
-            authn: Authn::new(&config.authn, config.creator.clone(), metrics.clone())?,
+            authn,
             bypass: config.bypass.iter().map(|name| name.0.clone()).collect(),
             store: config.store.clone(),
             deregister_as: config.deregister_as.0.clone(),
@@ -94,7 +109,7 @@ impl Resolver {
                 if let Some(outcome) = shared.cache.get(&key).await {
                     return outcome;
                 }
-                let outcome = shared.authn.ask(&credentials).await;
+                let outcome = shared.authn.ask(credentials.to_headers()).await;
                 shared.cache.put(key, &credentials, &outcome).await;
                 if shared.flights.is_forgotten(&key, ticket) {
                     shared.cache.remove(&key).await;

@@ -14,6 +14,8 @@ mod pool;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use http::{Method, Request, Response};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -55,6 +57,18 @@ impl Default for Config {
             max_connections: 1024,
         }
     }
+}
+
+/// Whatever takes the sagas' requests to the service: a [`Client`], or a model of a service.
+/// What passes through has its own clients and never meets this.
+#[async_trait]
+pub trait Transport: Send + Sync + 'static {
+    /// Sends one request, once, and gives the answer as soon as its head is there. Dropping the
+    /// future gives the answer up, not the request: it may have been written.
+    ///
+    /// # Errors
+    /// [`Error::sent`] tells whether the service may have seen any of it.
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, Error>;
 }
 
 /// A handle on the service. Cheap to clone; clones share one pool.
@@ -111,13 +125,20 @@ impl Client {
     }
 }
 
+#[async_trait]
+impl Transport for Client {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, Error> {
+        Self::send(self, request.map(RequestBody::Whole)).await
+    }
+}
+
 fn is_repeatable(request: &Request<RequestBody>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD) && request.body().is_empty()
 }
 
 /// The same request again; it has no body.
 fn head_of(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::Whole(bytes::Bytes::new()));
+    let mut copy = Request::new(RequestBody::Whole(Bytes::new()));
     copy.method_mut().clone_from(request.method());
     copy.uri_mut().clone_from(request.uri());
     *copy.version_mut() = request.version();

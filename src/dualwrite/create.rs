@@ -145,6 +145,7 @@ async fn beside<A, B>(
 ) -> (A, Option<B>) {
     let (mut first, mut second) = (pin!(first), pin!(second));
     let done = tokio::select! {
+        biased;
         done = &mut first => done,
         beside = &mut second => return (first.await, beside),
     };

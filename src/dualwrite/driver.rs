@@ -353,7 +353,7 @@ impl Driver {
             return Ok(());
         };
         tokio::select! {
-            () = sleep => Ok(()),
+            biased;
             outcome = late => {
                 self.memory.late = None;
                 let Ok(outcome) = outcome else { return Ok(()) };
@@ -363,6 +363,7 @@ impl Driver {
                     taken => taken.map(drop),
                 }
             }
+            () = sleep => Ok(()),
         }
     }
 

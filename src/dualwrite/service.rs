@@ -2,6 +2,7 @@
 //! confirmations and undos around it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,11 +15,11 @@ use super::outcome::{BodySeen, Seen};
 use super::state::Presence;
 use crate::model::{Call, Confirm, Pointer, Probe, ResourceId, Timestamp, Undo};
 use crate::rules;
-use crate::upstream::{self, Collected, RequestBody, Sent};
+use crate::upstream::{self, Collected, Sent, Transport};
 
 /// A handle on the service for sagas.
 pub(super) struct Service {
-    client: upstream::Client,
+    transport: Arc<dyn Transport>,
     /// What `as: service` sends.
     headers: HeaderMap,
     /// Where calls that have no caller's Host are addressed to.
@@ -92,18 +93,17 @@ impl Service {
     }
 
     pub(super) fn new(
-        client: upstream::Client,
+        transport: Arc<dyn Transport>,
         headers: HeaderMap,
         host: HeaderValue,
         limits: Limits,
     ) -> Self {
-        Self { client, headers, host, limits }
+        Self { transport, headers, host, limits }
     }
 
     /// Sends an intercepted request, once, and reads the answer up to the limit.
     pub(super) async fn exchange(&self, request: Request<Bytes>) -> Result<Answer, Sent> {
-        let request = request.map(RequestBody::Whole);
-        let response = self.client.send(request).await.map_err(|error| error.sent)?;
+        let response = self.transport.send(request).await.map_err(|error| error.sent)?;
         let (head, body) = response.into_parts();
         let body = upstream::collect(body, self.limits.answer).await;
         Ok(Answer { head, body })

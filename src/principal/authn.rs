@@ -2,16 +2,26 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
-use super::credentials::Credentials;
 use super::{AuthnConfig, Error, Metrics, Resolved};
 use crate::http::{Answer, BuildError, Config as ClientConfig, JsonClient};
 use crate::model::Principal;
 
-/// Asks authn who is calling: one attempt a question.
+/// Tells who is calling; what the resolver caches.
+#[async_trait]
+pub trait Ask: Send + Sync + 'static {
+    /// Asks once. `credentials` are the `principal.headers` of the request, one value each.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    async fn ask(&self, credentials: HeaderMap) -> Result<Resolved, Error>;
+}
+
+/// Asks authn over HTTP.
 pub(super) struct Authn {
     client: JsonClient,
     timeout: Duration,
@@ -34,17 +44,6 @@ impl Authn {
         Ok(Self { client, timeout: config.timeout.0, creator, metrics })
     }
 
-    pub(super) async fn ask(&self, credentials: &Credentials) -> Result<Resolved, Error> {
-        let start = Instant::now();
-        let headers = credentials.to_headers();
-        let outcome = match self.client.post("", headers, Bytes::new(), self.timeout).await {
-            Ok(answer) => self.read(&answer),
-            Err(error) => Err(Error::Unavailable(error.to_string())),
-        };
-        self.metrics.asked(start, &outcome);
-        outcome
-    }
-
     fn read(&self, answer: &Answer) -> Result<Resolved, Error> {
         let unavailable = |what| {
             let status = answer.status.as_u16();
@@ -65,5 +64,18 @@ impl Authn {
         let fields = principal.fields();
         let is_set = |name| fields.get(name).is_some_and(|value| !value.is_null());
         Resolved { has_creator: self.creator.iter().any(is_set), principal }
+    }
+}
+
+#[async_trait]
+impl Ask for Authn {
+    async fn ask(&self, credentials: HeaderMap) -> Result<Resolved, Error> {
+        let start = Instant::now();
+        let outcome = match self.client.post("", credentials, Bytes::new(), self.timeout).await {
+            Ok(answer) => self.read(&answer),
+            Err(error) => Err(Error::Unavailable(error.to_string())),
+        };
+        self.metrics.asked(start, &outcome);
+        outcome
     }
 }
