@@ -59,6 +59,7 @@ use self::service::{Limits, Service};
 use self::state::{Event, Policy, Presence};
 use crate::authz::Authorizer;
 use crate::error::{Kind as ProblemKind, Problem};
+use crate::failpoint;
 use crate::http::TraceContext;
 use crate::journal::{self, Journal};
 use crate::model::{Clock, Kind, OperationId};
@@ -153,6 +154,7 @@ impl DualWrite {
         // The back end's calls carry the caller's trace context.
         let trace = TraceContext::of(request.headers());
         let response = Box::pin(trace.scope(self.answer(matched, request))).await;
+        failpoint::hit("reply.ready");
         self.context.metrics.answer_seconds.observe(began.elapsed().as_secs_f64());
         response
     }

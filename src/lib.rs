@@ -21,7 +21,7 @@
 //! | [`principal`], [`upstream`] | who is calling (cached); the client of the service |
 //! | [`authz`], [`journal`], [`rules`] | back ends, the durable record, the compiled rules |
 //! | [`http`], [`error`] | the JSON client that back ends and authn share; problems |
-//! | [`model`] | ids, records, plans |
+//! | [`model`], [`failpoint`] | ids, records, plans; where tests may kill the process |
 
 pub mod admin;
 pub mod app;
@@ -30,6 +30,7 @@ pub mod cli;
 pub mod config;
 pub mod dualwrite;
 pub mod error;
+pub mod failpoint;
 pub mod http;
 pub mod journal;
 pub mod model;

@@ -22,6 +22,7 @@ use super::reply::{self, Reply};
 use super::service::Answer;
 use super::{Event, state};
 use crate::error::{Kind, Problem, UndoState};
+use crate::failpoint;
 use crate::journal::{self, Of};
 use crate::model::{
     CreatePlan, Mode, OperationId, PassReason, Plan, Principal, Record, ResourceId,
@@ -157,6 +158,7 @@ async fn beside<A, B>(
 impl Prepared {
     /// Sends the request, and the parent's look-up beside it, and goes on from the answer.
     async fn send(mut self, request: Request<Bytes>) -> Reply {
+        failpoint::hit("create.sending");
         let exchange = exchange::start(&self.context, request);
         let wait = exchange.within(self.context.config.exchange.0);
         let limit = self.context.config.answer.0;
@@ -166,6 +168,7 @@ impl Prepared {
             |exchange: &Exchange| matches!(classified(exchange).0, CreateOutcome::Committed(_));
         let (exchange, parent) =
             beside(wait, self.look_up(), committed, self.context.register).await;
+        failpoint::hit("create.answered");
         let (outcome, gets) = classified(&exchange);
         let (answer, late) = match exchange {
             Exchange::Answered(answer) => (Some(*answer), None),

@@ -16,6 +16,7 @@ use super::outcome;
 use super::reply::{self, Reply};
 use super::service::{Answer, CallError, Found};
 use crate::error::{Kind, Problem, UndoState};
+use crate::failpoint;
 use crate::model::{
     Confirm, DeletePlan, Mode, OperationId, Plan, Principal, Probe, Record, Resource, ResourceId,
 };
@@ -158,7 +159,9 @@ impl Delete {
     ) -> Reply {
         let Self { context, id, request, credentials, room, .. } = self;
         let headers = request.headers().clone();
+        failpoint::hit("delete.sending");
         let exchange = exchange::start(&context, request).within(context.config.exchange.0).await;
+        failpoint::hit("delete.answered");
         let (outcome, gets) = outcome::delete(&exchange.seen(None, context.config.answer.0));
         let answer = exchange.into_answer();
         context.forget_refused(answer.as_ref().map(Answer::status), &headers).await;

@@ -17,6 +17,7 @@ use super::outcome::CreateOutcome;
 use super::service::CallError;
 use super::state::{Look, Task, effect_ends, next, poll_delay};
 use super::{Event, Presence};
+use crate::failpoint;
 use crate::journal::{self, Of};
 use crate::model::{Backoff, DeletePlan, Kind, Principal, ResourceId, Timestamp};
 
@@ -229,7 +230,9 @@ impl Driver {
         for id in &ids {
             let resource = self.operation.resource(id);
             let first = own.as_ref().unwrap_or(stand_in);
+            failpoint::hit("deregister.sending");
             let mut result = self.context.authorizer.deregister(first, &resource).await;
+            failpoint::hit("deregister.answered");
             if matches!(&result, Err(error) if !error.kind.retry()) && own.is_some() {
                 result = self.context.authorizer.deregister(stand_in, &resource).await;
             }

@@ -8,6 +8,7 @@ use super::Event;
 use super::context::{Context, Halt};
 use super::driver::{Memory, drive};
 use super::operation::{Operation, Phase};
+use crate::failpoint;
 
 /// Operations that an earlier process left unfinished.
 pub struct Recovered {
@@ -29,6 +30,7 @@ impl Recovered {
                 context.blinded();
             }
             context.take(&mut operation, Event::Restarted).await?;
+            failpoint::hit("recovery.replayed");
             operations.push(operation);
         }
         if !operations.is_empty() {

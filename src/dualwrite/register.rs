@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::Event;
 use super::context::Context;
 use super::credentials::Credentials;
+use crate::failpoint;
 use crate::model::{
     Backoff, CreatePlan, ParentSource, Pointer, Principal, Resource, ResourceId, UndoReason,
 };
@@ -116,9 +117,12 @@ impl Registration<'_> {
         if matches!(parent, Parent::Unknown) {
             return Once::Refused(UndoReason::NoParent);
         }
+        failpoint::hit("register.sending");
         let registered =
             self.context.authorizer.register(self.principal, self.resource, parent.resource());
-        match registered.await {
+        let registered = registered.await;
+        failpoint::hit("register.answered");
+        match registered {
             Ok(()) => Once::Acknowledged,
             Err(error) => {
                 tracing::debug!(resource = %self.resource, %error, "an attempt failed");

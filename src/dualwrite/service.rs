@@ -13,6 +13,7 @@ use super::claim::SightedRow;
 use super::credentials::Credentials;
 use super::outcome::{BodySeen, Seen};
 use super::state::Presence;
+use crate::failpoint;
 use crate::model::{Call, Confirm, Pointer, Probe, ResourceId, Timestamp, Undo};
 use crate::rules;
 use crate::upstream::{self, Collected, Sent, Transport};
@@ -117,7 +118,9 @@ impl Service {
         credentials: &Credentials,
     ) -> Result<Found, CallError> {
         let call = confirm.call.for_id(id).ok_or_else(|| CallError::Id(id.clone()))?;
+        failpoint::hit("find.asking");
         let answer = self.call(&call, credentials).await?;
+        failpoint::hit("find.told");
         if confirm.gone_on.contains(&answer.status().as_u16()) {
             return Ok(Found::None);
         }
@@ -155,7 +158,9 @@ impl Service {
         credentials: &Credentials,
     ) -> Result<(), CallError> {
         let call = undo.call.for_id(id).ok_or_else(|| CallError::Id(id.clone()))?;
+        failpoint::hit("undo.sending");
         let answer = self.call(&call, credentials).await?;
+        failpoint::hit("undo.answered");
         let accepted = undo.accepted_on.contains(&answer.status().as_u16());
         if accepted { Ok(()) } else { Err(status(&call, answer)) }
     }
@@ -167,7 +172,9 @@ impl Service {
         id: &Pointer,
         credentials: &Credentials,
     ) -> Result<ResourceId, CallError> {
+        failpoint::hit("parent.asking");
         let answer = self.call(call, credentials).await?;
+        failpoint::hit("parent.told");
         let answer = self.json(call, answer)?;
         id.of(&answer)
             .and_then(ResourceId::from_json)
@@ -209,7 +216,9 @@ impl Service {
                 Some(page) => probe.call.with_query(&page.parameter, &number.to_string()),
                 None => probe.call.clone(),
             };
+            failpoint::hit("list.asking");
             let answer = self.call(&call, credentials).await?;
+            failpoint::hit("list.told");
             let answer = self.json(&call, answer)?;
             let Some(Value::Array(items)) = probe.rows.of(&answer) else {
                 return Err(no_answer(&call, "the answer is not a list of rows"));

@@ -173,7 +173,8 @@ impl<H: Handle> Connection<H> {
             let stack = Arc::clone(&stack);
             async move { Ok::<_, std::convert::Infallible>(stack.handle(request).await) }
         });
-        let connection = builder(config).serve_connection(TokioIo::new(Coalesce(stream)), service);
+        let socket = Coalesce { socket: stream, written: "reply.written" };
+        let connection = builder(config).serve_connection(TokioIo::new(socket), service);
         let mut connection = pin!(connection);
         let mut stop = pin!(stop.cancelled());
         let mut waiting = false;

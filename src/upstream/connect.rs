@@ -19,7 +19,8 @@ pub(super) async fn connect(
     place: OwnedSemaphorePermit,
 ) -> io::Result<SendRequest<RequestBody>> {
     let stream = Stream::open(endpoint).await?;
-    let handshake = Builder::new().handshake(TokioIo::new(Coalesce(stream))).await;
+    let socket = Coalesce { socket: stream, written: "upstream.written" };
+    let handshake = Builder::new().handshake(TokioIo::new(socket)).await;
     let (sender, connection) = handshake.map_err(io::Error::other)?;
     tokio::spawn(async move {
         // Whoever waits for an answer gets the error; on an idle connection nobody minds.

@@ -6,12 +6,27 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::failpoint;
+
 /// Up to here a message is copied together and written by `send`. hyper hands over head and body
 /// apart, and for two small pieces `writev` costs the kernel more than the copy costs us.
 const SMALL: usize = 2 << 10;
 
 /// A socket that writes small messages in one piece.
-pub(crate) struct Coalesce<T>(pub(crate) T);
+pub(crate) struct Coalesce<T> {
+    pub(crate) socket: T,
+    /// The failpoint that a write comes to.
+    pub(crate) written: &'static str,
+}
+
+impl<T> Coalesce<T> {
+    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            failpoint::hit(self.written);
+        }
+        written
+    }
+}
 
 impl<T: AsyncRead + Unpin> AsyncRead for Coalesce<T> {
     fn poll_read(
@@ -19,7 +34,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Coalesce<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.socket).poll_read(cx, buf)
     }
 }
 
@@ -29,7 +44,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Coalesce<T> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        let written = Pin::new(&mut self.socket).poll_write(cx, buf);
+        self.wrote(written)
     }
 
     fn poll_write_vectored(
@@ -37,27 +53,29 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Coalesce<T> {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let inner = Pin::new(&mut self.0);
+        let inner = Pin::new(&mut self.socket);
         if let [piece] = pieces {
-            return inner.poll_write(cx, piece);
+            let written = inner.poll_write(cx, piece);
+            return self.wrote(written);
         }
         let mut together = [0; SMALL];
-        match join(pieces, &mut together) {
+        let written = match join(pieces, &mut together) {
             Some(message) => inner.poll_write(cx, message),
             None => inner.poll_write_vectored(cx, pieces),
-        }
+        };
+        self.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.socket.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 

@@ -19,7 +19,7 @@ const ORDER: [&[&str]; 11] = [
     &["authz", "journal", "rules"],
     // A problem document names the operation: `error` stands on `model`.
     &["http", "error"],
-    &["model"],
+    &["model", "failpoint"],
 ];
 
 /// The rooms that may see the configuration as a whole.

@@ -24,6 +24,11 @@ impl Row {
         let record = serde_json::to_string(&entry.record)?;
         Ok(Self { entry, record })
     }
+
+    /// The name of its record.
+    pub(super) fn name(&self) -> &'static str {
+        self.entry.record.name()
+    }
 }
 
 /// Whether new operations may be opened.

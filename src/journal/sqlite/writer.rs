@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::schema::pragma;
 use super::write::{self, Room, Row};
 use super::{Error, Metrics, Standing};
+use crate::failpoint;
 use crate::model::{OperationId, Timestamp};
 
 /// Most calls in one transaction. Enough to share one sync of the disk among all that arrive
@@ -117,6 +118,7 @@ impl Writer {
 
     fn commit(&mut self, batch: &[Call]) -> Result<Vec<Verdict>, Error> {
         let started = Instant::now();
+        failpoint::records("before", names(batch));
         let Self { connection, refused, metrics, standing, .. } = self;
         // Until COMMIT the transaction can only vanish, so nothing was written.
         let broken = |error: rusqlite::Error| standing.broken(error.to_string());
@@ -136,10 +138,12 @@ impl Writer {
         if refused.len() > REFUSED {
             return Err(standing.broken("too many enqueued records were refused".into()));
         }
+        failpoint::records("written", names(batch));
         // A failed COMMIT may have reached the disk, and a failed sync is never repaired by
         // another: the kernel reports it once and may drop the pages. Only what a restart reads
         // back tells.
         transaction.commit().map_err(|error| standing.unknown(error.to_string()))?;
+        failpoint::records("committed", names(batch));
         metrics.commits.inc();
         metrics.commit_latency.observe(started.elapsed().as_secs_f64());
         metrics.batch_size.observe(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
@@ -167,6 +171,15 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// The names of the records that a batch holds.
+fn names(batch: &[Call]) -> impl Iterator<Item = &'static str> {
+    let rows = batch.iter().filter_map(|call| match &call.work {
+        Work::Append { rows, .. } => Some(rows),
+        Work::Prune { .. } => None,
+    });
+    rows.flatten().map(Row::name)
 }
 
 /// Does one call's work, or passes on a refusal that the operation has not been told of.
