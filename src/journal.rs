@@ -4,6 +4,7 @@ mod config;
 mod memory;
 mod metrics;
 mod open;
+mod shared;
 mod sqlite;
 mod summary;
 
@@ -13,6 +14,7 @@ pub use self::config::{Config, Location};
 pub use self::memory::MemoryJournal;
 pub use self::metrics::Metrics;
 pub use self::open::{OpenError, open};
+pub use self::shared::{Arrival, Deposit, Receipt, Shared};
 pub use self::sqlite::{OpenOptions, SqliteJournal};
 use crate::model::{Entry, Kind, OperationId, Resource, ResourceType, Stored, Timestamp};
 
@@ -42,8 +44,10 @@ use crate::model::{Entry, Kind, OperationId, Resource, ResourceType, Stored, Tim
 ///
 /// *Failure.* After [`Error::Unknown`] or [`Error::Broken`] the journal accepts nothing more,
 /// answers no read (nothing may be decided on what may not be durable) and [`Journal::health`]
-/// tells why: only a restart, which replays, makes sense of it. The other errors concern one
-/// call and nothing else.
+/// tells why: only a restart, which replays, makes sense of it. After [`Error::Fenced`] it accepts
+/// nothing more from this process. The other errors concern one call and nothing else.
+///
+/// Several processes may share a journal: see [`Shared`].
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
     /// Appends entries and waits until they are durable.
@@ -82,8 +86,14 @@ pub trait Journal: Send + Sync + 'static {
     /// Whether the journal accepts entries.
     ///
     /// # Errors
-    /// [`Error::Broken`], with what broke it.
+    /// [`Error::Broken`], with what broke it, or [`Error::Fenced`].
     fn health(&self) -> Result<(), Error>;
+
+    /// What the journal does besides where several processes share it. `None` where this process
+    /// has it to itself, so that all that it holds is this process's to carry on.
+    fn shared(&self) -> Option<&dyn Shared> {
+        None
+    }
 }
 
 /// Which operations are asked for. A create asks only for deletes, so that a service that mostly
@@ -135,4 +145,18 @@ pub enum Error {
     /// The entries may or may not have been written; nothing will be until a restart.
     #[error("the journal can't tell whether a write is durable: {0}")]
     Unknown(String),
+    /// The journal can't be reached for now. Nothing was written; a later call may succeed. Only
+    /// calls that begin an operation, and reads, end so: others wait.
+    #[error("the journal can't be reached: {0}")]
+    Unavailable(String),
+    /// Another replica took over what this process had under way. Nothing was written, and nothing will
+    /// be until a restart.
+    #[error(
+        "another replica took this process over, because its lease ran out (journal.lease); a \
+         restart begins a new one"
+    )]
+    Fenced,
+    /// The operation belongs to another replica. Nothing was written.
+    #[error("operation {0} belongs to another replica")]
+    NotOwned(OperationId),
 }

@@ -5,6 +5,7 @@
 
 mod backoff;
 mod id;
+mod late;
 mod path;
 mod plan;
 mod pointer;
@@ -15,6 +16,7 @@ mod time;
 
 pub use backoff::Backoff;
 pub use id::{OperationId, Resource, ResourceId, ResourceType};
+pub use late::Late;
 pub use path::{DecodedPath, PathError};
 pub use plan::{
     As, Call, Condition, Confirm, CreatePlan, DeletePlan, IdCall, Kind, Mode, Page, ParentPlan,

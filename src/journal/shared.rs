@@ -1,0 +1,83 @@
+//! What a journal that several processes share does besides.
+
+use async_trait::async_trait;
+
+use super::Error;
+use crate::model::{Entry, Late, OperationId, Stored};
+
+/// The side of a journal that several processes (*replicas*) share.
+///
+/// *Ownership.* An operation belongs to one replica, at first to the one that began it. Only its
+/// owner's `append` and `enqueue` are accepted ([`Error::NotOwned`] else).
+///
+/// *Lease.* A replica lives as long as it renews its lease. One that did not is taken over: from one
+/// instant on nothing that it appends or enqueues is kept ([`Error::Fenced`], for ever, also of what it
+/// enqueued before and that was not durable by then), and what it left unfinished belongs to others. No
+/// clock but the journal's own decides that.
+///
+/// *Evidence.* What a fenced process still learns is accepted from it by [`Shared::deposit`], and
+/// reaches whoever owns the operation now. Nothing that was accepted is lost: it is handed out
+/// again and again until [`Shared::settle`]; so whoever takes it must bear to take it twice.
+///
+/// Reads ([`super::Journal::unfinished`] and the like) see all operations, whosever they are, and a
+/// fenced process may still read.
+#[async_trait]
+pub trait Shared: Send + Sync {
+    /// Whether an effect may leave on this process's decision now. Costs nothing, so that it is
+    /// asked right before: it narrows, by this machine's clock, what no journal can fence, a
+    /// process that is paused between its record and the effect.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] after a take-over; [`Error::Unavailable`] while the lease may have run out.
+    fn may_act(&self) -> Result<(), Error>;
+
+    /// Unfinished operations that no living replica carries on: this process's from now on,
+    /// oldest intent first. To be asked once, at the start.
+    async fn recover(&self) -> Result<Vec<Stored>, Error>;
+
+    /// Waits for something that others left to this process. An operation comes once, as long as
+    /// this process lives; evidence comes until it is settled.
+    async fn arrivals(&self) -> Result<Vec<Arrival>, Error>;
+
+    /// Keeps what was learnt too late, whosever the operation is and whether or not it is still
+    /// kept; durable on return.
+    async fn deposit(&self, deposit: Deposit) -> Result<(), Error>;
+
+    /// Forgets evidence: all that follows from it is durable.
+    async fn settle(&self, receipt: Receipt) -> Result<(), Error>;
+
+    /// Gives up the lease at once, so that others need not wait for its end. From here on this
+    /// process is fenced. Best effort.
+    async fn release(&self);
+}
+
+/// Something that others left to this process.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Arrival {
+    /// An unfinished operation of a replica that lives no more.
+    Adopted(Stored),
+    /// What was learnt of an operation of this process.
+    Evidence {
+        /// To be given to [`Shared::settle`].
+        receipt: Receipt,
+        /// The operation; it is kept, if only because the evidence brought its first records.
+        operation: OperationId,
+        /// What was learnt.
+        late: Late,
+    },
+}
+
+/// Names one deposit.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Receipt(pub i64);
+
+/// What a process learnt of an operation that it no longer owns.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Deposit {
+    /// The operation.
+    pub operation: OperationId,
+    /// The records that it began with: it may be forgotten by now.
+    pub opening: Vec<Entry>,
+    /// What was learnt.
+    pub late: Late,
+}
