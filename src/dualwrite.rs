@@ -7,7 +7,7 @@
 //! | [`state`] | pure: operation × event → records and reply (`state::on`); operation → next task |
 //! | [`claim`] | pure: whose a row is; who may have removed it |
 //! | `create`, `delete`, `register`, `exchange` | the sagas up to the client's answer |
-//! | `driver`, `recovery` | what is unfinished then, in this process and after a crash |
+//! | `driver`, `inbox`, `recovery` | what is unfinished then, in this process and after a crash |
 //! | `service`, `credentials`, `reply` | calls to the service; what the client gets |
 //! | `explain`, `board`, `metrics`, `config`, `context` | operators, bounds, what sagas share |
 //!
@@ -28,6 +28,7 @@ mod exchange;
 mod explain;
 #[cfg(test)]
 mod fixtures;
+mod inbox;
 mod metrics;
 pub mod operation;
 pub mod outcome;
@@ -44,7 +45,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::time::Instant;
 
-use self::claim::Verdict;
 pub use self::config::Config;
 use self::context::Context;
 pub use self::context::Halt;
@@ -52,6 +52,7 @@ use self::create::Create;
 use self::credentials::Credentials;
 use self::delete::Delete;
 pub use self::explain::Explanation;
+use self::inbox::Letter;
 pub use self::metrics::Metrics;
 use self::operation::{Illegal, Operation};
 pub use self::recovery::Recovered;
@@ -206,6 +207,11 @@ impl DualWrite {
         let stored = self.context.journal.operation(id).await?;
         let operation = stored.as_ref().map(Operation::replay).transpose()?;
         Ok(operation.map(|operation| self.explained(&operation)))
+    }
+
+    /// Attempts at once what the operation waits for. Gives whether this process drives it.
+    pub async fn retry(&self, id: OperationId) -> bool {
+        self.context.inbox.post(id, Letter::Retry).await
     }
 
     fn explained(&self, operation: &Operation) -> Explanation {

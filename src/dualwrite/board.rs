@@ -60,6 +60,11 @@ impl Board {
         self.lock().get(&id).cloned()
     }
 
+    /// Failed attempts of an operation since its last success.
+    pub(super) fn attempts(&self, id: OperationId) -> u32 {
+        self.lock().get(&id).map_or(0, |note| note.attempts)
+    }
+
     /// How many operations failed at least `attempts` times in a row.
     pub(super) fn stuck(&self, attempts: u32) -> usize {
         self.lock().values().filter(|note| note.attempts >= attempts).count()

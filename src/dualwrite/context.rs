@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::board::Board;
 use super::claim::shows_skew;
 use super::config::Config;
+use super::inbox::Inbox;
 use super::metrics::Metrics;
 use super::operation::Operation;
 use super::service::Service;
@@ -34,6 +35,7 @@ pub(super) struct Context {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
     pub(super) board: Board,
+    pub(super) inbox: Inbox,
     /// One permit an operation that is under way or unfinished (`bounds.open_operations`).
     room: Arc<Semaphore>,
     /// One permit a call of an unfinished operation (`bounds.background_calls`).
@@ -94,6 +96,7 @@ impl Context {
             room: Arc::new(Semaphore::new(config.open_operations)),
             calls: Semaphore::new(config.background_calls),
             board: Board::default(),
+            inbox: Inbox::default(),
             skewed: AtomicBool::new(false),
             deletes: Arc::default(),
             blind_until: AtomicI64::new(i64::MIN),

@@ -8,13 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use serde_json::Value;
-use tokio::sync::oneshot;
 
 use super::claim::may_be_removed;
 use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
 use super::driver::{Memory, drive, settled};
 use super::exchange::{self, Exchange};
+use super::inbox::{Letter, Letters};
 use super::operation::{Operation, Phase};
 use super::outcome::{self, CreateOutcome};
 use super::register::{Parent, Registration, look_up};
@@ -170,7 +170,7 @@ impl Prepared {
             beside(wait, self.look_up(), committed, self.context.register).await;
         failpoint::hit("create.answered");
         let (outcome, gets) = classified(&exchange);
-        let (answer, late) = match exchange {
+        let (answer, letters) = match exchange {
             Exchange::Answered(answer) => (Some(*answer), None),
             Exchange::Failed(_) => (None, None),
             Exchange::TimedOut(running) => (None, Some(self.read_on(running))),
@@ -182,7 +182,7 @@ impl Prepared {
         match self.decide(outcome, parent).await {
             Ok(state::Reply::Success | state::Reply::AsClassified) => {
                 let unusable = self.fate_of_unnamed();
-                self.leave(late);
+                self.leave(letters);
                 reply::classified(id, gets, answer, unusable)
             }
             Ok(state::Reply::NotRegistered) => self.undo().await,
@@ -213,16 +213,18 @@ impl Prepared {
     }
 
     /// Reads an exchange that timed out until L has passed: a late id is evidence.
-    fn read_on(&self, running: exchange::Running) -> oneshot::Receiver<CreateOutcome> {
-        let (tell, told) = oneshot::channel();
+    fn read_on(&self, running: exchange::Running) -> Letters {
+        let (context, id) = (Arc::clone(&self.context), self.operation.id);
+        let letters = context.inbox.open(id);
         let (pointer, limit) = (self.how.id.clone(), self.context.config.answer.0);
         let until = self.context.config.late_effect.0;
         tokio::spawn(async move {
             let exchange = running.within(until).await;
-            // Nobody listens any more where the operation ended before.
-            let _ = tell.send(outcome::create(&exchange.seen(Some(&pointer), limit)).0);
+            let outcome = outcome::create(&exchange.seen(Some(&pointer), limit)).0;
+            // Nobody reads it any more where the operation ended before.
+            let _read = context.inbox.post(id, Letter::LateAnswer(outcome)).await;
         });
-        told
+        letters
     }
 
     /// What the answer tells besides the outcome: that the credentials are refused, and what the
@@ -305,13 +307,13 @@ impl Prepared {
     }
 
     /// Goes on behind the client's back with what is unfinished.
-    fn leave(self, late: Option<oneshot::Receiver<CreateOutcome>>) {
+    fn leave(self, letters: Option<Letters>) {
         match self.operation.phase {
             Phase::Registered | Phase::Passed => {
                 tokio::spawn(self.confirm_if_disturbed());
             }
             Phase::Unknown => {
-                let (context, operation, memory) = self.hand_over(late);
+                let (context, operation, memory) = self.hand_over(letters);
                 drive(context, operation, memory);
             }
             _ => {}
@@ -336,15 +338,12 @@ impl Prepared {
         }
     }
 
-    fn hand_over(
-        self,
-        late: Option<oneshot::Receiver<CreateOutcome>>,
-    ) -> (Arc<Context>, Operation, Memory) {
+    fn hand_over(self, letters: Option<Letters>) -> (Arc<Context>, Operation, Memory) {
         let Self { context, operation, credentials, principal, room, .. } = self;
         (
             context,
             operation,
-            Memory { credentials, principal, late, room: Some(room), _deleting: None },
+            Memory { credentials, principal, letters, room: Some(room), _deleting: None },
         )
     }
 }

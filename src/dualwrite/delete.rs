@@ -172,7 +172,7 @@ impl Delete {
                 let memory = Memory {
                     credentials,
                     principal,
-                    late: None,
+                    letters: None,
                     room: Some(room),
                     _deleting: Some(deleting),
                 };

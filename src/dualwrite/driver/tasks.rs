@@ -1,0 +1,88 @@
+//! What each task does: one call to the service or the back end, and the event that it shows.
+
+use std::collections::BTreeSet;
+
+use super::{Attempt, Driver};
+use crate::dualwrite::Event;
+use crate::dualwrite::context::Halt;
+use crate::dualwrite::credentials::Credentials;
+use crate::dualwrite::service::CallError;
+use crate::dualwrite::state::Task;
+use crate::failpoint;
+use crate::model::{Kind, ResourceId};
+
+/// A task as operators see it.
+pub(super) fn name(task: &Task) -> &'static str {
+    match task {
+        Task::Nothing | Task::Wait(_) | Task::Expire => "wait",
+        Task::Probe => "list the rows that may be this create's",
+        Task::Delete(_) => "send the undo's DELETE",
+        Task::Confirm(_) => "ask whether the row exists",
+        Task::Look => "look at the rows that may be gone",
+        Task::Deregister(_) => "deregister what is gone",
+    }
+}
+
+impl Driver {
+    pub(super) async fn perform(&mut self, task: Task) -> Result<Attempt, Halt> {
+        Ok(match task {
+            Task::Probe => return self.probe().await,
+            Task::Look => return self.look().await,
+            Task::Delete(id) => self.delete(&id).await,
+            Task::Confirm(id) => self.confirm(&id).await,
+            Task::Deregister(ids) => self.deregister(ids).await,
+            Task::Nothing | Task::Wait(_) | Task::Expire => Attempt::Saw(Event::Restarted),
+        })
+    }
+
+    async fn delete(&mut self, id: &ResourceId) -> Attempt {
+        let Kind::Create(plan) = &self.operation.plan.kind else {
+            return Attempt::Failed("undo", "a delete has nothing to undo".into());
+        };
+        match self.context.service.undo(&plan.undo, id, &self.memory.credentials).await {
+            Ok(()) => Attempt::Saw(Event::Removed),
+            Err(error) => self.failed("undo", &error),
+        }
+    }
+
+    async fn confirm(&mut self, id: &ResourceId) -> Attempt {
+        let confirm = match &self.operation.plan.kind {
+            Kind::Create(plan) => &plan.confirm,
+            Kind::Delete(plan) => plan.confirm(),
+        };
+        match self.context.service.confirm(confirm, id, &self.memory.credentials).await {
+            Ok(presence) => Attempt::Saw(Event::Confirmed(presence)),
+            Err(error) => self.failed("confirm", &error),
+        }
+    }
+
+    /// A call failed. Where the service does not (or no longer) accept the caller, the service's own
+    /// credentials take over, as they do after a crash.
+    pub(super) fn failed(&mut self, call: &'static str, error: &CallError) -> Attempt {
+        if error.is_denied() && self.context.service.has_credentials() {
+            self.memory.credentials = Credentials::default();
+        }
+        Attempt::Failed(call, error.to_string())
+    }
+
+    /// Deregisters with the caller's principal, else what is stored of it, else the configured
+    /// one; the configured one also where the back end does not take the other.
+    async fn deregister(&self, ids: BTreeSet<ResourceId>) -> Attempt {
+        let stand_in = self.context.resolver.deregister_as();
+        let own = self.memory.principal.clone().or_else(|| self.operation.principal.to_principal());
+        for id in &ids {
+            let resource = self.operation.resource(id);
+            let first = own.as_ref().unwrap_or(stand_in);
+            failpoint::hit("deregister.sending");
+            let mut result = self.context.authorizer.deregister(first, &resource).await;
+            failpoint::hit("deregister.answered");
+            if matches!(&result, Err(error) if !error.kind.retry()) && own.is_some() {
+                result = self.context.authorizer.deregister(stand_in, &resource).await;
+            }
+            if let Err(error) = result {
+                return Attempt::Failed("deregister", format!("{resource}: {error}"));
+            }
+        }
+        Attempt::Saw(Event::Deregistered(ids))
+    }
+}
