@@ -115,7 +115,8 @@ impl DualWrite {
         let service = Service::new(parts.upstream, parts.service_headers, parts.host, limits);
         let bounds = parts.config.bounds();
         let exclusive_writer = parts.exclusive_writer;
-        let policy = Policy { bounds, exclusive_writer, deletes_open: false };
+        let shared = parts.journal.shared().is_some();
+        let policy = Policy { bounds, exclusive_writer, deletes_open: false, shared };
         let context = Context::new(
             parts.config,
             parts.register,

@@ -68,7 +68,7 @@ pub trait Journal: Send + Sync + 'static {
     async fn holder(&self, resource: &Resource) -> Result<Option<Stored>, Error>;
 
     /// Creates or deletes on `resource_type` whose life, from `Prepared`'s intent to the first record
-    /// that [settles](crate::model::Record::settles) them, meets the window `from..=to`; both
+    /// that [settles](crate::model::Record::settles) them, or to the last `Closed` after it, meets the window `from..=to`; both
     /// ends count on both sides. Oldest intent first.
     async fn overlapping(
         &self,

@@ -153,7 +153,7 @@ fn is_rival(other: &Operation, row: &SightedRow, sighted: Timestamp, policy: &Po
         .as_ref()
         .is_none_or(|probe| probe.conditions.iter().all(|condition| condition.holds(&row.json)));
     let in_time = row.created_at.is_none_or(|at| may_have_made_at(other, at, policy));
-    unsettled && satisfied && in_time && other.intent <= sighted
+    unsettled && satisfied && in_time && other.intent <= sighted.plus(policy.apart())
 }
 
 /// Whether a delete among `others` may have removed the row that `create` made, so that the
@@ -190,6 +190,7 @@ pub fn candidates(
             Some(closed) if closed.effect == Effect::Past => closed.at,
             _ => effect_ends(delete, policy),
         };
+        let end = end.plus(policy.apart());
         let beside = others.iter().filter(|other| {
             other.is_create() && other.intent <= end && !are_disjoint(other, delete)
         });

@@ -188,8 +188,8 @@ impl Context {
     pub(super) async fn others(&self, own: &Operation, of: Of) -> Result<Vec<Operation>, Halt> {
         let bounds = self.policy.bounds;
         let from = own.intent.minus(bounds.late_effect + 2 * bounds.clock_skew);
-        let stored =
-            self.journal.overlapping(&own.plan.resource_type, of, from, self.now()).await?;
+        let to = self.now().plus(self.policy.apart());
+        let stored = self.journal.overlapping(&own.plan.resource_type, of, from, to).await?;
         let others = stored.iter().filter(|stored| stored.id != own.id);
         Ok(others.map(Operation::replay).collect::<Result<_, _>>()?)
     }
@@ -205,7 +205,7 @@ impl Context {
     pub(super) async fn is_young(&self, resource: &Resource) -> Result<bool, Halt> {
         let bounds = self.policy.bounds;
         let now = self.now();
-        let since = now.minus(bounds.late_effect + bounds.clock_skew);
+        let since = now.minus(bounds.late_effect + bounds.clock_skew + self.policy.apart());
         let blind = now.as_micros() < self.blind_until.load(Ordering::Acquire);
         let holder = self.holder(resource).await?;
         Ok(holder.map_or(blind, |holder| holder.since >= since || holder.intent >= since))

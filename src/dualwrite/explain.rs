@@ -7,7 +7,7 @@ use super::board::Note;
 use super::driver::STUCK_AFTER;
 use super::metrics::phase_name;
 use super::operation::{Operation, Phase};
-use super::state::{Policy, effect_ends};
+use super::state::{Policy, look_ends};
 use crate::model::{Effect, Mode, OperationId, ResourceId, Timestamp};
 
 /// One operation as operators see it.
@@ -84,7 +84,7 @@ fn due(operation: &Operation) -> Option<Timestamp> {
 
 /// What is known, and what happens next.
 fn story(operation: &Operation, policy: &Policy) -> (String, String) {
-    let until = effect_ends(operation, policy);
+    let until = look_ends(operation, policy);
     let (known, next) = match &operation.phase {
         Phase::Prepared => {
             ("the request was about to be sent, or is under way", "its answer is awaited".into())

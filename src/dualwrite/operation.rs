@@ -199,14 +199,29 @@ impl Operation {
         let phase = match (record, &self.phase, self.is_create()) {
             (Record::Targets { .. }, Prepared, false) => Prepared,
             (Record::Committed { .. }, Prepared, true) => Committed,
-            (Record::Closed { .. }, Prepared, true) => Unknown,
-            (Record::Closed { .. }, Prepared, false) => Looking,
+            (Record::Closed { .. }, Prepared | Unknown, true) => Unknown,
+            (Record::Closed { .. }, Phase::Reported(why), true) => Phase::Reported(why.clone()),
+            (Record::Closed { .. }, phase, true) if self.may_reopen(phase) => Unknown,
+            (Record::Closed { .. }, Prepared | Looking | Phase::Sweeping(..), false) => Looking,
+            (Record::Closed { .. }, phase, false) if self.may_reopen(phase) => Looking,
             (Record::Registered { .. }, Committed, true) => Registered,
             (Record::Passed { .. }, Prepared | Committed | Unknown, true) => Passed,
+            (Record::Passed { .. }, Phase::Reported(_), true) => Passed,
+            (Record::Passed { .. }, phase, true) if self.may_reopen(phase) => Passed,
             (Record::Undoing { reason, .. }, Committed | Unknown | Phase::Reported(_), true) => {
                 Phase::Undoing(*reason, Step::Delete)
             }
+            (Record::Undoing { reason, .. }, phase, true)
+                if self.may_reopen(phase) || self.was_undone(phase) =>
+            {
+                Phase::Undoing(*reason, Step::Delete)
+            }
             (Record::Deleted { .. }, Registered | Passed, true) => Gone,
+            (
+                Record::Deleted { .. },
+                Phase::Sweeping(..) | Phase::Finished(Resolution::Deregistered),
+                true,
+            ) if !self.undone => Gone,
             (Record::Deleted { .. }, Prepared, false) => Gone,
             (Record::Deleted { .. }, Looking, false) => Looking,
             (Record::Sweep { due, .. }, Phase::Undoing(..) | Gone | Looking, _) => {
@@ -222,6 +237,40 @@ impl Operation {
             _ => return None,
         };
         Some(phase)
+    }
+
+    /// Whether it ended in a way that late evidence may contradict.
+    fn may_reopen(&self, phase: &Phase) -> bool {
+        use Resolution::{Deregistered, NotDeleted, NotSent, Rejected, Unsettled};
+        match phase {
+            Phase::Finished(NotSent | Rejected | Unsettled) if self.is_create() => true,
+            Phase::Finished(NotSent | NotDeleted | Deregistered) => !self.is_create(),
+            _ => false,
+        }
+    }
+
+    /// Whether its row was removed as far as anybody knew.
+    fn was_undone(&self, phase: &Phase) -> bool {
+        self.undone && matches!(phase, Phase::Sweeping(..) | Phase::Finished(Resolution::Undone))
+    }
+
+    /// The records that it began with.
+    #[must_use]
+    pub fn opening(&self) -> Vec<Entry> {
+        let Targets { ids, seen, young } = &self.targets;
+        let prepared = Record::Prepared {
+            plan: Plan::clone(&self.plan),
+            intent: self.intent,
+            principal: self.principal.clone(),
+            pass: self.pass,
+        };
+        let targets = (!self.is_create()).then(|| Record::Targets {
+            ids: ids.iter().cloned().collect(),
+            seen: *seen,
+            young: *young,
+        });
+        let records = std::iter::once(prepared).chain(targets);
+        records.map(|record| Entry { at: self.intent, record }).collect()
     }
 
     /// Whether this is a create; otherwise it is a delete.

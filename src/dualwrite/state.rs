@@ -5,16 +5,18 @@
 //! [`Transition::wait`] demands, takes them into the operation and acts on its reply.
 //! Nothing here performs I/O or reads a clock.
 
+mod late;
 mod on;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+pub use self::late::evidence;
 pub use self::on::on;
 use super::claim::Verdict;
 use super::operation::{Operation, Phase, Step};
 use super::outcome::{CreateOutcome, DeleteOutcome};
-use crate::model::{Bounds, Record, Resource, ResourceId, Timestamp, UndoReason};
+use crate::model::{Bounds, Late, Record, Resource, ResourceId, Timestamp, UndoReason};
 
 /// Something that was seen.
 #[derive(Clone, PartialEq, Debug)]
@@ -34,6 +36,8 @@ pub enum Event {
     Taken(ResourceId),
     /// A create's answer came after its time-out.
     LateAnswer(CreateOutcome),
+    /// What a process that no longer owns the operation learnt of it.
+    Evidence(Late),
     /// The process that ran the operation is gone.
     Restarted,
     /// The probe of an unknown create was judged; it was sent at the given time.
@@ -137,6 +141,17 @@ pub struct Policy {
     pub exclusive_writer: bool,
     /// Whether this process has a delete under way.
     pub deletes_open: bool,
+    /// Whether other processes work on the same journal.
+    pub shared: bool,
+}
+
+impl Policy {
+    /// How far the clocks of two processes on this journal may be apart: each is within S of the
+    /// service's. A time that one of them recorded is compared with another's clock with this margin.
+    #[must_use]
+    pub fn apart(&self) -> Duration {
+        if self.shared { 2 * self.bounds.clock_skew } else { Duration::ZERO }
+    }
 }
 
 /// What `operation` needs at `now`.
@@ -156,7 +171,7 @@ pub fn next(operation: &Operation, now: Timestamp, policy: &Policy) -> Task {
         Phase::Reported(_) if !operation.is_enforced() || !operation.has_probe() => Task::Nothing,
         Phase::Reported(_) => Task::Probe,
         Phase::Unknown if operation.is_enforced() => Task::Probe,
-        Phase::Unknown => match effect_ends(operation, policy) {
+        Phase::Unknown => match look_ends(operation, policy) {
             end if now >= end => Task::Expire,
             end => Task::Wait(end),
         },
@@ -173,11 +188,18 @@ pub fn next(operation: &Operation, now: Timestamp, policy: &Policy) -> Task {
     }
 }
 
-/// The last instant at which the request of `operation` may take effect.
+/// The last instant at which the request of `operation` may take effect, by the clock of whoever
+/// closed it.
 #[must_use]
 pub fn effect_ends(operation: &Operation, policy: &Policy) -> Timestamp {
     let closed = operation.closed.map_or(operation.intent, |closed| closed.at);
     closed.plus(policy.bounds.late_effect)
+}
+
+/// From when on, by the clock of whichever process looks, no effect can come any more.
+#[must_use]
+pub fn look_ends(operation: &Operation, policy: &Policy) -> Timestamp {
+    effect_ends(operation, policy).plus(policy.apart())
 }
 
 /// How long to wait before asking again about something that nobody announces: often at first,
@@ -201,6 +223,7 @@ impl Event {
             Self::NotAcknowledged(_) => "not acknowledged",
             Self::Taken(_) => "taken",
             Self::LateAnswer(_) => "late answer",
+            Self::Evidence(_) => "evidence",
             Self::Restarted => "restarted",
             Self::Probed(..) => "probed",
             Self::Expired => "expired",

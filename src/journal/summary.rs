@@ -11,7 +11,7 @@ pub(super) struct Summary {
     pub(super) of: Of,
     /// `Prepared`'s intent.
     pub(super) opened_at: Timestamp,
-    /// When the first record that settles was appended.
+    /// When the first record that settles, or the last `Closed`, was appended.
     pub(super) settled_at: Option<Timestamp>,
     pub(super) phase: Phase,
 }
@@ -64,7 +64,11 @@ impl Summary {
             Record::Reported { .. } => Phase::Reported,
             _ => Phase::Open,
         };
-        let settled_at = self.settled_at.or_else(|| entry.record.settles().then_some(entry.at));
+        // Evidence may close an operation again, whose request then takes effect later than was thought.
+        let settled_at = match &entry.record {
+            Record::Closed { .. } => Some(entry.at).max(self.settled_at),
+            record => self.settled_at.or_else(|| record.settles().then_some(entry.at)),
+        };
         Some(Self { settled_at, phase, ..self })
     }
 }

@@ -155,3 +155,28 @@ fn p3_a_delete_by_name_looks_at_its_targets_and_at_what_was_made_beside_it() {
     let other = create_named("other", Mode::Enforce, None);
     assert!(!candidates(&delete, &[other], &policy()).1);
 }
+
+/// Times that two replicas recorded may be 2S (10 s) apart.
+#[test]
+fn p4_a_create_that_another_replica_s_clock_puts_after_the_sighting_is_a_rival() {
+    let (own, open) = (unknown(), [create(Mode::Enforce, None)]);
+    let shared = Policy { shared: true, ..policy() };
+    let judged = |seconds, policy: &Policy| {
+        let seen = Sighting { at: at(seconds), others: &open, skewed: false };
+        judge(&own, &[row("r", 1)], &seen, policy)
+    };
+    assert_eq!(judged(1 - 10, &shared), Verdict::Wait);
+    assert!(matches!(judged(1 - 11, &shared), Verdict::Claim { .. }));
+    assert!(matches!(judged(1 - 10, &policy()), Verdict::Claim { .. }));
+}
+
+#[test]
+fn p3_a_create_that_another_replica_s_clock_puts_after_a_delete_is_looked_at() {
+    let shared = Policy { shared: true, ..policy() };
+    let closed = Record::Closed { effect: Effect::Past };
+    let ids = |seconds, policy: &Policy| {
+        let delete = after(delete_named("n", &[]), closed.clone(), seconds);
+        candidates(&delete, &[committed("k")], policy).0.len()
+    };
+    assert_eq!([ids(1 - 10, &shared), ids(1 - 11, &shared), ids(1 - 10, &policy())], [1, 0, 0]);
+}

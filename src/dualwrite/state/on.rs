@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{Event, Look, Policy, Presence, Reply, Transition, Wait, effect_ends};
+use super::late::late;
+use super::{Event, Look, Policy, Presence, Reply, Transition, Wait, look_ends};
 use crate::dualwrite::claim::Verdict;
 use crate::dualwrite::operation::{Illegal, Operation, Phase, Step};
 use crate::dualwrite::outcome::{CreateOutcome, DeleteOutcome};
 use crate::model::{
-    DeletePlan, Effect, Evidence, Kind, PassReason, Record, Resolution, Resource, ResourceId,
+    DeletePlan, Effect, Evidence, Kind, Late, PassReason, Record, Resolution, Resource, ResourceId,
     Timestamp, UndoReason,
 };
 
@@ -43,7 +44,11 @@ pub fn on(
             operation.is_create().then(|| reported.reply(Reply::Conflict))
         }
         (Phase::Unknown, Event::LateAnswer(outcome)) => Some(late_answer(operation, outcome)),
+        (Phase::Reported(_), Event::LateAnswer(CreateOutcome::Committed(id))) => {
+            Some(late(operation, Late::Answer { id }))
+        }
         (_, Event::LateAnswer(_)) => Some(Transition::default()),
+        (_, Event::Evidence(seen)) => Some(late(operation, seen)),
         (Phase::Unknown | Phase::Reported(_), Event::Probed(verdict, asked)) => {
             Some(probed(operation, verdict, asked, policy))
         }
@@ -83,8 +88,11 @@ fn create_answered(
             let record = Record::Committed { id, parent };
             // A crash before it is durable finds the row by the probe (DESIGN §3, step 5), unless
             // a delete removes the row meanwhile: then only the record tells what to deregister.
-            let found_by_probe =
-                policy.exclusive_writer && operation.has_probe() && !policy.deletes_open;
+            // Other replicas' deletes are not known here.
+            let found_by_probe = policy.exclusive_writer
+                && operation.has_probe()
+                && !policy.deletes_open
+                && !policy.shared;
             if found_by_probe { enqueued(record) } else { durable(record) }
         }
     })
@@ -121,10 +129,7 @@ fn late_answer(operation: &Operation, outcome: CreateOutcome) -> Transition {
             let (evidence, reason) = (Evidence::LateAnswer, UndoReason::Unknown);
             durable(Record::Undoing { id, evidence, reason })
         }
-        CreateOutcome::Committed(id) => {
-            let why = operation.pass.unwrap_or(PassReason::Observed);
-            durable(Record::Passed { id, why })
-        }
+        CreateOutcome::Committed(id) => stands(operation, id),
         CreateOutcome::Rejected => finished(Resolution::Rejected),
         CreateOutcome::NotSent | CreateOutcome::Unknown => Transition::default(),
     }
@@ -136,7 +141,7 @@ fn probed(
     asked: Timestamp,
     policy: &Policy,
 ) -> Transition {
-    let last = asked >= effect_ends(operation, policy);
+    let last = asked >= look_ends(operation, policy);
     match verdict {
         // What was reported is never claimed any more: since then, records of rivals that knew the
         // row may have been forgotten.
@@ -179,7 +184,7 @@ fn looked(operation: &Operation, look: &Look, now: Timestamp, policy: &Policy) -
         return enqueued(Record::Deleted { ids: fresh });
     }
     let complete = look.complete && !may_still_remove(operation);
-    let last = complete || look.asked >= effect_ends(operation, policy);
+    let last = complete || look.asked >= look_ends(operation, policy);
     match (last, operation.gone.is_empty()) {
         (false, _) => Transition::default(),
         (true, true) => finished(Resolution::NotDeleted),
@@ -227,7 +232,8 @@ fn sweep(operation: &Operation, now: Timestamp, policy: &Policy) -> Transition {
         Some(id) => vec![id.clone()],
         None => operation.gone.iter().cloned().collect(),
     };
-    durable(Record::Sweep { ids, due: now.plus(policy.bounds.late_effect) })
+    let due = now.plus(policy.bounds.late_effect + policy.apart());
+    durable(Record::Sweep { ids, due })
 }
 
 fn step(operation: &mut Operation, phase: Phase) -> Transition {
@@ -241,6 +247,17 @@ fn closed(effect: Effect, reply: Option<Reply>) -> Option<Transition> {
     Some(Transition { reply, ..enqueued(Record::Closed { effect }) })
 }
 
+/// The request may take effect from now on, whatever was concluded before.
+pub(super) fn closed_again() -> Transition {
+    durable(Record::Closed { effect: Effect::MayCome })
+}
+
+/// The row of a create that is not enforced stands, unregistered.
+pub(super) fn stands(operation: &Operation, id: ResourceId) -> Transition {
+    let why = operation.pass.unwrap_or(PassReason::Observed);
+    durable(Record::Passed { id, why })
+}
+
 fn finished(resolution: Resolution) -> Transition {
     enqueued(Record::Finished { resolution })
 }
@@ -249,7 +266,7 @@ fn enqueued(record: Record) -> Transition {
     Transition { records: vec![record], wait: Wait::Enqueued, reply: None }
 }
 
-fn durable(record: Record) -> Transition {
+pub(super) fn durable(record: Record) -> Transition {
     Transition { wait: Wait::Durable, ..enqueued(record) }
 }
 

@@ -54,6 +54,12 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::NotAcknowledged(UndoReason::Deadline)),
         Just(Event::Taken(id("k"))),
         outcome.prop_map(Event::LateAnswer),
+        prop_oneof![
+            Just(Late::Sent),
+            Just(Late::Answer { id: id("k") }),
+            Just(Late::Registration { id: id("k") }),
+        ]
+        .prop_map(Event::Evidence),
         Just(Event::Restarted),
         (verdict, 0..400i64).prop_map(|(verdict, asked)| Event::Probed(verdict, at(asked))),
         Just(Event::Expired),
@@ -256,8 +262,12 @@ fn p2_a_late_id_is_evidence() {
 
 #[test]
 fn p1_without_a_probe_committed_is_durable_before_the_register() {
-    let shared = Policy { exclusive_writer: false, ..policy() };
-    for (policy, wait) in [(policy(), Wait::Enqueued), (shared, Wait::Durable)] {
+    let not_alone = Policy { exclusive_writer: false, ..policy() };
+    // Other replicas' deletes are not known here.
+    let shared = Policy { shared: true, ..policy() };
+    let policies =
+        [(policy(), Wait::Enqueued), (not_alone, Wait::Durable), (shared, Wait::Durable)];
+    for (policy, wait) in policies {
         let mut create = fixtures::create(Mode::Enforce, None);
         assert_eq!(on(&mut create, committed(), at(1), &policy).unwrap().wait, wait);
     }
@@ -349,4 +359,26 @@ fn p3_beside_a_delete_committed_is_durable_before_the_register() {
     let beside = Policy { deletes_open: true, ..policy() };
     let mut create = fixtures::create(Mode::Enforce, None);
     assert_eq!(on(&mut create, committed(), at(1), &beside).unwrap().wait, Wait::Durable);
+}
+
+/// Each of two replicas may be S from the service's clock, and so 2S from the other's.
+#[test]
+fn p2_p3_a_time_of_another_replica_s_is_waited_for_by_the_slowest_clock() {
+    let shared = Policy { shared: true, ..policy() };
+    let take = |operation: &mut Operation, event, seconds| {
+        let records = on(operation, event, at(seconds), &shared).unwrap().records;
+        for record in &records {
+            operation.apply(&Entry { at: at(seconds), record: record.clone() }).unwrap();
+        }
+        records
+    };
+    let mut create = fixtures::create(Mode::Enforce, None);
+    take(&mut create, Event::Restarted, 10);
+    assert!(take(&mut create, Event::Probed(Verdict::NoRow, at(10 + 120 + 9)), 139).is_empty());
+    take(&mut create, Event::Probed(Verdict::NoRow, at(10 + 120 + 10)), 140);
+    assert!(create.is_finished());
+    let mut delete = fixtures::delete(&["k"], true, true);
+    take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), 1);
+    let swept = take(&mut delete, Event::Deregistered([id("k")].into()), 2);
+    assert_eq!(swept, [Record::Sweep { ids: vec![id("k")], due: at(2 + 120 + 10) }]);
 }
