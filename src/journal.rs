@@ -57,7 +57,7 @@ pub trait Journal: Send + Sync + 'static {
     /// Used where losing the entry costs no more than doing something idempotent again.
     async fn enqueue(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error>;
 
-    /// Every operation whose last record is not `Finished`, oldest intent first. Late evidence
+    /// Every operation whose last record, orders of people aside, is not `Finished`, oldest intent first. Late evidence
     /// appended to a finished operation so reopens it.
     async fn unfinished(&self) -> Result<Vec<Stored>, Error>;
 

@@ -6,6 +6,7 @@
 mod backoff;
 mod id;
 mod late;
+mod order;
 mod path;
 mod plan;
 mod pointer;
@@ -17,6 +18,7 @@ mod time;
 pub use backoff::Backoff;
 pub use id::{OperationId, Resource, ResourceId, ResourceType};
 pub use late::Late;
+pub use order::{Order, Words};
 pub use path::{DecodedPath, PathError};
 pub use plan::{
     As, Call, Condition, Confirm, CreatePlan, DeletePlan, IdCall, Kind, Mode, Page, ParentPlan,

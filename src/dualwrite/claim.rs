@@ -109,6 +109,9 @@ pub fn judge(
     if seen.skewed {
         return unprovable("the service's clock is further from ours than bounds.clock_skew");
     }
+    if rivals.iter().any(|rival| rival.is_discarded()) {
+        return unprovable("a create that an operator discarded may have made it");
+    }
     if rivals.iter().any(|rival| !rival.is_enforced()) {
         return unprovable(
             "a create that is not enforced, and whose outcome is unknown, may have made it",
@@ -141,13 +144,13 @@ pub fn may_have_made_at(operation: &Operation, at: Timestamp, policy: &Policy) -
 /// spelled never counts, and a create without a probe may have made any row.
 fn is_rival(other: &Operation, row: &SightedRow, sighted: Timestamp, policy: &Policy) -> bool {
     let Kind::Create(create) = &other.plan.kind else { return false };
-    let unsettled = matches!(
-        other.phase,
-        Phase::Prepared
-            | Phase::Unknown
-            | Phase::Reported(_)
-            | Phase::Finished(Resolution::Unsettled)
-    );
+    let unsettled = match other.phase {
+        Phase::Prepared | Phase::Unknown | Phase::Reported(_) => true,
+        Phase::Finished(Resolution::Unsettled) => true,
+        // A person ended it; that tells nothing of a row whose id nobody knows.
+        Phase::Finished(Resolution::Discarded) => other.bound.is_none(),
+        _ => false,
+    };
     let satisfied = create
         .probe
         .as_ref()
@@ -209,9 +212,10 @@ pub fn candidates(
 
 /// The rows that others have on record as gone. Whoever recorded a row owes its deregistration,
 /// and its sweep where it is young: nobody else needs to see to it, so that many deletes of one
-/// name don't each deregister what the others removed.
+/// name don't each deregister what the others removed. A discarded one owes nothing any more.
 #[must_use]
 pub fn owed_by<'a>(others: impl Iterator<Item = &'a Operation>) -> BTreeSet<ResourceId> {
+    let others = others.filter(|other| !other.is_discarded());
     others.flat_map(|other| other.gone.iter().cloned()).collect()
 }
 

@@ -5,7 +5,6 @@ use serde::Serialize;
 
 use super::board::Note;
 use super::driver::STUCK_AFTER;
-use super::metrics::phase_name;
 use super::operation::{Operation, Phase};
 use super::state::{Policy, look_ends};
 use crate::model::{Effect, Mode, OperationId, ResourceId, Timestamp};
@@ -64,7 +63,7 @@ pub(super) fn explain(operation: &Operation, note: Option<Note>, policy: &Policy
         mode: operation.plan.mode,
         resource_type: operation.plan.resource_type.to_string(),
         resource_ids: ids.into_iter().collect(),
-        phase: phase_name(&operation.phase),
+        phase: operation.phase.name(),
         intent: operation.intent.to_string(),
         since: operation.since.to_string(),
         known,

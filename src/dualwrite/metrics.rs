@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::operation::{Operation, Phase};
+use super::operation::Operation;
 
 /// The counters of the dual write. Clones share them.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ impl Metrics {
 
     /// Counts that `operation` came to stand in its phase.
     pub(super) fn stands(&self, operation: &Operation) {
-        let phase = phase_name(&operation.phase);
+        let phase = operation.phase.name();
         self.results
             .get_or_create(&ResultLabels { rule: operation.plan.rule.clone(), phase })
             .inc();
@@ -127,30 +127,5 @@ impl Metrics {
     /// Counts a failed attempt.
     pub(super) fn failed(&self, call: &'static str) {
         self.failures.get_or_create(&FailureLabels { call }).inc();
-    }
-}
-
-/// A phase as operators and metrics see it.
-pub(super) fn phase_name(phase: &Phase) -> &'static str {
-    use crate::model::Resolution;
-    match phase {
-        Phase::Prepared => "prepared",
-        Phase::Committed => "committed",
-        Phase::Unknown => "unknown",
-        Phase::Registered => "registered",
-        Phase::Passed => "passed",
-        Phase::Undoing(..) => "undoing",
-        Phase::Looking => "looking",
-        Phase::Gone => "gone",
-        Phase::Sweeping(..) => "sweeping",
-        Phase::Reported(_) => "reported",
-        Phase::Finished(Resolution::NotSent) => "finished_not_sent",
-        Phase::Finished(Resolution::Rejected) => "finished_rejected",
-        Phase::Finished(Resolution::Unsettled) => "finished_unsettled",
-        Phase::Finished(Resolution::Registered) => "finished_registered",
-        Phase::Finished(Resolution::Passed) => "finished_passed",
-        Phase::Finished(Resolution::Undone) => "finished_undone",
-        Phase::Finished(Resolution::Deregistered) => "finished_deregistered",
-        Phase::Finished(Resolution::NotDeleted) => "finished_not_deleted",
     }
 }

@@ -41,6 +41,8 @@ pub struct Operation {
     pub phase: Phase,
     /// When it came to stand there.
     pub since: Timestamp,
+    /// How many retries people ordered.
+    pub retries: u32,
     /// Of [`Operation::gone`], what was deregistered by this process since it last ran. Not
     /// durable: deregistering again is harmless.
     pub(super) deregistered: BTreeSet<ResourceId>,
@@ -160,6 +162,7 @@ impl Operation {
             reported: BTreeSet::new(),
             phase: Phase::Prepared,
             since: first.at,
+            retries: 0,
             deregistered: BTreeSet::new(),
         })
     }
@@ -181,6 +184,7 @@ impl Operation {
             Record::Deleted { ids } => self.gone.extend(ids.iter().cloned()),
             Record::Undoing { .. } => self.undone = true,
             Record::Reported { rows, .. } => self.reported = rows.iter().cloned().collect(),
+            Record::Retried { .. } => self.retries = self.retries.saturating_add(1),
             _ => {}
         }
         if let Some(id) = entry.record.binds() {
@@ -231,7 +235,8 @@ impl Operation {
             (Record::Reported { why, .. }, Prepared | Committed | Unknown, true) => {
                 Phase::Reported(why.clone())
             }
-            (Record::Finished { resolution }, phase, _) if may_finish(phase) => {
+            (Record::Retried { .. } | Record::Discarded { .. }, phase, _) => phase.clone(),
+            (Record::Finished { resolution }, phase, _) if may_finish(phase, *resolution) => {
                 Phase::Finished(*resolution)
             }
             _ => return None,
@@ -297,6 +302,12 @@ impl Operation {
         matches!(self.phase, Phase::Finished(_))
     }
 
+    /// Whether a person ended it.
+    #[must_use]
+    pub fn is_discarded(&self) -> bool {
+        self.phase == Phase::Finished(Resolution::Discarded)
+    }
+
     /// The resource with `id` of this operation's type.
     #[must_use]
     pub fn resource(&self, id: &ResourceId) -> Resource {
@@ -308,7 +319,39 @@ impl Operation {
     }
 }
 
-/// A committed create ends through `Registered`, `Passed` or `Undoing` only.
-fn may_finish(phase: &Phase) -> bool {
-    !matches!(phase, Phase::Finished(_) | Phase::Committed | Phase::Undoing(..))
+impl Phase {
+    /// The phase as operators and metrics see it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Prepared => "prepared",
+            Self::Committed => "committed",
+            Self::Unknown => "unknown",
+            Self::Registered => "registered",
+            Self::Passed => "passed",
+            Self::Undoing(..) => "undoing",
+            Self::Looking => "looking",
+            Self::Gone => "gone",
+            Self::Sweeping(..) => "sweeping",
+            Self::Reported(_) => "reported",
+            Self::Finished(Resolution::NotSent) => "finished_not_sent",
+            Self::Finished(Resolution::Rejected) => "finished_rejected",
+            Self::Finished(Resolution::Unsettled) => "finished_unsettled",
+            Self::Finished(Resolution::Registered) => "finished_registered",
+            Self::Finished(Resolution::Passed) => "finished_passed",
+            Self::Finished(Resolution::Undone) => "finished_undone",
+            Self::Finished(Resolution::Deregistered) => "finished_deregistered",
+            Self::Finished(Resolution::NotDeleted) => "finished_not_deleted",
+            Self::Finished(Resolution::Discarded) => "finished_discarded",
+        }
+    }
+}
+
+/// A committed create ends through `Registered`, `Passed` or `Undoing` only, unless a person ends it.
+fn may_finish(phase: &Phase, resolution: Resolution) -> bool {
+    match phase {
+        Phase::Finished(_) => false,
+        Phase::Committed | Phase::Undoing(..) => resolution == Resolution::Discarded,
+        _ => true,
+    }
 }

@@ -16,7 +16,7 @@ pub use self::on::on;
 use super::claim::Verdict;
 use super::operation::{Operation, Phase, Step};
 use super::outcome::{CreateOutcome, DeleteOutcome};
-use crate::model::{Bounds, Late, Record, Resource, ResourceId, Timestamp, UndoReason};
+use crate::model::{Bounds, Late, Order, Record, Resource, ResourceId, Timestamp, UndoReason};
 
 /// Something that was seen.
 #[derive(Clone, PartialEq, Debug)]
@@ -54,6 +54,8 @@ pub enum Event {
     Looked(Look),
     /// The back end acknowledged the deregistration of these.
     Deregistered(BTreeSet<ResourceId>),
+    /// A person gave an order.
+    Ordered(Order),
 }
 
 /// The answer to `confirm`, where it proves something.
@@ -232,6 +234,8 @@ impl Event {
             Self::Undisturbed => "undisturbed",
             Self::Looked(_) => "looked",
             Self::Deregistered(_) => "deregistered",
+            Self::Ordered(Order::Retry { .. }) => "retry",
+            Self::Ordered(Order::Discard { .. }) => "discard",
         }
     }
 }

@@ -62,6 +62,8 @@ impl Summary {
             Record::Prepared { .. } => return None,
             Record::Finished { .. } => Phase::Finished(entry.at),
             Record::Reported { .. } => Phase::Reported,
+            // What a person said of it, and nothing that happened to it.
+            Record::Retried { .. } | Record::Discarded { .. } => self.phase,
             _ => Phase::Open,
         };
         // Evidence may close an operation again, whose request then takes effect later than was thought.

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{OperationId, Plan, Resource, ResourceId, ResourceType, StoredPrincipal, Timestamp};
+use super::{
+    OperationId, Plan, Resource, ResourceId, ResourceType, StoredPrincipal, Timestamp, Words,
+};
 
 /// One durable fact about one operation.
 ///
@@ -87,6 +89,23 @@ pub enum Record {
         /// What is missing to the proof.
         why: String,
     },
+    /// A person ordered an attempt. Changes nothing.
+    Retried {
+        /// Who.
+        by: Words,
+        /// Why.
+        reason: Option<Words>,
+    },
+    /// A person took the responsibility for what is unfinished. Changes nothing by itself: the
+    /// `Finished` that ends the operation is in the same batch.
+    Discarded {
+        /// Who.
+        by: Words,
+        /// Why.
+        reason: Words,
+        /// Where the operation stood.
+        phase: String,
+    },
     /// The end.
     Finished {
         /// With which result.
@@ -136,6 +155,8 @@ impl Record {
             Self::Deleted { .. } => "deleted",
             Self::Sweep { .. } => "sweep",
             Self::Reported { .. } => "reported",
+            Self::Retried { .. } => "retried",
+            Self::Discarded { .. } => "discarded",
             Self::Finished { .. } => "finished",
         }
     }
@@ -216,6 +237,8 @@ pub enum Resolution {
     Deregistered,
     /// A delete removed nothing.
     NotDeleted,
+    /// A person took the responsibility; what became of the row is not known here.
+    Discarded,
 }
 
 /// A record of one operation, with the time it was appended.

@@ -4,8 +4,8 @@ use authz_sidecar::journal::{Error, Of};
 use authz_sidecar::model::{OperationId, ResourceType};
 
 use crate::fixture::{
-    at, closed, committed, done, each, finished, id, ids, names, opened, passed, prepared,
-    registered, reported, resource, targets,
+    at, closed, committed, discarded, done, each, finished, id, ids, names, opened, passed,
+    prepared, registered, reported, resource, retried, targets,
 };
 
 #[tokio::test]
@@ -35,6 +35,30 @@ async fn what_is_read_is_what_was_written() {
         assert_eq!(stored.resource_type, ResourceType::new("api_key"));
         assert_eq!(stored.entries, entries);
         assert_eq!(journal.operation(OperationId::new()).await, Ok(None));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn p9_an_order_to_retry_neither_opens_nor_settles_an_operation_and_a_discard_ends_it() {
+    each(|journal| async move {
+        let open = opened(&*journal, 1).await;
+        let asks = opened(&*journal, 2).await;
+        let over = done(&*journal, 3, 4).await;
+        journal.append(asks, vec![reported(5)]).await.unwrap();
+        for operation in [open, asks, over] {
+            journal.append(operation, vec![retried(6)]).await.unwrap();
+        }
+        assert_eq!(ids(&journal.unfinished().await.unwrap()), [open, asks]);
+        let keys = ResourceType::new("api_key");
+        let later = journal.overlapping(&keys, Of::Deletes, at(7), at(9)).await.unwrap();
+        assert_eq!(ids(&later), [open, asks], "what settled has settled");
+        journal.append(open, discarded(8)).await.unwrap();
+        journal.append(asks, discarded(8)).await.unwrap();
+        assert_eq!(journal.unfinished().await.unwrap(), []);
+        assert_eq!(names(&*journal, open).await, ["prepared", "retried", "discarded", "finished"]);
+        // All three are forgotten like any other that ended.
+        assert_eq!(journal.prune(at(1000), at(500)).await, Ok(3));
     })
     .await;
 }

@@ -6,7 +6,7 @@ use authz_sidecar::journal::{Journal, MemoryJournal, OpenError, OpenOptions, Sql
 use authz_sidecar::model::{
     As, Call, Confirm, DeletePlan, Effect, Entry, IdCall, Kind, Mode, OperationId, PassReason,
     Plan, Pointer, Probe, Record, Resolution, Resource, ResourceId, ResourceType, Row, Stored,
-    StoredPrincipal, Timestamp,
+    StoredPrincipal, Timestamp, Words,
 };
 
 /// A directory with a journal's file.
@@ -121,6 +121,22 @@ pub(crate) fn reported(seconds: i64) -> Entry {
 
 pub(crate) fn finished(seconds: i64) -> Entry {
     entry(seconds, Record::Finished { resolution: Resolution::Registered })
+}
+
+pub(crate) fn retried(seconds: i64) -> Entry {
+    entry(seconds, Record::Retried { by: words("alice"), reason: None })
+}
+
+/// What a discard appends at once.
+pub(crate) fn discarded(seconds: i64) -> Vec<Entry> {
+    let (by, reason) = (words("alice"), words("the row stays"));
+    let discarded = Record::Discarded { by, reason, phase: "unknown".into() };
+    let finished = Record::Finished { resolution: Resolution::Discarded };
+    vec![entry(seconds, discarded), entry(seconds, finished)]
+}
+
+fn words(text: &str) -> Words {
+    text.parse().unwrap()
 }
 
 /// Opens an operation on an `api_key` with that intent.

@@ -8,8 +8,8 @@ use crate::dualwrite::claim::Verdict;
 use crate::dualwrite::operation::{Illegal, Operation, Phase, Step};
 use crate::dualwrite::outcome::{CreateOutcome, DeleteOutcome};
 use crate::model::{
-    DeletePlan, Effect, Evidence, Kind, Late, PassReason, Record, Resolution, Resource, ResourceId,
-    Timestamp, UndoReason,
+    DeletePlan, Effect, Evidence, Kind, Late, Order, PassReason, Record, Resolution, Resource,
+    ResourceId, Timestamp, UndoReason,
 };
 
 /// What follows from `event` at `now`.
@@ -66,6 +66,7 @@ pub fn on(
         (Phase::Passed, Event::Undisturbed) => Some(finished(Resolution::Passed)),
         (Phase::Looking, Event::Looked(look)) => Some(looked(operation, &look, now, policy)),
         (phase, Event::Deregistered(ids)) => deregistered(operation, &phase, ids, now, policy),
+        (_, Event::Ordered(order)) => ordered(operation, order),
         _ => None,
     };
     transition.ok_or_else(|| operation.illegal(name))
@@ -225,6 +226,28 @@ fn deregistered(
 fn end_of_delete(operation: &Operation, now: Timestamp, policy: &Policy) -> Transition {
     let all_old = !operation.targets.young && operation.gone.is_subset(&operation.targets.ids);
     if all_old { finished(Resolution::Deregistered) } else { sweep(operation, now, policy) }
+}
+
+/// How many orders to retry are kept of one operation (promise P8).
+const MOST_RETRIES: u32 = 1000;
+
+/// A person decides, once no request of the operation is under way any more: before, its own answer
+/// decides, and a client waits for that.
+fn ordered(operation: &Operation, order: Order) -> Option<Transition> {
+    if matches!(operation.phase, Phase::Prepared | Phase::Committed | Phase::Finished(_)) {
+        return None;
+    }
+    match order {
+        Order::Retry { by, reason } => {
+            (operation.retries < MOST_RETRIES).then(|| durable(Record::Retried { by, reason }))
+        }
+        Order::Discard { by, reason } => {
+            let phase = operation.phase.name().to_owned();
+            let mut end = durable(Record::Discarded { by, reason, phase });
+            end.records.extend(finished(Resolution::Discarded).records);
+            Some(end)
+        }
+    }
 }
 
 fn sweep(operation: &Operation, now: Timestamp, policy: &Policy) -> Transition {

@@ -1,5 +1,7 @@
 //! The saga under random histories, and its named schedules.
 
+mod orders;
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
@@ -71,6 +73,8 @@ fn any_event() -> impl Strategy<Value = Event> {
             Event::Looked(Look { asked: at(asked), gone, complete })
         }),
         ids.prop_map(Event::Deregistered),
+        Just(Event::Ordered(orders::retry())),
+        Just(Event::Ordered(orders::discard())),
     ]
 }
 

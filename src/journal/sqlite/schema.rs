@@ -11,8 +11,14 @@ use super::file::unusable;
 /// The layout's version, raised with every change to [`TABLES`].
 const SCHEMA_VERSION: u32 = 1;
 
-/// The version of the records' JSON, raised with every change that this release could not read.
-pub(super) const RECORD_VERSION: u32 = 1;
+/// The version of the records' JSON, raised with every change that an earlier release could not
+/// read. This release reads all of them.
+///
+/// | version | brought |
+/// |---|---|
+/// | 1 | the first records |
+/// | 2 | `retried`, `discarded`, and `finished` as `discarded` |
+pub(super) const RECORD_VERSION: u32 = 2;
 
 /// Marks the file as ours in SQLite's header: `AuSc` in ASCII.
 const APPLICATION_ID: i32 = 0x4175_5363;
@@ -244,8 +250,19 @@ mod tests {
             let (_directory, path, connection) = opened();
             let raise = "UPDATE versions SET version = version + 1 WHERE what = ?";
             assert_eq!(connection.execute(raise, [what]), Ok(1));
-            let error = open(&path).unwrap_err();
-            assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }), "{error}");
+            match open(&path).unwrap_err() {
+                OpenError::Newer { found, known, .. } => assert_eq!(found, known + 1, "{what}"),
+                error => panic!("{error}"),
+            }
         }
+    }
+
+    #[test]
+    fn what_an_earlier_release_wrote_is_read_and_that_release_refuses_it_from_now_on() {
+        let (_directory, path, connection) = opened();
+        let lower = "UPDATE versions SET version = 1 WHERE what = 'records'";
+        assert_eq!(connection.execute(lower, []), Ok(1));
+        let reopened = open(&path).unwrap();
+        assert_eq!(version(&reopened, "records", 1), Ok(RECORD_VERSION));
     }
 }

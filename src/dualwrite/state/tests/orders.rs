@@ -1,0 +1,172 @@
+//! What a person's orders do to an operation, in each of its phases.
+
+use super::*;
+use crate::dualwrite::claim::{SightedRow, Sighting, candidates, judge, owed_by};
+use crate::model::Words;
+
+fn words(text: &str) -> Words {
+    text.parse().unwrap()
+}
+
+pub(super) fn retry() -> Order {
+    Order::Retry { by: words("alice"), reason: None }
+}
+
+pub(super) fn discard() -> Order {
+    Order::Discard { by: words("alice"), reason: words("the row stays") }
+}
+
+fn unknown(name: &str) -> Operation {
+    let mut create = fixtures::create_named(name, Mode::Enforce, None);
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(2)).unwrap();
+    create
+}
+
+/// One operation in each phase in which one may be found unfinished after its request.
+fn unfinished() -> Vec<Operation> {
+    let created = |events: Vec<Event>, pass| {
+        let mut create = fixtures::create(Mode::Enforce, pass);
+        for event in events {
+            take(&mut create, event, at(2)).unwrap();
+        }
+        create
+    };
+    let failed = || Event::NotAcknowledged(UndoReason::Refused);
+    let k = BTreeSet::from([id("k")]);
+    let gone = || {
+        vec![committed(), Event::Acknowledged { ambiguous: true }, Event::Confirmed(Presence::Gone)]
+    };
+    let swept = gone().into_iter().chain([Event::Deregistered(k)]).collect();
+    let mut looking = fixtures::delete(&["k"], false, false);
+    take(&mut looking, Event::DeleteAnswered(DeleteOutcome::Done), at(2)).unwrap();
+    let mut removed = fixtures::delete(&["k"], true, false);
+    take(&mut removed, Event::DeleteAnswered(DeleteOutcome::Done), at(2)).unwrap();
+    vec![
+        unknown("n"),
+        created(vec![committed(), Event::Acknowledged { ambiguous: false }], None),
+        created(vec![committed()], Some(PassReason::NoCreator)),
+        created(vec![committed(), failed()], None),
+        created(gone(), None),
+        created(swept, None),
+        created(vec![Event::Taken(id("k"))], None),
+        looking,
+        removed,
+    ]
+}
+
+#[test]
+fn p9_a_discard_ends_an_operation_from_every_phase_and_says_who_why_and_where_it_stood() {
+    let mut seen = BTreeSet::new();
+    for mut operation in unfinished() {
+        let stood = operation.phase.name();
+        seen.insert(stood);
+        let discarded = take(&mut operation, Event::Ordered(discard()), at(3)).unwrap();
+        assert_eq!(discarded.wait, Wait::Durable, "{stood}");
+        let [Record::Discarded { by, reason, phase }, Record::Finished { resolution }] =
+            discarded.records.as_slice()
+        else {
+            panic!("{stood}: {:?}", discarded.records);
+        };
+        assert_eq!((by.as_str(), reason.as_str()), ("alice", "the row stays"));
+        assert_eq!((phase.as_str(), *resolution), (stood, Resolution::Discarded));
+        assert_eq!(next(&operation, at(900), &policy()), Task::Nothing);
+    }
+    let all =
+        ["gone", "looking", "passed", "registered", "reported", "sweeping", "undoing", "unknown"];
+    assert_eq!(seen, BTreeSet::from(all));
+}
+
+#[test]
+fn p9_a_retry_is_written_down_and_changes_nothing_else() {
+    for mut operation in unfinished() {
+        let (before, task) = (operation.clone(), next(&operation, at(3), &policy()));
+        let retried = take(&mut operation, Event::Ordered(retry()), at(3)).unwrap();
+        assert_eq!(retried.records, [Record::Retried { by: words("alice"), reason: None }]);
+        assert_eq!(retried.wait, Wait::Durable);
+        assert_eq!(next(&operation, at(3), &policy()), task);
+        assert_eq!(operation, Operation { retries: 1, ..before });
+    }
+}
+
+#[test]
+fn p8_retries_of_one_operation_are_bounded() {
+    let mut create = unknown("n");
+    create.retries = 999;
+    take(&mut create, Event::Ordered(retry()), at(3)).unwrap();
+    assert!(take(&mut create, Event::Ordered(retry()), at(3)).is_err());
+    take(&mut create, Event::Ordered(discard()), at(3)).unwrap();
+}
+
+#[test]
+fn p1_an_order_waits_for_a_request_that_is_under_way() {
+    let mut create = fixtures::create(Mode::Enforce, None);
+    for order in [retry(), discard()] {
+        assert!(take(&mut create, Event::Ordered(order), at(2)).is_err());
+    }
+    take(&mut create, committed(), at(2)).unwrap();
+    assert!(take(&mut create, Event::Ordered(discard()), at(2)).is_err());
+    // Once its process is gone, nobody waits.
+    take(&mut create, Event::Restarted, at(3)).unwrap();
+    take(&mut create, Event::Ordered(discard()), at(3)).unwrap();
+    assert!(take(&mut create, Event::Ordered(discard()), at(4)).is_err(), "once");
+}
+
+#[test]
+fn p9_late_evidence_does_not_undo_what_an_operator_decided() {
+    for mut operation in unfinished() {
+        take(&mut operation, Event::Ordered(discard()), at(3)).unwrap();
+        let late = [
+            Event::LateAnswer(CreateOutcome::Committed(id("k"))),
+            Event::Evidence(Late::Answer { id: id("k") }),
+            Event::Evidence(Late::Registration { id: id("k") }),
+            Event::Evidence(Late::Sent),
+            Event::Restarted,
+        ];
+        for event in late {
+            assert!(take(&mut operation, event, at(4)).unwrap().records.is_empty());
+        }
+        assert!(operation.is_discarded());
+    }
+}
+
+#[test]
+fn p4_a_row_that_a_discarded_create_may_have_made_is_nobody_s_to_undo() {
+    let (mut discarded, rival) = (unknown("n"), unknown("n"));
+    let row =
+        SightedRow { id: id("r"), created_at: Some(at(2)), json: serde_json::json!({"name": "n"}) };
+    let judged = |others: &[Operation]| {
+        let seen = Sighting { at: at(300), others, skewed: false };
+        judge(&rival, std::slice::from_ref(&row), &seen, &policy())
+    };
+    assert!(matches!(judged(&[]), Verdict::Claim { .. }));
+    take(&mut discarded, Event::Ordered(discard()), at(3)).unwrap();
+    let Verdict::Unprovable { rows, why } = judged(&[discarded]) else { panic!("it is ours") };
+    assert_eq!(rows, [id("r")]);
+    assert!(why.contains("discarded"), "{why}");
+    // One whose own row was known made no other.
+    let mut undoing = fixtures::create(Mode::Enforce, None);
+    take(&mut undoing, committed(), at(2)).unwrap();
+    take(&mut undoing, Event::NotAcknowledged(UndoReason::Refused), at(2)).unwrap();
+    take(&mut undoing, Event::Ordered(discard()), at(3)).unwrap();
+    assert!(matches!(judged(&[undoing]), Verdict::Claim { .. }));
+}
+
+#[test]
+fn p3_nobody_relies_on_a_discarded_operation_to_deregister() {
+    let mut delete = fixtures::delete_named("n", &["k"]);
+    take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(2)).unwrap();
+    let gone = Look { asked: at(2), gone: BTreeSet::from([id("k")]), complete: false };
+    take(&mut delete, Event::Looked(gone), at(2)).unwrap();
+    assert_eq!(owed_by(std::iter::once(&delete)), BTreeSet::from([id("k")]));
+    take(&mut delete, Event::Ordered(discard()), at(3)).unwrap();
+    assert!(owed_by(std::iter::once(&delete)).is_empty());
+    // A later delete by name sees to the row that a discarded undo left behind.
+    let mut create = fixtures::create(Mode::Enforce, None);
+    take(&mut create, committed(), at(2)).unwrap();
+    take(&mut create, Event::NotAcknowledged(UndoReason::Refused), at(2)).unwrap();
+    let other = fixtures::delete_named("n", &[]);
+    assert!(candidates(&other, std::slice::from_ref(&create), &policy()).0.is_empty());
+    take(&mut create, Event::Ordered(discard()), at(3)).unwrap();
+    let (ids, _) = candidates(&other, &[create], &policy());
+    assert_eq!(ids, BTreeSet::from([id("k")]));
+}
