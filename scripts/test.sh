@@ -52,6 +52,7 @@ deny() {
 step "tools" tools
 step "Python packages" python_packages
 step "format" cargo fmt --all --check
+step "mutations still fit" scripts/mutations.py --check
 step "lints" cargo clippy --locked --all-targets -- -D warnings
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 if [[ $tier == full ]]; then step "licences, bans, sources" deny; fi
