@@ -93,6 +93,30 @@ async fn p1_no_success_is_sent_before_registered_is_durable() {
     world.same_set();
 }
 
+/// A crash now could be followed by the delete of the row: then only the record tells what to
+/// deregister.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_beside_a_delete_nothing_is_registered_before_committed_is_durable() {
+    let world = patient().await;
+    let (deleting, creating) = (Gate::closed(), Gate::closed());
+    world.keys.on(Route::Delete, Fault::once().held_before(&deleting));
+    let delete = tokio::spawn(world.delete(&world.given("other")).send());
+    deleting.reached(1).await;
+    world.keys.on(Route::Create, Fault::once().held_after(&creating));
+    let create = tokio::spawn(world.create("k").send());
+    creating.reached(1).await;
+    let stalled = Stalled::of(&world);
+    creating.open();
+    stalled.a_while().await;
+    assert_eq!(world.asked(REGISTER), 0);
+    drop(stalled);
+    deleting.open();
+    create.await.unwrap().expect(200);
+    delete.await.unwrap().expect(200);
+    world.quiescent().await;
+    world.same_set();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_no_undo_is_sent_before_undoing_is_durable() {
     let world = patient().await;
