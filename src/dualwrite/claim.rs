@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::operation::{Operation, Phase};
-use super::state::{Policy, effect_ends};
+use super::state::{Policy, Presence, born_by, effect_ends};
 use crate::model::{Condition, DeletePlan, Effect, Kind, Resolution, ResourceId, Timestamp};
 
 /// A row that a probe saw and that satisfies the probe's conditions.
@@ -217,6 +217,34 @@ pub fn candidates(
 pub fn owed_by<'a>(others: impl Iterator<Item = &'a Operation>) -> BTreeSet<ResourceId> {
     let others = others.filter(|other| !other.is_discarded());
     others.flat_map(|other| other.gone.iter().cloned()).collect()
+}
+
+/// What it means that the row with `id`, asked for at `asked`, was not to be seen. `maker` is the
+/// create that holds the id, if one does.
+///
+/// It is gone if somebody saw it before, or if it can't be yet to come: a service that commits after
+/// its answer does not show at once what it said it made, and whoever took that for a removal
+/// would deregister a row that is about to stand.
+#[must_use]
+pub fn absence<'a>(
+    id: &ResourceId,
+    maker: Option<&Operation>,
+    mut deletes: impl Iterator<Item = &'a Operation>,
+    asked: Timestamp,
+    policy: &Policy,
+) -> Presence {
+    let born = maker.is_none_or(|maker| asked >= born_by(maker, policy));
+    if born || deletes.any(|delete| saw(delete, id)) { Presence::Gone } else { Presence::Unborn }
+}
+
+/// Whether the probe before `delete` saw the row with `id`, or it is proven gone since.
+fn saw(delete: &Operation, id: &ResourceId) -> bool {
+    let seen = match &delete.plan.kind {
+        Kind::Delete(DeletePlan::ByProbe { .. }) => true,
+        Kind::Delete(DeletePlan::ById { .. }) => delete.targets.seen,
+        Kind::Create(_) => false,
+    };
+    seen && delete.targets.ids.contains(id) || delete.gone.contains(id)
 }
 
 /// Whether no row that `create` can make is one that `delete` can mean: both compare the same

@@ -15,7 +15,7 @@ use super::context::{Context, Deleting, Halt, Room};
 use super::credentials::Credentials;
 use super::inbox::{Letter, Letters};
 use super::operation::{Operation, Phase, Step};
-use super::state::{Task, effect_ends, next, poll_delay};
+use super::state::{Task, born_by, effect_ends, next, poll_delay};
 use super::{Event, Presence};
 use crate::journal;
 use crate::model::{Backoff, Principal, Timestamp};
@@ -179,7 +179,10 @@ impl Driver {
 
     async fn rest_before_next_round(&mut self) -> Result<(), Halt> {
         let (now, policy) = (self.context.now(), &self.context.policy);
-        let end = effect_ends(&self.operation, policy);
+        let end = match self.operation.phase {
+            Phase::Registered | Phase::Passed => born_by(&self.operation, policy),
+            _ => effect_ends(&self.operation, policy),
+        };
         let delay = match self.operation.phase {
             Phase::Reported(_) => policy.bounds.late_effect,
             _ => poll_delay(self.rounds, now, end, policy),

@@ -31,6 +31,8 @@ pub struct Operation {
     pub closed: Option<Closed>,
     /// The row that is bound to this operation.
     pub bound: Option<ResourceId>,
+    /// When that row's id was first on record: the service had answered by then.
+    pub answered: Option<Timestamp>,
     /// Whether this create was claimed for undoing.
     pub undone: bool,
     /// Rows confirmed gone.
@@ -157,6 +159,7 @@ impl Operation {
             targets: Targets::default(),
             closed: None,
             bound: None,
+            answered: None,
             undone: false,
             gone: BTreeSet::new(),
             reported: BTreeSet::new(),
@@ -189,6 +192,7 @@ impl Operation {
         }
         if let Some(id) = entry.record.binds() {
             self.bound = Some(id.clone());
+            self.answered.get_or_insert(entry.at);
         }
         if self.phase != phase {
             self.since = entry.at;

@@ -65,6 +65,8 @@ pub enum Presence {
     Present,
     /// It is gone.
     Gone,
+    /// It can't be seen, and may be yet to come: services commit after they answer.
+    Unborn,
 }
 
 /// One round of looking at a delete's rows.
@@ -202,6 +204,14 @@ pub fn effect_ends(operation: &Operation, policy: &Policy) -> Timestamp {
 #[must_use]
 pub fn look_ends(operation: &Operation, policy: &Policy) -> Timestamp {
     effect_ends(operation, policy).plus(policy.apart())
+}
+
+/// From when on the row of `create` is there unless it was removed, by the clock of whichever
+/// process looks: what its request did can't come any later.
+#[must_use]
+pub fn born_by(create: &Operation, policy: &Policy) -> Timestamp {
+    let answered = create.answered.unwrap_or(create.since);
+    answered.plus(policy.bounds.late_effect + policy.apart())
 }
 
 /// How long to wait before asking again about something that nobody announces: often at first,

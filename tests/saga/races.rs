@@ -79,6 +79,64 @@ async fn p3_a_registration_that_lands_after_the_delete_is_swept() {
     world.comes_to_nothing().await;
 }
 
+/// The service commits after its answer: a row that can't be seen yet is not gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_key_deleted_by_id_before_the_service_has_committed_it_keeps_its_edge() {
+    let world = World::new().await;
+    let gate = Gate::closed();
+    world.keys.on(Route::Create, Fault::once().lands_after(&gate));
+    let id = world.made("k").await;
+    // As far as the service knows there is nothing to delete.
+    world.delete(&id).send().await.expect(200);
+    world.has_asked(Route::Get, 4).await;
+    gate.open();
+    world.quiescent().await;
+    assert_eq!(world.keys.rows(), [id].into());
+    world.same_set();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_key_made_beside_a_delete_of_its_name_and_committed_late_keeps_its_edge() {
+    let world = patient().await;
+    let committed = Gate::closed();
+    world.keys.on(Route::Create, Fault::once().lands_after(&committed));
+    let registered = world.provider.register().once().holds();
+    let create = tokio::spawn(world.create("k").send());
+    registered.arrived(1).await;
+    world.delete_by_name("k").send().await.expect(404);
+    registered.release();
+    create.await.unwrap().expect(200);
+    world.has_asked(Route::Get, 3).await;
+    committed.open();
+    world.quiescent().await;
+    assert_eq!(world.keys.rows().len(), 1);
+    world.same_set();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_key_that_was_registered_before_a_crash_and_committed_after_it_keeps_its_edge() {
+    let mut world = World::new().await;
+    let gate = Gate::closed();
+    world.keys.on(Route::Create, Fault::once().lands_after(&gate));
+    // Its creator is asked about the delete beside it, and the sidecar dies meanwhile.
+    let registered = world.provider.register().once().holds();
+    let create = tokio::spawn(world.create("k").try_send());
+    registered.arrived(1).await;
+    world.delete_by_name("k").send().await.expect(404);
+    let asked = Gate::closed();
+    world.keys.on(Route::Get, Fault::times(2).held_before(&asked));
+    registered.release();
+    asked.reached(1).await;
+    world.restart().await;
+    drop(create.await);
+    asked.open();
+    world.has_asked(Route::Get, 4).await;
+    gate.open();
+    world.quiescent().await;
+    assert_eq!(world.keys.rows().len(), 1);
+    world.same_set();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_a_key_deleted_by_name_and_made_again_stays_registered() {
     let world = World::new().await;

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Answer, Call};
-use crate::support::keys::{AGENT, Keys};
+use crate::support::keys::{AGENT, Keys, Route};
 use crate::support::provider::Provider;
 
 /// How long a world may take to come to rest.
@@ -229,6 +229,15 @@ impl World {
     /// Waits until no operation is unfinished.
     pub(crate) async fn quiescent(&self) {
         self.operations_until("nothing is unfinished", <[Value]>::is_empty).await;
+    }
+
+    /// Waits until the service has been asked so often.
+    pub(crate) async fn has_asked(&self, route: Route, times: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.keys.calls(route) < times {
+            assert!(Instant::now() < deadline, "{route:?}: asked {}", self.keys.calls(route));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Waits until an operation stands in this phase, and gives it.

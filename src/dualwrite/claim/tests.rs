@@ -180,3 +180,27 @@ fn p3_a_create_that_another_replica_s_clock_puts_after_a_delete_is_looked_at() {
     };
     assert_eq!([ids(1 - 10, &shared), ids(1 - 11, &shared), ids(1 - 10, &policy())], [1, 0, 0]);
 }
+
+/// A create answered at second 2 may be yet to come until L (120 s) after, and no longer.
+#[test]
+fn p2_a_row_that_can_t_be_seen_is_gone_only_if_it_was_seen_or_can_t_be_yet_to_come() {
+    let maker = committed("k");
+    let absent = |asked, deletes: &[Operation]| {
+        absence(&id("k"), Some(&maker), deletes.iter(), at(asked), &policy())
+    };
+    assert_eq!(absent(2 + 119, &[]), Presence::Unborn);
+    assert_eq!(absent(2 + 120, &[]), Presence::Gone);
+    assert_eq!(absent(3, &[delete(&["k"], true, false)]), Presence::Gone);
+    assert_eq!(absent(3, &[delete(&["k"], false, true)]), Presence::Unborn);
+    assert_eq!(absent(3, &[delete_named("n", &["k"])]), Presence::Gone);
+    assert_eq!(absent(3, &[delete_named("n", &["l"])]), Presence::Unborn);
+    let gone = Record::Deleted { ids: vec![id("k")] };
+    assert_eq!(absent(3, &[after(delete_named("n", &[]), gone, 3)]), Presence::Gone);
+    assert_eq!(absence(&id("k"), None, [].iter(), at(3), &policy()), Presence::Gone);
+    // What became of the create later does not make its row come later.
+    let ended = Record::Finished { resolution: Resolution::Registered };
+    let registered = Record::Registered { id: id("k"), ambiguous: false };
+    let maker = after(after(maker, registered, 3), ended, 100);
+    let presence = absence(&id("k"), Some(&maker), [].iter(), at(2 + 120), &policy());
+    assert_eq!(presence, Presence::Gone);
+}

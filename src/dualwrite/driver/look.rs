@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use super::{Attempt, Driver};
 use crate::dualwrite::Event;
-use crate::dualwrite::claim::{Sighting, Verdict, candidates, judge, owed_by};
+use crate::dualwrite::claim::{Sighting, Verdict, absence, candidates, judge, owed_by};
 use crate::dualwrite::context::Halt;
+use crate::dualwrite::operation::Operation;
 use crate::dualwrite::state::{Look, Presence};
 use crate::journal::Of;
-use crate::model::{DeletePlan, Kind, ResourceId};
+use crate::model::{DeletePlan, Kind, ResourceId, Timestamp};
 
 impl Driver {
     /// Looks for rows of a create whose outcome is unknown.
@@ -65,13 +66,28 @@ impl Driver {
             let confirm =
                 self.context.service.confirm(plan.confirm(), id, &self.memory.credentials);
             match confirm.await {
-                Ok(Presence::Gone) => _ = gone.insert(id.clone()),
-                Ok(Presence::Present) => {}
+                Ok(Presence::Gone) if self.is_proven(id, &deletes, asked).await? => {
+                    gone.insert(id.clone());
+                }
+                Ok(_) => {}
                 Err(error) => return Ok(self.failed("confirm", &error)),
             }
         }
         let complete = !open && left.is_subset(&gone);
         Ok(Attempt::Saw(Event::Looked(Look { asked, gone, complete })))
+    }
+
+    /// Whether the row with `id`, which was not to be seen at `asked`, is gone.
+    async fn is_proven(
+        &self,
+        id: &ResourceId,
+        deletes: &[Operation],
+        asked: Timestamp,
+    ) -> Result<bool, Halt> {
+        let maker = self.context.holder(&self.operation.resource(id)).await?;
+        let deletes = deletes.iter().chain([&self.operation]);
+        let presence = absence(id, maker.as_ref(), deletes, asked, &self.context.policy);
+        Ok(presence == Presence::Gone)
     }
 
     /// Which rows a list shows to be there, so that only the others need a question each. No

@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::{Attempt, Driver};
-use crate::dualwrite::Event;
+use crate::dualwrite::claim::absence;
 use crate::dualwrite::context::Halt;
 use crate::dualwrite::credentials::Credentials;
+use crate::dualwrite::operation::Phase;
 use crate::dualwrite::service::CallError;
 use crate::dualwrite::state::Task;
+use crate::dualwrite::{Event, Presence};
 use crate::failpoint;
+use crate::journal::Of;
 use crate::model::{Kind, ResourceId};
 
 /// A task as operators see it.
@@ -29,7 +32,7 @@ impl Driver {
             Task::Probe => return self.probe().await,
             Task::Look => return self.look().await,
             Task::Delete(id) => self.delete(&id).await,
-            Task::Confirm(id) => self.confirm(&id).await,
+            Task::Confirm(id) => return self.confirm(&id).await,
             Task::Deregister(ids) => self.deregister(ids).await,
             Task::Nothing | Task::Wait(_) | Task::Expire => Attempt::Saw(Event::Restarted),
         })
@@ -45,15 +48,24 @@ impl Driver {
         }
     }
 
-    async fn confirm(&mut self, id: &ResourceId) -> Attempt {
+    async fn confirm(&mut self, id: &ResourceId) -> Result<Attempt, Halt> {
+        let asked = self.context.now();
         let confirm = match &self.operation.plan.kind {
             Kind::Create(plan) => &plan.confirm,
             Kind::Delete(plan) => plan.confirm(),
         };
-        match self.context.service.confirm(confirm, id, &self.memory.credentials).await {
-            Ok(presence) => Attempt::Saw(Event::Confirmed(presence)),
-            Err(error) => self.failed("confirm", &error),
+        let mut presence =
+            match self.context.service.confirm(confirm, id, &self.memory.credentials).await {
+                Ok(presence) => presence,
+                Err(error) => return Ok(self.failed("confirm", &error)),
+            };
+        let stands = matches!(self.operation.phase, Phase::Registered | Phase::Passed);
+        if stands && presence == Presence::Gone {
+            let deletes = self.context.others(&self.operation, Of::Deletes).await?;
+            let (maker, policy) = (Some(&self.operation), &self.context.policy);
+            presence = absence(id, maker, deletes.iter(), asked, policy);
         }
+        Ok(Attempt::Saw(Event::Confirmed(presence)))
     }
 
     /// A call failed. Where the service does not (or no longer) accept the caller, the service's own

@@ -164,6 +164,10 @@ fn confirmed(operation: &mut Operation, phase: Phase, presence: Presence) -> Opt
     let removal = match presence {
         Presence::Present => Step::Delete,
         Presence::Gone => Step::Deregister,
+        Presence::Unborn => {
+            let stands = matches!(phase, Phase::Registered | Phase::Passed);
+            return stands.then(Transition::default);
+        }
     };
     Some(match (phase, presence) {
         (Phase::Registered, Presence::Present) => finished(Resolution::Registered),
