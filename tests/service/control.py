@@ -60,6 +60,18 @@ def build(pool, settings: Settings, faults: Faults, log: Log) -> FastAPI:
             for row in found
         ]
 
+    @app.post("/made")
+    async def made(spec: dict):
+        secrets = {store.digest(secret): secret for secret in spec["secrets"]}
+        found = await pool.fetch(
+            "SELECT id, name, secret_hash FROM agent_api_keys WHERE agent_id = $1",
+            spec["agent_id"],
+        )
+        return [
+            {"id": row["id"], "name": row["name"], "secret": secrets.get(row["secret_hash"])}
+            for row in found
+        ]
+
     @app.get("/tasks")
     async def tasks():
         return [dict(row) for row in await pool.fetch("SELECT id, agent_id, name FROM tasks")]

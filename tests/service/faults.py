@@ -9,6 +9,9 @@ A fault belongs to the route whose *handler* ran, not to the request's spelling.
 
 It strikes ``times`` times (for ever where null) after letting ``skip`` requests pass, each time
 with ``probability``.
+
+A request may bring faults of its own, as a JSON list in the header ``x-fault``: those strike
+nobody else.
 """
 
 import asyncio
@@ -113,10 +116,17 @@ class Exchange:
         self.transport = transport
         self.route: str | None = None
         self.handler: str | None = None
+        # Faults that the request itself asks for.
+        self.own = Faults()
+
+    def striking(self, point: str) -> list[Fault]:
+        """The faults that strike this request now."""
+        own, all_ = self.own, self.faults
+        return own.striking(self.route, point) + all_.striking(self.route, point)
 
     async def at(self, point: str, commit=None) -> list[Fault]:
         """Suffers the faults of a point in the handler. ``commit`` runs first where one strikes."""
-        struck = self.faults.striking(self.route, point)
+        struck = self.striking(point)
         if struck and commit:
             await commit()
         for fault in struck:
@@ -152,6 +162,10 @@ class FaultLayer:
             return await self.app(scope, receive, send)
         # uvicorn's cycle object owns `send` and the transport, whichever parser is used.
         exchange = Exchange(self.faults, send.__self__.transport)
+        for name, value in scope["headers"]:
+            if name == b"x-fault":
+                for spec in json.loads(value):
+                    exchange.own.add(spec)
         scope.setdefault("state", {})["exchange"] = exchange
         answer = Answer(exchange, send)
         entry = self.log.begin(scope)
@@ -177,7 +191,7 @@ class Answer:
     async def send(self, message):
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self.struck = self.exchange.faults.striking(self.exchange.route, "answer")
+            self.struck = self.exchange.striking("answer")
             self.start = message
             if not self.struck:
                 await self.forward(message)

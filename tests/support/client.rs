@@ -167,15 +167,20 @@ impl Call {
 
     /// Sends the request wholly and hangs up at once, without reading.
     pub async fn hang_up(self) {
+        self.try_hang_up().await.unwrap();
+    }
+
+    /// As [`Call::hang_up`]; an error where nobody takes the request.
+    pub async fn try_hang_up(self) -> std::io::Result<()> {
         let request = self.builder.body(()).unwrap();
         let mut head = format!("{} {} HTTP/1.1\r\n", request.method(), request.uri());
         for (name, value) in request.headers() {
             head += &format!("{name}: {}\r\n", value.to_str().unwrap());
         }
         head += &format!("content-length: {}\r\n\r\n", self.body.len());
-        let mut io = self.client.connect().await.unwrap();
-        io.write_all(&[head.as_bytes(), &self.body].concat()).await.unwrap();
-        io.flush().await.unwrap();
+        let mut io = self.client.connect().await?;
+        io.write_all(&[head.as_bytes(), &self.body].concat()).await?;
+        io.flush().await
     }
 }
 

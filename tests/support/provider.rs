@@ -180,6 +180,11 @@ impl Provider {
         self.shared.state().graph.parent_of(resource)
     }
 
+    /// All registered resources with this parent edge; both as `type:id`.
+    pub fn children_of(&self, parent: &str) -> BTreeSet<String> {
+        self.shared.state().graph.children_of(parent)
+    }
+
     /// The principal that registered `type:id`, byte for byte as it was sent.
     pub fn owner_of(&self, resource: &str) -> Option<String> {
         self.shared.state().graph.owner_of(resource)

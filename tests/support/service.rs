@@ -83,6 +83,17 @@ pub struct Row {
     pub created_at: String,
 }
 
+/// A row, and the secret that the request for it brought, where that is one of those asked for.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Deserialize)]
+pub struct Made {
+    /// The key's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The secret.
+    pub secret: Option<String>,
+}
+
 /// A request that reached the service.
 #[derive(Clone, PartialEq, Debug, serde::Deserialize)]
 pub struct Seen {
@@ -132,6 +143,11 @@ impl Service {
         service
     }
 
+    /// The name of its database, on [`Postgres::shared`].
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
     /// Where it listens: `HOST:PORT`, or the path of its socket.
     pub fn address(&self) -> &str {
         &self.address
@@ -165,6 +181,13 @@ impl Service {
     /// All rows of `agent_api_keys` that are committed, oldest first.
     pub async fn rows(&self) -> Vec<Row> {
         serde_json::from_value(self.ask("GET", "/rows", None).await).unwrap()
+    }
+
+    /// The committed rows of an agent, each with that of `secrets` (its `api_key`) that it was made
+    /// with: so a row is known to be that of one request.
+    pub async fn made(&self, agent_id: &str, secrets: &[String]) -> Vec<Made> {
+        let asked = json!({"agent_id": agent_id, "secrets": secrets});
+        serde_json::from_value(self.ask("POST", "/made", Some(asked)).await).unwrap()
     }
 
     /// Their ids, sorted.

@@ -102,6 +102,7 @@ impl Config {
 
     /// An environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.into(), value.into()));
         self
     }
@@ -142,7 +143,7 @@ impl Sidecar {
             config = config.set("/journal/url", journal);
         }
         let log = Arc::default();
-        let (child, addresses) = launch(&config, &directory, &log).await;
+        let (child, addresses) = launch(&config, &directory, &log).await.unwrap_or_else(silent);
         Self { config, directory, child, addresses, log }
     }
 
@@ -188,7 +189,15 @@ impl Sidecar {
     }
 
     /// As [`Sidecar::restart`], with a changed configuration: `restart_as(sidecar.config().set(…))`.
+    ///
+    /// # Panics
+    /// With its log, where it ends or stays silent instead of listening.
     pub async fn restart_as(&mut self, config: Config) {
+        self.try_restart_as(config).await.unwrap_or_else(silent);
+    }
+
+    /// As [`Sidecar::restart_as`]; the log where it ends or stays silent instead of listening.
+    pub async fn try_restart_as(&mut self, config: Config) -> Result<(), String> {
         if self.child.try_wait().unwrap().is_none() {
             self.kill9().await;
         }
@@ -196,9 +205,10 @@ impl Sidecar {
             .set("/listen", self.addresses.listen.as_str())
             .set("/health", self.addresses.health.as_str())
             .set("/admin", self.addresses.admin.as_str());
-        let (child, addresses) = launch(&self.config, &self.directory, &self.log).await;
+        let (child, addresses) = launch(&self.config, &self.directory, &self.log).await?;
         self.child = child;
         self.addresses = addresses;
+        Ok(())
     }
 
     /// Its configuration.
@@ -222,6 +232,11 @@ impl Sidecar {
     /// Waits until it has ended.
     pub async fn wait(&mut self) -> std::process::ExitStatus {
         tokio::time::timeout(PATIENCE * 2, self.child.wait()).await.expect("it ends").unwrap()
+    }
+
+    /// Waits until it has ended, however long that takes.
+    pub async fn ended(&mut self) -> std::process::ExitStatus {
+        self.child.wait().await.unwrap()
     }
 
     /// Unfinished operations, explained; at most a thousand.
@@ -279,6 +294,11 @@ impl Sidecar {
         self.log.lock().unwrap().clone()
     }
 
+    /// The lines that it logged since this was last asked for.
+    pub fn take_log(&self) -> Vec<String> {
+        std::mem::take(&mut self.log.lock().unwrap())
+    }
+
     /// The bytes of every file of its journal, one after the other: to look for secrets.
     pub fn journal_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -292,11 +312,15 @@ impl Sidecar {
     }
 }
 
+fn silent<T>(log: String) -> T {
+    panic!("the sidecar doesn't listen:\n{log}")
+}
+
 async fn launch(
     config: &Config,
     directory: &TempDir,
     log: &Arc<Mutex<Vec<String>>>,
-) -> (Child, Addresses) {
+) -> Result<(Child, Addresses), String> {
     let path = directory.path().join("config.yaml");
     // JSON is YAML.
     std::fs::write(&path, config.document.to_string()).unwrap();
@@ -321,8 +345,8 @@ async fn launch(
     let (sender, receiver) = tokio::sync::oneshot::channel();
     tokio::spawn(follow(stderr, Arc::clone(log), sender));
     match tokio::time::timeout(PATIENCE, receiver).await {
-        Ok(Ok(addresses)) => (child, addresses),
-        _ => panic!("the sidecar doesn't listen:\n{}", log.lock().unwrap().join("\n")),
+        Ok(Ok(addresses)) => Ok((child, addresses)),
+        _ => Err(log.lock().unwrap().join("\n")),
     }
 }
 

@@ -35,6 +35,15 @@ impl Graph {
         self.resources.get(resource).map(|entry| entry.owner.clone())
     }
 
+    /// The resources whose parent is `parent`.
+    pub fn children_of(&self, parent: &str) -> BTreeSet<String> {
+        let children = self
+            .resources
+            .iter()
+            .filter(|(_, entry)| entry.parent.as_deref().is_some_and(|known| known == parent));
+        children.map(|(name, _)| name.clone()).collect()
+    }
+
     pub fn put(&mut self, resource: String, owner: String, parent: Option<String>) {
         self.resources.insert(resource, Entry { owner, parent });
     }

@@ -1,0 +1,402 @@
+//! One sidecar, its journal and its back end, before a service that it may share with others: one
+//! round after the other.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::Value;
+
+use super::check::{Kind, Seen, Violation, check};
+use super::journal;
+use super::ledger::Ledger;
+use super::load::Load;
+use super::plan::{Fails, Kill, Plan, ProviderFault};
+use super::victim::Victim;
+use crate::support::provider::Provider;
+use crate::support::service::Service;
+use crate::support::sidecar::Config;
+
+/// The bounds that a lane's sidecar has.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// L.
+    pub late_effect: Duration,
+    /// S.
+    pub clock_skew: Duration,
+    /// How long the service may take to answer.
+    pub exchange: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            late_effect: Duration::from_secs(2),
+            clock_skew: Duration::from_secs(2),
+            exchange: Duration::from_millis(600),
+        }
+    }
+}
+
+impl Bounds {
+    /// A configuration with these bounds, and others as short.
+    pub fn configure(self, config: Config) -> Config {
+        config
+            .late_effect(self.late_effect)
+            .clock_skew(self.clock_skew)
+            .set("/bounds/exchange", format!("{}ms", self.exchange.as_millis()))
+            .set("/bounds/call", "500ms")
+            .set("/bounds/reply", "500ms")
+            .set("/bounds/inline_deregister", "100ms")
+            .set("/bounds/retry", "200ms")
+            .set("/authz/deadline", "500ms")
+            .set("/authz/agentex/timeout", "250ms")
+            .set("/principal/authn/timeout", "500ms")
+    }
+
+    /// For how long the journal keeps what ended, at least.
+    fn kept(self) -> Duration {
+        2 * (self.late_effect + 2 * self.clock_skew)
+    }
+}
+
+/// How long all may take to become quiet. Far more than it needs, on machines far slower.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// How long after the load a process that did not come to its place is killed.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// A lane.
+pub struct Lane {
+    pub service: Arc<Service>,
+    pub provider: Provider,
+    pub victim: Victim,
+    bounds: Bounds,
+    /// Distinguishes its agents from those of others.
+    name: String,
+    /// The rows of keys that passed unregistered.
+    passed: BTreeSet<String>,
+}
+
+/// What came of a round.
+#[derive(Default, Debug)]
+pub struct Outcome {
+    /// Where, or how, the process was killed.
+    pub kills: Vec<String>,
+    /// How many requests were sent that a rule matches.
+    pub operations: usize,
+    /// How long each recovery took, in milliseconds, until only the passing of L was waited for.
+    pub recoveries: Vec<u64>,
+    /// Rows that an operator removed since nobody could tell whose they are.
+    pub reported: usize,
+    /// What is wrong.
+    pub violations: Vec<Violation>,
+    /// Places that the process came to.
+    pub places: BTreeSet<String>,
+    /// What the clients know.
+    pub ledger: Ledger,
+    /// What the sidecar logged.
+    pub log: Vec<String>,
+}
+
+/// How a wait for quiet ended.
+enum Quiet {
+    /// All operations have ended.
+    Yes,
+    /// The process died.
+    Died,
+    /// Some operations don't end.
+    Not(Vec<Value>),
+}
+
+impl Lane {
+    /// A lane with a sidecar of this configuration.
+    pub async fn sidecar(
+        name: &str,
+        service: Arc<Service>,
+        bounds: Bounds,
+        change: impl FnOnce(Config) -> Config,
+    ) -> Self {
+        let provider = Provider::start();
+        let config = Config::new(&service.upstream(), &provider.url());
+        let victim = Victim::sidecar(change(bounds.configure(config))).await;
+        Self { service, provider, victim, bounds, name: name.into(), passed: BTreeSet::new() }
+    }
+
+    /// A lane with a service that does the dual write itself.
+    pub async fn in_process(name: &str, service: Arc<Service>) -> Self {
+        let provider = Provider::start();
+        let victim = Victim::in_process(&service, &provider.url()).await;
+        let (bounds, passed) = (Bounds::default(), BTreeSet::new());
+        Self { service, provider, victim, bounds, name: name.into(), passed }
+    }
+
+    /// Runs a round: load, kills, recovery, and then the comparison.
+    pub async fn round(&mut self, plan: &Plan) -> Outcome {
+        let mut outcome = Outcome::default();
+        let began = (Instant::now(), now());
+        let name = format!("{}-{}", self.name, plan.number);
+        let agent = self.service.agent(&name).await;
+        let load = Load {
+            client: self.victim.client(),
+            agent_id: agent.clone(),
+            agent_name: name,
+            everything: matches!(self.victim, Victim::Sidecar(..)),
+            too_long: self.bounds.exchange.as_secs_f64() + 0.15,
+            ledger: Arc::default(),
+            stop: Arc::default(),
+        };
+        let ledger = Arc::clone(&load.ledger);
+        plan.provider.iter().for_each(|fault| self.fail(*fault));
+        self.load(plan, load, &mut outcome).await;
+        let over = Instant::now();
+        let quiet = self.recover(plan, &ledger, &mut outcome).await;
+        // What was sent may take effect until now, also what was not worth a record.
+        tokio::time::sleep(self.bounds.late_effect.saturating_sub(over.elapsed())).await;
+        outcome.ledger = ledger.lock().unwrap().clone();
+        outcome.operations = outcome.ledger.operations();
+        let unfinished = match quiet {
+            Quiet::Not(unfinished) => unfinished,
+            Quiet::Yes | Quiet::Died => Vec::new(),
+        };
+        let mut seen = self.seen(&agent, &outcome.ledger, began.1).await;
+        seen.unfinished = unfinished;
+        if began.0.elapsed() > self.bounds.kept() {
+            seen.records = None;
+        }
+        self.passed.extend(outcome.ledger.passed(&seen.rows));
+        outcome.violations = check(&outcome.ledger, &seen);
+        self.take_log(&mut outcome);
+        self.provider.register().reset();
+        self.provider.deregister().reset();
+        self.provider.clear_calls();
+        outcome
+    }
+
+    /// Compares all rows and edges of all rounds so far.
+    pub async fn whole(&self) -> Vec<Violation> {
+        let agents = format!("agent-{}-", self.name);
+        let rows = self.service.rows().await.into_iter();
+        let rows = rows.filter(|row| row.agent_id.starts_with(&agents)).map(|row| row.id);
+        let rows: BTreeSet<_> = rows.filter(|id| !self.passed.contains(id)).collect();
+        let edges = self.provider.registered();
+        let edges = edges.iter().filter_map(|name| name.strip_prefix("api_key:"));
+        let edges: BTreeSet<_> = edges.map(str::to_owned).collect();
+        let differ = rows.symmetric_difference(&edges);
+        differ
+            .map(|id| Violation {
+                kind: Kind::Orphan,
+                what: format!("row or edge without the other, later than its round: {id}"),
+            })
+            .collect()
+    }
+
+    /// Copies what a person may want to look at into `directory`.
+    pub fn keep(&self, directory: &Path) {
+        let Victim::Sidecar(sidecar) = &self.victim else { return };
+        for entry in std::fs::read_dir(sidecar.directory()).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap();
+            // A sidecar that runs may remove one meanwhile.
+            let _ = std::fs::copy(&path, directory.join(name));
+        }
+    }
+
+    /// The first part of a round: clients, and the death of the process under them.
+    async fn load(&mut self, plan: &Plan, load: Load, outcome: &mut Outcome) {
+        if let Kill::At(..) = plan.first
+            && !self.victim.restart(place(plan.first)).await
+        {
+            // It had come to its place before it listened: there was something to recover.
+            outcome.kills.push(told(plan.first));
+        }
+        let stop: Arc<AtomicBool> = Arc::clone(&load.stop);
+        let mut clients = tokio::spawn(load.run(plan.clients, plan.requests, plan.seed));
+        let struck = match plan.first {
+            Kill::After(delay) => {
+                tokio::time::sleep(delay).await;
+                false
+            }
+            Kill::At(..) => {
+                let over = async {
+                    (&mut clients).await.unwrap();
+                    tokio::time::sleep(GRACE).await;
+                };
+                tokio::select! {
+                    () = self.victim.ended() => true,
+                    () = over => false,
+                }
+            }
+        };
+        stop.store(true, Ordering::Relaxed);
+        if struck {
+            outcome.kills.push(told(plan.first));
+        } else {
+            self.victim.kill().await;
+            let how = if matches!(plan.first, Kill::At(..)) { "later" } else { "random" };
+            outcome.kills.push(how.into());
+        }
+        if !clients.is_finished() {
+            clients.await.unwrap();
+        }
+    }
+
+    /// The second part: restarts, with further deaths, until all is quiet.
+    async fn recover(
+        &mut self,
+        plan: &Plan,
+        ledger: &Mutex<Ledger>,
+        outcome: &mut Outcome,
+    ) -> Quiet {
+        // A place that it died at is not tried again.
+        let struck = place(plan.first).is_some_and(|place| outcome.kills.contains(&place));
+        let mut kills: Vec<_> = plan.again.iter().copied().map(Some).collect();
+        kills.drain(..usize::from(struck));
+        kills.push(None);
+        for kill in kills {
+            let began = Instant::now();
+            if !self.victim.restart(kill.and_then(place)).await {
+                outcome.kills.push(kill.map_or_else(|| "by itself".into(), told));
+                continue;
+            }
+            if let Some(Kill::After(delay)) = kill {
+                tokio::time::sleep(delay).await;
+                self.victim.kill().await;
+                outcome.kills.push("random".into());
+                continue;
+            }
+            match self.settle(began, ledger, outcome).await {
+                Quiet::Died => outcome.kills.push(kill.map_or_else(|| "by itself".into(), told)),
+                quiet => return quiet,
+            }
+        }
+        Quiet::Not(vec!["the sidecar does not stay up".into()])
+    }
+
+    /// Waits until all operations have ended.
+    async fn settle(
+        &mut self,
+        began: Instant,
+        ledger: &Mutex<Ledger>,
+        outcome: &mut Outcome,
+    ) -> Quiet {
+        let mut recovered = false;
+        loop {
+            let pause = if began.elapsed() < Duration::from_millis(500) { 20 } else { 100 };
+            tokio::select! {
+                biased;
+                () = self.victim.ended() => return Quiet::Died,
+                () = tokio::time::sleep(Duration::from_millis(pause)) => {}
+            }
+            let Some(unfinished) = self.victim.unfinished().await else { continue };
+            let waits = |operation: &Value| {
+                let phase = operation["phase"].as_str().unwrap_or_default();
+                matches!(phase, "sweeping" | "unknown" | "looking" | "reported")
+            };
+            if !recovered && unfinished.iter().all(waits) {
+                recovered = true;
+                let millis = u64::try_from(began.elapsed().as_millis()).unwrap();
+                outcome.recoveries.push(millis);
+            }
+            if unfinished.is_empty() {
+                return Quiet::Yes;
+            }
+            if unfinished.iter().all(|operation| operation["phase"] == "reported") {
+                self.operate(&unfinished, ledger, outcome).await;
+            }
+            if began.elapsed() > PATIENCE {
+                return Quiet::Not(unfinished);
+            }
+        }
+    }
+
+    /// What an operator does about reported rows: removes those that no client was given.
+    async fn operate(&self, reported: &[Value], ledger: &Mutex<Ledger>, outcome: &mut Outcome) {
+        let told: BTreeSet<String> = {
+            let ledger = ledger.lock().unwrap();
+            ledger.creates.iter().filter_map(|create| create.told.clone()).collect()
+        };
+        let ids = reported.iter().filter_map(|operation| operation["resource_ids"].as_array());
+        let ids: Vec<_> = ids.flatten().filter_map(Value::as_str).collect();
+        for id in ids {
+            if !told.contains(id) {
+                let target = format!("/agent_api_keys/{id}");
+                let call = self.victim.client().delete(&target).header("x-user-id", "operator");
+                // What fails is found again.
+                outcome.reported += usize::from(call.try_send().await.is_ok());
+            }
+        }
+    }
+
+    /// What is there.
+    pub async fn seen(&self, agent: &str, ledger: &Ledger, since: i64) -> Seen {
+        let secrets: Vec<_> = ledger.creates.iter().map(|create| create.secret.clone()).collect();
+        let rows = self.service.made(agent, &secrets).await;
+        let edges = self.provider.children_of(&format!("agent:{agent}"));
+        let edges = edges.iter().filter_map(|name| name.strip_prefix("api_key:"));
+        let records = match &self.victim {
+            Victim::Sidecar(sidecar) => {
+                Some(journal::records(&sidecar.directory().join("journal.db"), since))
+            }
+            Victim::InProcess(_) => None,
+        };
+        let edges = edges.map(str::to_owned).collect();
+        Seen { rows, edges, records, unfinished: Vec::new() }
+    }
+
+    fn take_log(&self, outcome: &mut Outcome) {
+        outcome.log = self.victim.take_log();
+        for line in &outcome.log {
+            let event: Value = serde_json::from_str(line).unwrap_or_default();
+            if event["message"] == "came to a place" {
+                outcome.places.insert(event["name"].as_str().unwrap().to_owned());
+            }
+        }
+    }
+
+    fn fail(&self, fault: ProviderFault) {
+        let endpoint =
+            if fault.of_register { self.provider.register() } else { self.provider.deregister() };
+        let endpoint = endpoint.times(fault.times);
+        match fault.what {
+            Fails::Answers(status) => endpoint.answers(status),
+            Fails::AppliesAndAnswers(status) => endpoint.applies_and_answers(status),
+            Fails::Closes { applied: true } => endpoint.closes_after(),
+            Fails::Closes { applied: false } => endpoint.closes_before(),
+            Fails::Delays(time) => endpoint.delays(time),
+            Fails::Lands(time) => {
+                let gate = endpoint.lands_after();
+                tokio::spawn(async move {
+                    // Far into the next round at most, where nobody may come to it any more.
+                    for _ in 0..500 {
+                        if gate.arrivals() > 0 {
+                            break;
+                        }
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    tokio::time::sleep(time).await;
+                    gate.release();
+                });
+            }
+        }
+    }
+}
+
+fn place(kill: Kill) -> Option<String> {
+    match kill {
+        Kill::At(name, times) => Some(format!("{name}:{times}")),
+        Kill::After(_) => None,
+    }
+}
+
+fn told(kill: Kill) -> String {
+    place(kill).unwrap_or_else(|| "random".into())
+}
+
+/// Microseconds of Unix time.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_micros()).unwrap()
+}

@@ -1,0 +1,201 @@
+//! The clients: they create and delete keys of one agent, by id and by name, now and then with a
+//! fault of the service for their own request, and note what they are told.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+
+use super::ledger::{Create, Ledger, Target};
+use crate::support::client::{Call, Client};
+
+/// What the clients of a round share.
+#[derive(Clone)]
+pub struct Load {
+    /// The sidecar, or what is tested in its place.
+    pub client: Client,
+    /// The round's own agent: its id.
+    pub agent_id: String,
+    /// And its name.
+    pub agent_name: String,
+    /// Whether there is all that the sidecar serves: webhook keys, bypassed agents, faults.
+    pub everything: bool,
+    /// Seconds that are longer than the sidecar waits for an answer, and shorter than L.
+    pub too_long: f64,
+    /// What was asked for and told.
+    pub ledger: Arc<Mutex<Ledger>>,
+    /// Set once the clients shall stop.
+    pub stop: Arc<AtomicBool>,
+}
+
+const KEYS: &str = "/agent_api_keys";
+
+impl Load {
+    /// Runs `clients` at once, each for so many requests, until they are through or told to stop.
+    pub async fn run(self, clients: u64, requests: u64, seed: u64) {
+        let clients: Vec<_> = (1..=clients)
+            .map(|number| {
+                let load = self.clone();
+                let dice = Rng::with_seed(seed.wrapping_mul(31).wrapping_add(number));
+                tokio::spawn(load.client(number, requests, dice))
+            })
+            .collect();
+        for client in clients {
+            client.await.unwrap();
+        }
+    }
+
+    async fn client(self, number: u64, requests: u64, mut dice: Rng) {
+        for request in 0..requests {
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let unique = format!("{number}-{request}");
+            match dice.u8(..100) {
+                0..55 => self.create(&unique, &mut dice).await,
+                55..80 => self.delete_by_id(&unique, &mut dice).await,
+                _ => self.delete_by_name(&mut dice).await,
+            }
+        }
+    }
+
+    async fn create(&self, unique: &str, dice: &mut Rng) {
+        let webhook = self.everything && dice.u8(..100) < 15;
+        let bypass = self.everything && dice.u8(..100) < 8;
+        let name = if dice.bool() { shared_name(dice) } else { format!("own-{unique}") };
+        let secret = format!("{}-{unique}", self.agent_name);
+        let (target, route, mut body) = if webhook {
+            let body = json!({"agent_name": self.agent_name, "source": "github", "name": name,
+                "forward_path": "x", "secret": secret});
+            (format!("{KEYS}/webhook-trigger"), "POST /agent_api_keys/webhook-trigger", body)
+        } else {
+            (KEYS.to_owned(), "POST /agent_api_keys", json!({"name": name, "api_key": secret}))
+        };
+        if !webhook {
+            let by_name = self.everything && dice.bool();
+            let (field, value) = if by_name {
+                ("agent_name", &self.agent_name)
+            } else {
+                ("agent_id", &self.agent_id)
+            };
+            body[field] = value.as_str().into();
+        }
+        let mut call = self.client.post(&target).header("x-user-id", "alice").json(&body);
+        if bypass {
+            call = call.header("x-agent-identity", &self.agent_id);
+        }
+        let call = self.with_fault(call, route, &CREATE_FAULTS, dice);
+        let place = self.ledger().create(Create { secret, name, bypass, told: None });
+        if dice.u8(..100) < 5 {
+            return hang_up(call).await;
+        }
+        let answer = call.try_send().await.ok();
+        let mut ledger = self.ledger();
+        ledger.answered("create", answer.as_ref().map(|answer| answer.status));
+        if let Some(answer) = answer.filter(|answer| (200..300).contains(&answer.status)) {
+            ledger.creates[place].told = Some(answer.id());
+        }
+    }
+
+    async fn delete_by_id(&self, unique: &str, dice: &mut Rng) {
+        let known: Vec<_> = {
+            let ledger = self.ledger();
+            ledger.creates.iter().filter_map(|create| create.told.clone()).collect()
+        };
+        if known.is_empty() {
+            return self.create(unique, dice).await;
+        }
+        let id = known[dice.usize(..known.len())].clone();
+        let call = self.client.delete(&format!("{KEYS}/{id}"));
+        let route = "DELETE /agent_api_keys/{id}";
+        self.delete(call, route, Target::Id(id), dice).await;
+    }
+
+    async fn delete_by_name(&self, dice: &mut Rng) {
+        let name = shared_name(dice);
+        let call = self.client.delete(&format!("{KEYS}/name/{name}?agent_id={}", self.agent_id));
+        let route = "DELETE /agent_api_keys/name/{name}";
+        self.delete(call, route, Target::Name(name), dice).await;
+    }
+
+    async fn delete(&self, call: Call, route: &str, target: Target, dice: &mut Rng) {
+        let call = self.with_fault(call.header("x-user-id", "alice"), route, &DELETE_FAULTS, dice);
+        let what = match &target {
+            Target::Id(_) => "delete",
+            Target::Name(_) => "delete by name",
+        };
+        let place = self.ledger().delete(target);
+        if dice.u8(..100) < 5 {
+            return hang_up(call).await;
+        }
+        let status = call.try_send().await.ok().map(|answer| answer.status);
+        let mut ledger = self.ledger();
+        ledger.deletes[place].told = status;
+        ledger.answered(what, status);
+    }
+
+    /// Asks the service to fail this request, once in five times.
+    fn with_fault(
+        &self,
+        call: Call,
+        route: &str,
+        faults: &[(&str, &str, u16)],
+        dice: &mut Rng,
+    ) -> Call {
+        if !self.everything || dice.u8(..5) > 0 {
+            return call;
+        }
+        let (point, what, status) = faults[dice.usize(..faults.len())];
+        let value: Value = match what {
+            "delay" if point == "commit" => (self.too_long / 3.0).into(),
+            "delay" => self.too_long.into(),
+            "without" => "id".into(),
+            _ => status.into(),
+        };
+        let fault = json!([{"route": route, "point": point, "do": what, "value": value}]);
+        call.header("x-fault", &fault.to_string())
+    }
+
+    fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap()
+    }
+}
+
+/// Where, what, and with which status: see `tests/service/faults.py`.
+const CREATE_FAULTS: [(&str, &str, u16); 12] = [
+    ("before", "status", 500),
+    ("before", "status", 408),
+    ("before", "delay", 0),
+    ("before", "abort", 0),
+    ("after", "status", 500),
+    ("after", "status", 503),
+    ("after", "abort", 0),
+    ("after", "delay", 0),
+    ("commit", "delay", 0),
+    ("answer", "cut", 0),
+    ("answer", "without", 0),
+    ("answer", "status", 202),
+];
+
+const DELETE_FAULTS: [(&str, &str, u16); 8] = [
+    ("before", "status", 500),
+    ("before", "delay", 0),
+    ("before", "abort", 0),
+    ("after", "status", 500),
+    ("after", "abort", 0),
+    ("after", "delay", 0),
+    ("commit", "delay", 0),
+    ("answer", "status", 202),
+];
+
+/// One of the few names that clients fight over.
+fn shared_name(dice: &mut Rng) -> String {
+    format!("shared-{}", dice.u8(..2))
+}
+
+/// Sends the request and goes away.
+async fn hang_up(call: Call) {
+    // A sidecar that is dead by now takes no request.
+    let _ = call.try_hang_up().await;
+}

@@ -1,0 +1,30 @@
+//! The parts of the crash tests, which two programs share.
+#![allow(
+    unreachable_pub,
+    dead_code,
+    missing_docs,
+    reason = "each program uses a part of it, and a module of tests has no outside"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a fixture fails loudly"
+)]
+
+#[path = "check.rs"]
+pub mod check;
+#[path = "journal.rs"]
+pub mod journal;
+#[path = "lane.rs"]
+pub mod lane;
+#[path = "ledger.rs"]
+pub mod ledger;
+#[path = "load.rs"]
+pub mod load;
+#[path = "plan.rs"]
+pub mod plan;
+#[path = "tally.rs"]
+pub mod tally;
+#[path = "victim.rs"]
+pub mod victim;

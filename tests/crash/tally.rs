@@ -1,0 +1,136 @@
+//! Adds up rounds, over all runs that write to the same directory: one line a round.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::check::Kind;
+use super::lane::Outcome;
+
+/// What a round came to, as it is kept.
+#[derive(Clone, Default, Debug, Serialize, Deserialize)]
+pub struct Line {
+    /// The round's number.
+    pub round: u64,
+    pub kills: usize,
+    pub operations: usize,
+    pub orphans: usize,
+    pub lost: usize,
+    pub stuck: usize,
+    /// Rows that an operator had to remove.
+    pub reported: usize,
+    /// Milliseconds, one for each recovery that was not cut short.
+    pub recoveries: Vec<u64>,
+    /// Where the process was killed.
+    pub killed: Vec<String>,
+    /// Places that it came to.
+    pub places: BTreeSet<String>,
+}
+
+/// Rounds, added up.
+#[derive(Clone, Default, Debug)]
+pub struct Tally {
+    pub kills: usize,
+    pub operations: usize,
+    pub orphans: usize,
+    pub lost: usize,
+    pub stuck: usize,
+    pub reported: usize,
+    recoveries: Vec<u64>,
+    /// The rounds that are in it.
+    pub rounds: BTreeSet<u64>,
+    /// Places that a process was killed at, and came to.
+    pub killed: BTreeSet<String>,
+    pub places: BTreeSet<String>,
+}
+
+impl Line {
+    pub fn new(round: u64, outcome: &Outcome) -> Self {
+        let of = |kind| outcome.violations.iter().filter(|found| found.kind == kind).count();
+        Self {
+            round,
+            kills: outcome.kills.len(),
+            operations: outcome.operations,
+            orphans: of(Kind::Orphan),
+            lost: of(Kind::Lost),
+            stuck: of(Kind::Stuck),
+            reported: outcome.reported,
+            recoveries: outcome.recoveries.clone(),
+            killed: outcome.kills.clone(),
+            places: outcome.places.clone(),
+        }
+    }
+
+    /// Appends itself to a log, whole.
+    pub fn append(&self, log: &Path) {
+        let mut line = serde_json::to_string(self).unwrap();
+        line.push('\n');
+        let mut log = OpenOptions::new().create(true).append(true).open(log).unwrap();
+        log.write_all(line.as_bytes()).unwrap();
+    }
+}
+
+impl Tally {
+    /// The rounds of a log; nothing where there is none. A last line that was cut is not counted.
+    pub fn read(log: &Path) -> Self {
+        let mut tally = Self::default();
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        for line in text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
+            tally.add(&line);
+        }
+        tally
+    }
+
+    /// Adds a round.
+    pub fn add(&mut self, line: &Line) {
+        self.kills += line.kills;
+        self.operations += line.operations;
+        self.orphans += line.orphans;
+        self.lost += line.lost;
+        self.stuck += line.stuck;
+        self.reported += line.reported;
+        self.recoveries.extend(&line.recoveries);
+        self.rounds.insert(line.round);
+        let places = line.killed.iter().filter_map(|killed| killed.split_once(':'));
+        self.killed.extend(places.map(|(place, _)| place.to_owned()));
+        self.places.extend(line.places.iter().cloned());
+    }
+
+    /// Adds all of another.
+    pub fn join(&mut self, other: Self) {
+        self.kills += other.kills;
+        self.operations += other.operations;
+        self.orphans += other.orphans;
+        self.lost += other.lost;
+        self.stuck += other.stuck;
+        self.reported += other.reported;
+        self.recoveries.extend(other.recoveries);
+        self.rounds.extend(other.rounds);
+        self.killed.extend(other.killed);
+        self.places.extend(other.places);
+    }
+
+    /// Whether anything is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.orphans + self.lost + self.stuck == 0
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut sorted = self.recoveries.clone();
+        sorted.sort_unstable();
+        let median = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
+        let longest = sorted.last().copied().unwrap_or_default();
+        write!(
+            f,
+            "kills={} operations={} orphans={} lost={} stuck={} recovery_p50_ms={median} \
+             recovery_max_ms={longest}",
+            self.kills, self.operations, self.orphans, self.lost, self.stuck
+        )
+    }
+}

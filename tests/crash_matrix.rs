@@ -1,0 +1,245 @@
+//! Kills the sidecar, thousands of times, at named places and at random instants, under clients
+//! that create and delete, and looks after each recovery whether anything is lost (P2, P3, P4).
+//!
+//! Run by `scripts/crash.sh`, which tells what it takes from the environment. A program rather
+//! than a test: it goes on over many runs, and its last line is the result.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a program of the tests fails as loudly as they, and its output is its result"
+)]
+
+#[path = "crash/modules.rs"]
+mod crash;
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use authz_sidecar::failpoint;
+
+use crash::check::Kind;
+use crash::lane::{Bounds, Lane, Outcome};
+use crash::plan::Plan;
+use crash::tally::{Line, Tally};
+use support::service::{Options, Service};
+
+/// What the environment asks for.
+#[derive(Clone)]
+struct Run {
+    /// Kills, those of earlier runs on the same log included.
+    kills: usize,
+    /// Most seconds.
+    seconds: u64,
+    seed: u64,
+    /// Only this round, again and again.
+    round: Option<u64>,
+    lanes: u64,
+    /// Where logs and what is left of failed rounds go.
+    directory: PathBuf,
+    /// Whether the binary has failpoints.
+    failpoints: bool,
+}
+
+/// What lanes share.
+struct Shared {
+    run: Run,
+    bounds: Bounds,
+    service: Arc<Service>,
+    next: AtomicU64,
+    tally: Mutex<Tally>,
+    until: Instant,
+}
+
+fn from_environment<T: FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn main() -> ExitCode {
+    let directory: PathBuf = from_environment("CRASH_DIRECTORY").expect("run scripts/crash.sh");
+    std::fs::create_dir_all(&directory).unwrap();
+    if std::env::var_os("CRASH_TOTAL").is_some() {
+        return total(&directory);
+    }
+    let run = Run {
+        kills: from_environment("KILLS").unwrap_or(200),
+        seconds: from_environment("SECONDS_AT_MOST").unwrap_or(u64::MAX),
+        seed: from_environment("SEED").unwrap_or_else(|| fastrand::u64(1..1_000_000)),
+        round: from_environment("ROUND"),
+        lanes: from_environment("LANES").unwrap_or(8),
+        directory,
+        failpoints: true,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = { runtime }.worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(kill(run))
+}
+
+/// Adds up all logs.
+fn total(directory: &std::path::Path) -> ExitCode {
+    let mut total = Tally::default();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            let tally = Tally::read(&path);
+            println!("{}: rounds={} {tally}", path.display(), tally.rounds.len());
+            total.join(tally);
+        }
+    }
+    println!("{total}");
+    if total.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn kill(run: Run) -> ExitCode {
+    let log = run.directory.join(format!("{}.log", run.seed));
+    let tally = if run.round.is_some() { Tally::default() } else { Tally::read(&log) };
+    let bounds = Bounds::default();
+    println!(
+        "seed={} lanes={} L={:?} S={:?} exchange={:?}; {} rounds and {} kills are in {}",
+        run.seed,
+        run.lanes,
+        bounds.late_effect,
+        bounds.clock_skew,
+        bounds.exchange,
+        tally.rounds.len(),
+        tally.kills,
+        log.display()
+    );
+    let service = Arc::new(Service::start(Options::default()).await);
+    fail_now_and_then(&service).await;
+    let next = tally.rounds.last().map_or(0, |last| last + 1);
+    let until = Instant::now() + Duration::from_secs(run.seconds.min(1 << 30));
+    let lanes = run.lanes;
+    let shared = Arc::new(Shared {
+        run,
+        bounds,
+        service,
+        next: AtomicU64::new(next),
+        tally: Mutex::new(tally),
+        until,
+    });
+    let began = Instant::now();
+    let lanes: Vec<_> = (0..lanes).map(|_| tokio::spawn(lane(Arc::clone(&shared)))).collect();
+    for lane in lanes {
+        if let Err(error) = lane.await {
+            println!("a lane broke: {error}");
+            shared.tally.lock().unwrap().stuck += 1;
+        }
+    }
+    let tally = shared.tally.lock().unwrap().clone();
+    report(&tally, began.elapsed());
+    println!("{tally}");
+    if tally.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The service fails in all that the sidecar asks it, not only where clients want it to.
+async fn fail_now_and_then(service: &Service) {
+    let often = 0.02;
+    for route in ["GET /agent_api_keys", "GET /agent_api_keys/{id}", "DELETE /agent_api_keys/{id}"]
+    {
+        service.fault(route).before(500).probability(often).arm().await;
+        service.fault(route).close_before().probability(often).arm().await;
+        service.fault(route).delay_before(0.2).probability(often).arm().await;
+    }
+    service.fault("DELETE /agent_api_keys/{id}").close_after().probability(often).arm().await;
+    service.fault("DELETE /agent_api_keys/{id}").delay_commit(0.2).probability(often).arm().await;
+    service.fault("POST /agent_api_keys").delay_commit(0.1).probability(often).arm().await;
+}
+
+/// Runs rounds in one lane until there are kills enough, then looks at all of it once more.
+async fn lane(shared: Arc<Shared>) {
+    let run = &shared.run;
+    let mut broken = false;
+    let mut lane: Option<Lane> = None;
+    loop {
+        let enough = shared.tally.lock().unwrap().kills >= run.kills;
+        if enough || Instant::now() >= shared.until || (broken && run.round.is_some()) {
+            break;
+        }
+        let number = shared.next.fetch_add(1, Ordering::Relaxed);
+        let at = match &mut lane {
+            Some(lane) => lane,
+            None => lane.insert(fresh(&shared, number).await),
+        };
+        let mut plan = Plan::new(run.seed, run.round.unwrap_or(number), run.failpoints);
+        plan.number = number;
+        let outcome = at.round(&plan).await;
+        if !outcome.violations.is_empty() {
+            broken = true;
+            failed(run, &plan, &outcome, at);
+        }
+        let stuck = outcome.violations.iter().any(|violation| violation.kind == Kind::Stuck);
+        add(&shared, &Line::new(number, &outcome));
+        if number.is_multiple_of(32) {
+            shared.service.forget().await;
+        }
+        if stuck {
+            // What does not end would be found in every round from now on.
+            lane = None;
+        }
+    }
+    // What came later than a round looked.
+    if let Some(lane) = lane {
+        let violations = lane.whole().await;
+        for violation in &violations {
+            println!("FAILED in the end: {violation}");
+        }
+        shared.tally.lock().unwrap().orphans += violations.len();
+    }
+}
+
+async fn fresh(shared: &Shared, number: u64) -> Lane {
+    let name = format!("{number}x{}", shared.run.seed);
+    Lane::sidecar(&name, Arc::clone(&shared.service), shared.bounds, |config| config).await
+}
+
+fn add(shared: &Shared, line: &Line) {
+    if shared.run.round.is_none() {
+        line.append(&shared.run.directory.join(format!("{}.log", shared.run.seed)));
+    }
+    let mut tally = shared.tally.lock().unwrap();
+    let before = tally.kills / 100;
+    tally.add(line);
+    if tally.kills / 100 > before {
+        println!("{tally}");
+    }
+}
+
+/// Tells of a failed round, and keeps what can be looked at.
+fn failed(run: &Run, plan: &Plan, outcome: &Outcome, lane: &Lane) {
+    let round = run.round.unwrap_or(plan.number);
+    let kept = run.directory.join(format!("failed-{}-{round}", run.seed));
+    std::fs::create_dir_all(&kept).unwrap();
+    std::fs::write(kept.join("log"), outcome.log.join("\n")).unwrap();
+    std::fs::write(kept.join("outcome"), format!("{plan:#?}\n{outcome:#?}")).unwrap();
+    lane.keep(&kept);
+    println!("FAILED round {round}: killed at {:?}", outcome.kills);
+    for violation in &outcome.violations {
+        println!("  {violation}");
+    }
+    println!("  kept in {}", kept.display());
+    println!("  again: SEED={} ROUND={round} scripts/crash.sh", run.seed);
+}
+
+fn report(tally: &Tally, took: Duration) {
+    let missing = |seen: &BTreeSet<String>| {
+        let missing = failpoint::ALL.iter().filter(|place| !seen.contains(**place));
+        missing.copied().collect::<Vec<_>>().join(" ")
+    };
+    println!(
+        "{} s; rounds={} reported={}; not come to: [{}]; not killed at: [{}]",
+        took.as_secs(),
+        tally.rounds.len(),
+        tally.reported,
+        missing(&tally.places),
+        missing(&tally.killed)
+    );
+}
