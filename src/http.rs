@@ -5,6 +5,7 @@
 //! told to. What it knows about a failure it tells in [`Error`]; whether to try again is the
 //! caller's decision.
 
+pub mod breaker;
 mod connector;
 mod error;
 mod trace;
