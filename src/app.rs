@@ -19,6 +19,7 @@ use self::watched::Watched;
 use crate::admin::Health;
 use crate::config::Config;
 use crate::dualwrite::{self, DualWrite, Recovered};
+use crate::http::breaker;
 use crate::model::{Clock, OperationId, SystemClock};
 use crate::principal::{self, Resolver};
 use crate::proxy::{self, Names, Proxy};
@@ -97,8 +98,11 @@ impl App {
             Arc::clone(&clock),
             principal::Metrics::new(&mut registry),
         )?;
-        let authorizer = config.authz.build(authz::Metrics::new(&mut registry))?;
-        let authorizer = Arc::new(Watched::new(authorizer, Arc::clone(&health)));
+        let circuit_metrics = breaker::Metrics::new(&mut registry);
+        let circuits = authz::Circuits::new(&config.authz.breaker, &circuit_metrics);
+        let authorizer =
+            config.authz.build(authz::Metrics::new(&mut registry), circuits.clone())?;
+        let authorizer = Arc::new(Watched::new(authorizer, circuits.clone(), Arc::clone(&health)));
         let dual_write = DualWrite::new(dualwrite::Parts {
             register: config.authz.deadline.0,
             exclusive_writer: config.journal.exclusive_writer,
@@ -106,6 +110,7 @@ impl App {
             service_headers,
             host: host_of(&config.upstream),
             authorizer,
+            circuits,
             journal: Arc::clone(&journal),
             resolver,
             clock,

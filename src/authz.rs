@@ -1,6 +1,7 @@
 //! Authorization back ends: where resources are registered.
 
 mod agentex;
+mod breaker;
 mod config;
 mod memory;
 mod metrics;
@@ -8,6 +9,7 @@ mod metrics;
 use async_trait::async_trait;
 
 pub use self::agentex::{Agentex, AgentexConfig};
+pub use self::breaker::{BreakerConfig, Circuits, Guarded};
 pub use self::config::{BackEnd, Config};
 pub use self::memory::{MemoryAuthorizer, MemoryConfig, Registration};
 pub use self::metrics::{Metered, Metrics};

@@ -58,7 +58,7 @@ use self::operation::{Illegal, Operation};
 pub use self::recovery::Recovered;
 use self::service::{Limits, Service};
 use self::state::{Event, Policy, Presence};
-use crate::authz::Authorizer;
+use crate::authz::{Authorizer, Circuits};
 use crate::error::{Kind as ProblemKind, Problem};
 use crate::failpoint;
 use crate::http::TraceContext;
@@ -84,6 +84,8 @@ pub struct Parts {
     pub host: HeaderValue,
     /// The back end.
     pub authorizer: Arc<dyn Authorizer>,
+    /// The circuits to it.
+    pub circuits: Circuits,
     /// The journal.
     pub journal: Arc<dyn Journal>,
     /// Principals.
@@ -123,6 +125,7 @@ impl DualWrite {
             policy,
             service,
             parts.authorizer,
+            parts.circuits,
             parts.journal,
             parts.resolver,
             parts.clock,

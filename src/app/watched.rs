@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::admin::Health;
-use crate::authz::{Authorizer, Error};
+use crate::authz::{Authorizer, Circuits, Error};
 use crate::model::{Principal, Resource};
 
 /// What `/readyz` calls the back end.
@@ -15,18 +15,26 @@ const COMPONENT: &str = "authz";
 /// send clients elsewhere would not help them.
 pub(super) struct Watched {
     inner: Arc<dyn Authorizer>,
+    circuits: Circuits,
     health: Arc<Health>,
 }
 
 impl Watched {
-    pub(super) fn new(inner: Arc<dyn Authorizer>, health: Arc<Health>) -> Self {
-        Self { inner, health }
+    pub(super) fn new(inner: Arc<dyn Authorizer>, circuits: Circuits, health: Arc<Health>) -> Self {
+        Self { inner, circuits, health }
     }
 
     fn saw(&self, result: &Result<(), Error>) {
-        match result {
-            Err(error) if error.kind.retry() => self.health.degrade(COMPONENT, error.to_string()),
-            Ok(()) | Err(_) => self.health.restore(COMPONENT),
+        match (result, self.circuits.open()) {
+            (Err(error), Some(open)) if error.kind.retry() => {
+                self.health.degrade(COMPONENT, format!("{open} ({error})"));
+            }
+            (Err(error), None) if error.kind.retry() => {
+                self.health.degrade(COMPONENT, error.to_string());
+            }
+            // The other kind of call still fails.
+            (_, Some(open)) => self.health.degrade(COMPONENT, open),
+            (_, None) => self.health.restore(COMPONENT),
         }
     }
 }

@@ -7,7 +7,10 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
-use super::{Agentex, AgentexConfig, Authorizer, MemoryAuthorizer, MemoryConfig, Metered, Metrics};
+use super::{
+    Agentex, AgentexConfig, Authorizer, BreakerConfig, Circuits, Guarded, MemoryAuthorizer,
+    MemoryConfig, Metered, Metrics,
+};
 use crate::http::BuildError;
 use crate::model::Span;
 
@@ -20,6 +23,8 @@ pub struct Config {
     /// How long a create waits for its registration to be acknowledged, retries included, before
     /// it is undone.
     pub deadline: Span,
+    /// When the back end is not called any more.
+    pub breaker: BreakerConfig,
 }
 
 /// One of the back ends.
@@ -32,17 +37,22 @@ pub enum BackEnd {
 }
 
 impl Config {
-    /// The back end, metered.
+    /// The back end, metered. How its calls end opens and closes `circuits`.
     ///
     /// # Errors
     /// Where TLS is wanted and can't be set up.
-    pub fn build(&self, metrics: Metrics) -> Result<Arc<dyn Authorizer>, BuildError> {
-        Ok(match &self.back_end {
+    pub fn build(
+        &self,
+        metrics: Metrics,
+        circuits: Circuits,
+    ) -> Result<Arc<dyn Authorizer>, BuildError> {
+        let back_end: Arc<dyn Authorizer> = match &self.back_end {
             BackEnd::Agentex(config) => Arc::new(Metered::new(Agentex::new(config)?, metrics)),
             BackEnd::Memory(config) => {
                 Arc::new(Metered::new(MemoryAuthorizer::new(config), metrics))
             }
-        })
+        };
+        Ok(Arc::new(Guarded::new(back_end, circuits)))
     }
 }
 
@@ -68,6 +78,9 @@ struct Written {
     /// it is undone. Default 2s.
     #[serde(default = "deadline")]
     deadline: Span,
+    /// When creates are refused because the back end does not answer.
+    #[serde(default)]
+    breaker: BreakerConfig,
 }
 
 fn deadline() -> Span {
@@ -83,7 +96,8 @@ impl TryFrom<Written> for Config {
             (None, Some(config)) => BackEnd::Memory(config),
             _ => return Err("name exactly one back end: `agentex: {url: …}` or `memory: {}`"),
         };
-        Ok(Self { back_end, deadline: written.deadline })
+        written.breaker.validate()?;
+        Ok(Self { back_end, deadline: written.deadline, breaker: written.breaker })
     }
 }
 
@@ -108,5 +122,20 @@ mod tests {
         }
         assert!(read("memory: { colour: red }").is_err());
         assert!(read("spice: {}").is_err());
+    }
+
+    #[test]
+    fn the_breaker_has_defaults_and_is_checked() {
+        let config = read("memory: {}").unwrap();
+        assert_eq!(config.breaker.failures, 5);
+        assert_eq!(config.breaker.max_pause, Span(Duration::from_secs(1)));
+        let config = read("memory: {}\nbreaker: { failures: 2, pause: 20ms }").unwrap();
+        assert_eq!((config.breaker.failures, config.breaker.pause.0.as_millis()), (2, 20));
+        for (wrong, names) in [("pause: 0s", "longer than 0s"), ("max_pause: 1ms", "shorter than")]
+        {
+            let error = read(&format!("memory: {{}}\nbreaker: {{ {wrong} }}")).unwrap_err();
+            assert!(error.contains(names), "{error}");
+        }
+        assert!(read("memory: {}\nbreaker: { colour: red }").is_err());
     }
 }

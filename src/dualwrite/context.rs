@@ -17,7 +17,7 @@ use super::operation::Operation;
 use super::service::Service;
 use super::state::{Policy, Transition, Wait, on};
 use super::{Event, Illegal};
-use crate::authz::Authorizer;
+use crate::authz::{Authorizer, Circuits};
 use crate::journal::{self, Journal, Of};
 use crate::model::{Clock, Entry, OperationId, Record, Resource, Timestamp};
 use crate::principal::Resolver;
@@ -30,6 +30,7 @@ pub(super) struct Context {
     pub(super) policy: Policy,
     pub(super) service: Service,
     pub(super) authorizer: Arc<dyn Authorizer>,
+    pub(super) circuits: Circuits,
     pub(super) journal: Arc<dyn Journal>,
     pub(super) resolver: Resolver,
     pub(super) clock: Arc<dyn Clock>,
@@ -87,6 +88,7 @@ impl Context {
         policy: Policy,
         service: Service,
         authorizer: Arc<dyn Authorizer>,
+        circuits: Circuits,
         journal: Arc<dyn Journal>,
         resolver: Resolver,
         clock: Arc<dyn Clock>,
@@ -105,6 +107,7 @@ impl Context {
             policy,
             service,
             authorizer,
+            circuits,
             journal,
             resolver,
             clock,

@@ -1,6 +1,8 @@
 //! The saga of a create (DESIGN §3, "Create"), up to the client's answer. What is unfinished
 //! then is the driver's.
 
+mod caller;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request};
 use serde_json::Value;
 
+use self::caller::Caller;
 use super::claim::may_be_removed;
 use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
@@ -21,14 +24,14 @@ use super::register::{Parent, Registration, look_up};
 use super::reply::{self, Reply};
 use super::service::Answer;
 use super::{Event, state};
-use crate::error::{Kind, Problem, UndoState};
+use crate::error::UndoState;
 use crate::failpoint;
+use crate::http::breaker::Entry;
 use crate::journal::{self, Of};
 use crate::model::{
-    CreatePlan, Mode, OperationId, PassReason, Plan, Principal, Record, ResourceId,
-    StoredPrincipal, Timestamp, UndoReason,
+    CreatePlan, Mode, OperationId, Plan, Principal, Record, ResourceId, StoredPrincipal, Timestamp,
+    UndoReason,
 };
-use crate::principal;
 
 /// A create that is about to begin.
 pub(super) struct Create {
@@ -42,12 +45,6 @@ pub(super) struct Create {
     pub(super) room: Room,
 }
 
-/// On whose behalf, and whether it will be registered.
-struct Caller {
-    principal: Option<Principal>,
-    pass: Option<PassReason>,
-}
-
 /// A create whose `Prepared` is durable: the only thing that may be sent.
 struct Prepared {
     context: Arc<Context>,
@@ -57,6 +54,7 @@ struct Prepared {
     principal: Option<Principal>,
     credentials: Credentials,
     room: Room,
+    entry: Option<Entry>,
 }
 
 impl Create {
@@ -82,54 +80,11 @@ impl Create {
             }
         };
         let headers = request.headers().clone();
-        let principal = caller.principal;
-        Prepared { context, operation, how, headers, principal, credentials, room }
+        let Caller { principal, entry, .. } = caller;
+        Prepared { context, operation, how, headers, principal, credentials, room, entry }
             .send(request)
             .await
     }
-
-    /// Resolves the principal. Failing that, the client gets the reason and nothing is sent,
-    /// unless the rule only observes.
-    async fn caller(&self) -> Result<Caller, Reply> {
-        let headers = self.request.headers();
-        let rule = &self.plan.rule;
-        let metrics = &self.context.metrics;
-        if self.context.resolver.bypassed(headers) {
-            metrics.exception(rule, "bypass");
-            return Ok(Caller { principal: None, pass: Some(PassReason::Bypass) });
-        }
-        match self.context.resolver.resolve(headers).await {
-            Ok(resolved) if resolved.has_creator => {
-                Ok(Caller { principal: Some(resolved.principal), pass: None })
-            }
-            Ok(resolved) => {
-                tracing::warn!(rule, "the principal has no creator: nothing is registered");
-                metrics.exception(rule, "no_creator");
-                let pass = Some(PassReason::NoCreator);
-                Ok(Caller { principal: Some(resolved.principal), pass })
-            }
-            Err(error) if self.plan.mode == Mode::Observe => {
-                tracing::warn!(rule, %error, "observed: the create would have been refused");
-                metrics.exception(rule, "observed_principal");
-                Ok(Caller { principal: None, pass: Some(PassReason::Observed) })
-            }
-            Err(error) => {
-                metrics.refused(rule, "principal");
-                Err(refused_principal(self.id, &error))
-            }
-        }
-    }
-}
-
-fn refused_principal(id: OperationId, error: &principal::Error) -> Reply {
-    let kind = match error {
-        principal::Error::Unauthenticated => Kind::Unauthenticated,
-        principal::Error::Duplicate(_) => Kind::BadRequest,
-        principal::Error::Unavailable(_) => {
-            return reply::unavailable(id, format!("{error}; nothing was sent"));
-        }
-    };
-    reply::problem(Problem::new(kind, error.to_string()).operation(id))
 }
 
 fn prepared(plan: &Plan, caller: &Caller, principal: StoredPrincipal, intent: Timestamp) -> Record {
@@ -264,7 +219,11 @@ impl Prepared {
         Ok(self.take(event, committed.as_ref()).await?.unwrap_or(state::Reply::NotRegistered))
     }
 
-    async fn register(&self, parent: Parent) -> Event {
+    async fn register(&mut self, parent: Parent) -> Event {
+        let mut entry = self.entry.take();
+        if let Some(entry) = &mut entry {
+            entry.tried();
+        }
         let (Some(id), Some(principal)) = (&self.operation.bound, &self.principal) else {
             // Where there is no principal the create passes before this.
             return Event::NotAcknowledged(UndoReason::Refused);

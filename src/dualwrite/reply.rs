@@ -27,6 +27,16 @@ pub(super) fn unavailable(operation: OperationId, detail: String) -> Reply {
     problem(refused.retry_after(RETRY_AFTER))
 }
 
+/// A create that was refused because the circuit to the back end is open; it is worth trying
+/// again after `wait`.
+pub(super) fn circuit_open(operation: OperationId, wait: Duration) -> Reply {
+    let detail = "the authorization back end does not answer (its circuit is open): nothing could \
+                  be registered; nothing was sent";
+    // A client that comes a little late is served; one that comes early may not be.
+    let wait = wait.max(Duration::from_secs(1));
+    problem(Problem::new(Kind::Unavailable, detail).operation(operation).retry_after(wait))
+}
+
 /// A request that found every place taken.
 pub(super) fn overloaded(operation: OperationId) -> Reply {
     let detail = "too many operations are unfinished (bounds.open_operations); nothing was sent";

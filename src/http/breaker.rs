@@ -18,8 +18,8 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-pub use self::circuit::{Lane, Settings};
 use self::circuit::{Circuit, Pass, Probe};
+pub use self::circuit::{Lane, Settings};
 
 /// A circuit breaker. Clones share it.
 #[derive(Clone, Debug)]

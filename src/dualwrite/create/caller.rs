@@ -1,0 +1,102 @@
+//! Before a create is recorded or sent: on whose behalf it is, and whether it could be registered.
+
+use std::time::Duration;
+
+use super::Create;
+use crate::dualwrite::reply::{self, Reply};
+use crate::error::{Kind, Problem};
+use crate::http::breaker::Entry;
+use crate::model::{Mode, OperationId, PassReason, Principal};
+use crate::principal;
+
+/// On whose behalf, and whether it will be registered.
+pub(super) struct Caller {
+    pub(super) principal: Option<Principal>,
+    pub(super) pass: Option<PassReason>,
+    /// That the circuit to the back end lets the create through, where it will be registered.
+    pub(super) entry: Option<Entry>,
+}
+
+/// How long a create waits for its principal while the circuit is open. All that matters then is
+/// whether it needs no registration, which the principals' cache knows as a rule; an authn that is
+/// down beside the back end must not make the refusal slow.
+const QUICK: Duration = Duration::from_millis(100);
+
+impl Create {
+    /// Resolves the principal and asks the circuit. Failing that, the client gets the reason and
+    /// nothing is sent, unless the rule only observes.
+    pub(super) async fn caller(&self) -> Result<Caller, Reply> {
+        let (context, headers, rule) = (&self.context, self.request.headers(), &self.plan.rule);
+        if context.resolver.bypassed(headers) {
+            context.metrics.exception(rule, "bypass");
+            return Ok(passes(None, PassReason::Bypass));
+        }
+        let entry = context.circuits.register.try_enter();
+        let resolve = context.resolver.resolve(headers);
+        let resolved = match &entry {
+            Ok(_) => resolve.await,
+            Err(wait) => match tokio::time::timeout(QUICK, resolve).await {
+                Ok(resolved) => resolved,
+                Err(_) => return self.held_back(None, *wait),
+            },
+        };
+        match resolved {
+            Ok(resolved) if resolved.has_creator => match self.still(entry) {
+                Ok(entry) => {
+                    let principal = Some(resolved.principal);
+                    Ok(Caller { principal, pass: None, entry: Some(entry) })
+                }
+                Err(wait) => self.held_back(Some(resolved.principal), wait),
+            },
+            Ok(resolved) => {
+                tracing::warn!(rule, "the principal has no creator: nothing is registered");
+                context.metrics.exception(rule, "no_creator");
+                Ok(passes(Some(resolved.principal), PassReason::NoCreator))
+            }
+            Err(error) if self.plan.mode == Mode::Observe => {
+                tracing::warn!(rule, %error, "observed: the create would have been refused");
+                context.metrics.exception(rule, "observed_principal");
+                Ok(passes(None, PassReason::Observed))
+            }
+            Err(error) => {
+                context.metrics.refused(rule, "principal");
+                Err(refused_principal(self.id, &error))
+            }
+        }
+    }
+
+    /// What the circuit says after the principal was waited for: it may have opened meanwhile.
+    fn still(&self, entry: Result<Entry, Duration>) -> Result<Entry, Duration> {
+        let register = &self.context.circuits.register;
+        match entry {
+            Ok(entry) if !entry.is_probe() && register.is_open() => register.try_enter(),
+            entry => entry,
+        }
+    }
+
+    /// The circuit is open: the create could not be registered, so it is not begun.
+    fn held_back(&self, principal: Option<Principal>, wait: Duration) -> Result<Caller, Reply> {
+        let (metrics, rule) = (&self.context.metrics, &self.plan.rule);
+        if self.plan.mode == Mode::Observe {
+            metrics.exception(rule, "observed_circuit");
+            return Ok(passes(principal, PassReason::Observed));
+        }
+        metrics.refused(rule, "circuit");
+        Err(reply::circuit_open(self.id, wait))
+    }
+}
+
+fn passes(principal: Option<Principal>, why: PassReason) -> Caller {
+    Caller { principal, pass: Some(why), entry: None }
+}
+
+fn refused_principal(id: OperationId, error: &principal::Error) -> Reply {
+    let kind = match error {
+        principal::Error::Unauthenticated => Kind::Unauthenticated,
+        principal::Error::Duplicate(_) => Kind::BadRequest,
+        principal::Error::Unavailable(_) => {
+            return reply::unavailable(id, format!("{error}; nothing was sent"));
+        }
+    };
+    reply::problem(Problem::new(kind, error.to_string()).operation(id))
+}
