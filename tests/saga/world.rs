@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) open_operations: usize,
     /// The journal's size limit.
     pub(crate) journal: &'static str,
+    /// When the circuits to the back end open, and how often they are probed.
+    pub(crate) breaker: &'static str,
 }
 
 impl Default for Settings {
@@ -59,6 +61,7 @@ impl Default for Settings {
             observe: false,
             open_operations: 1000,
             journal: "1GiB",
+            breaker: "{}",
         }
     }
 }
@@ -137,7 +140,7 @@ impl World {
         let (keys, provider) = (self.keys.url(), self.provider.url());
         let (journal, settings) = (self.journal().display().to_string(), &self.settings);
         let Settings { late_effect, exchange, register, attempt, reply, answer, .. } = settings;
-        let Settings { call, exclusive_writer, open_operations, .. } = settings;
+        let Settings { call, exclusive_writer, open_operations, breaker, .. } = settings;
         let size = settings.journal;
         let mut yaml = String::new();
         write!(
@@ -148,7 +151,8 @@ impl World {
              bypass: [x-agent-identity, x-agent-api-key]\n  \
              store: [principal_type, user_id, service_account_id, account_id]\n  \
              deregister_as: {{ principal_type: service, service_account_id: authz-sidecar }}\n\
-             authz:\n  agentex: {{ url: {provider}, timeout: {attempt} }}\n  deadline: {register}\n\
+             authz:\n  agentex: {{ url: {provider}, timeout: {attempt} }}\n  deadline: {register}\n  \
+             breaker: {breaker}\n\
              journal:\n  url: sqlite:{journal}\n  exclusive_writer: {exclusive_writer}\n  \
              max_bytes: {size}\n\
              bounds:\n  late_effect: {late_effect}\n  exchange: {exchange}\n  call: {call}\n  \
@@ -276,6 +280,11 @@ impl World {
         let metrics = self.metrics().await;
         let line = metrics.lines().find_map(|line| line.strip_prefix(series));
         line.map_or(0, |value| value.trim().parse().unwrap())
+    }
+
+    /// What `/readyz` answers.
+    pub(crate) async fn ready(&self) -> Answer {
+        dechunked(Call::new(self.addresses().health, "GET", "/readyz").send().await)
     }
 
     /// How often an exception to P1 was counted for the rule `create-key`.

@@ -23,6 +23,8 @@ pub enum Act {
     Hold(Gate),
     /// Never answers; takes effect once the gate opens.
     LandsAfter(Gate),
+    /// Does as usual, and writes the answer byte by byte, each after this time.
+    Trickle(Duration),
     /// Writes these bytes and closes the connection.
     Raw { bytes: Vec<u8>, applies: bool },
 }
@@ -122,6 +124,11 @@ impl<'p> Endpoint<'p> {
     /// Takes `delay` before it does as usual.
     pub fn delays(self, delay: Duration) {
         self.set(Act::Delay(delay));
+    }
+
+    /// Takes effect at once, and answers a byte at a time, with `pause` before each.
+    pub fn trickles(self, pause: Duration) {
+        self.set(Act::Trickle(pause));
     }
 
     /// Does as usual only once the gate is released.

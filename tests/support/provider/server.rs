@@ -122,6 +122,10 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
                 });
                 return until_closed(&mut stream).await;
             }
+            Some(Act::Trickle(pause)) => {
+                let (status, body) = shared.state().graph.apply(&call);
+                return wire::trickle(&mut stream, status, &body, pause).await;
+            }
             Some(Act::Raw { bytes, applies }) => {
                 apply_if(applies, &shared, &call);
                 stream.write_all(&bytes).await?;

@@ -2,7 +2,7 @@
 //! be able to answer with what no library would write.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -35,13 +35,31 @@ pub async fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Call>>
 
 /// Writes one answer, whole.
 pub async fn answer(stream: &mut BufReader<TcpStream>, status: u16, body: &str) -> io::Result<()> {
+    stream.write_all(&bytes(status, body)).await
+}
+
+/// Writes one answer a byte at a time, with `pause` before each.
+pub async fn trickle(
+    stream: &mut BufReader<TcpStream>,
+    status: u16,
+    body: &str,
+    pause: Duration,
+) -> io::Result<()> {
+    for byte in bytes(status, body) {
+        tokio::time::sleep(pause).await;
+        stream.write_all(&[byte]).await?;
+    }
+    Ok(())
+}
+
+fn bytes(status: u16, body: &str) -> Vec<u8> {
     // A 204 or 304 has no body, whatever the fault says.
     let body = if matches!(status, 204 | 304) { "" } else { body };
     let head = format!(
         "HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
-    stream.write_all(format!("{head}{body}").as_bytes()).await
+    format!("{head}{body}").into_bytes()
 }
 
 async fn line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {

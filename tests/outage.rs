@@ -1,0 +1,21 @@
+//! Outages over real sockets: a neighbour is down, silent or slow. What needs it is refused before
+//! anything is sent or carried on once it is back; what does not need it goes on unharmed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "clippy.toml allows these in test functions; here the helpers are tests too"
+)]
+
+mod support;
+
+#[path = "outage/back_end.rs"]
+mod back_end;
+#[allow(dead_code, reason = "shared with the tests of the sagas")]
+#[path = "saga/client.rs"]
+mod client;
+#[allow(dead_code, reason = "shared with the tests of the sagas")]
+#[path = "saga/world.rs"]
+mod world;

@@ -1,0 +1,269 @@
+//! The authorization back end is down, silent, slow, or refuses.
+
+use std::time::Duration;
+
+use crate::support::eventually;
+use crate::support::keys::{Fault, Route};
+use crate::support::provider::{DEREGISTER, REGISTER};
+use crate::world::World;
+
+/// Opens at the third failure, and is then probed seldom: within a test, not by itself.
+const SELDOM: &str = "{ failures: 3, span: 0s, pause: 60s, max_pause: 60s }";
+
+/// Opens at the third failure, and is then probed often.
+const OFTEN: &str = "{ failures: 3, span: 0s, pause: 20ms, max_pause: 100ms }";
+
+async fn with(breaker: &'static str) -> World {
+    let world = World::with(|settings| settings.breaker = breaker).await;
+    // Its principal is known from here on.
+    world.made("before").await;
+    world
+}
+
+/// Creates until the circuit refuses them: each of those before is undone.
+async fn opened(world: &World) {
+    for _ in 0..10 {
+        let answer = world.create("k").send().await.expect(503);
+        if answer.text("type").ends_with(":unavailable") {
+            return;
+        }
+    }
+    panic!("the circuit stays closed");
+}
+
+impl World {
+    /// Whether a circuit is open, as its metric tells.
+    async fn circuit(&self, name: &str) -> u64 {
+        self.counted(&format!("authz_sidecar_circuit_open{{circuit=\"{name}\"}}")).await
+    }
+
+    async fn until_circuit(&self, name: &str, open: u64) {
+        let what = format!("the circuit {name} is {open}");
+        eventually(&what, || async { (self.circuit(name).await == open).then_some(()) }).await;
+    }
+
+    /// Creates until one is answered so; those before it are refused unsent.
+    async fn create_until(&self, status: u16) {
+        let create = || async { Some(self.create("k").send().await.status) };
+        eventually("such an answer", || async { create().await.filter(|is| *is == status) }).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_while_the_back_end_is_down_creates_are_refused_before_they_are_sent() {
+    let world = with(SELDOM).await;
+    assert_eq!(world.circuit("register").await, 0);
+    world.provider.down();
+    opened(&world).await;
+    let sent = world.keys.calls(Route::Create);
+    for _ in 0..20 {
+        let answer = world.create("k").send().await.expect_problem(503, "unavailable");
+        assert!(answer.text("detail").contains("nothing was sent"), "{}", answer.text("detail"));
+        let after: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=60).contains(&after), "{after}");
+    }
+    assert_eq!(world.keys.calls(Route::Create), sent, "the service saw none of them");
+    let refused = "authz_sidecar_intercepted_refused_total{rule=\"create-key\",reason=\"circuit\"}";
+    assert_eq!(world.counted(refused).await, 21);
+    assert_eq!(world.circuit("register").await, 1);
+    let openings = "authz_sidecar_circuit_openings_total{circuit=\"register\"}";
+    assert_eq!(world.counted(openings).await, 1);
+    let ready = world.ready().await.expect(200).json().to_string();
+    assert!(ready.contains("creates are refused"), "{ready}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_the_first_create_that_is_registered_again_lets_all_others_in() {
+    let world = with(OFTEN).await;
+    world.provider.down();
+    opened(&world).await;
+    world.provider.up();
+    world.create_until(200).await;
+    for _ in 0..20 {
+        world.made("after").await;
+    }
+    assert_eq!(world.circuit("register").await, 0);
+    assert!(!world.ready().await.json().to_string().contains("circuit"));
+    world.quiescent().await;
+    world.same_set();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_one_create_probes_and_the_others_are_refused_until_it_ends() {
+    let world = World::with(|settings| {
+        settings.breaker = "{ failures: 3, span: 0s, pause: 20ms, max_pause: 30s }";
+        (settings.register, settings.attempt) = ("8s", "8s");
+    })
+    .await;
+    world.made("before").await;
+    world.provider.register().times(3).closes_before();
+    let gate = world.provider.register().holds();
+    // The first opens the circuit by itself, and goes on trying: it can't be held back any more.
+    let opens = tokio::spawn(world.create("opens").send());
+    gate.arrived(1).await;
+    world.until_circuit("register", 1).await;
+    let probes = || world.counted("authz_sidecar_circuit_probes_total{circuit=\"register\"}");
+    let mut creates = Vec::new();
+    while gate.arrivals() < 2 {
+        creates.push(tokio::spawn(world.create("k").send()));
+        tokio::task::yield_now().await;
+    }
+    let sent = world.keys.calls(Route::Create);
+    for _ in 0..20 {
+        world.create("k").send().await.expect_problem(503, "unavailable");
+    }
+    assert_eq!(probes().await, 1);
+    assert_eq!(world.keys.calls(Route::Create), sent);
+    assert_eq!(sent, 3, "one before, one that opened it, one probe");
+    gate.release();
+    opens.await.unwrap().expect(200);
+    let mut made = 0;
+    for create in creates {
+        made += usize::from(create.await.unwrap().status == 200);
+    }
+    assert_eq!(made, 1);
+    world.made("after").await;
+    world.quiescent().await;
+    world.same_set();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_probe_that_the_service_refuses_makes_way_for_the_next() {
+    let world = with("{ failures: 3, span: 0s, pause: 20ms, max_pause: 60s }").await;
+    world.provider.down();
+    opened(&world).await;
+    world.provider.up();
+    world.keys.on(Route::Create, Fault::times(3).without_effect().status(422));
+    // A probe whose end is not told would hold up the next for a minute.
+    for _ in 0..3 {
+        world.create_until(422).await;
+    }
+    world.create_until(200).await;
+    world.quiescent().await;
+    world.same_set();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_creates_that_need_no_back_end_pass_while_it_is_down() {
+    let world = with(SELDOM).await;
+    let guest = r#"{"principal_type": "guest", "user_id": null}"#;
+    world.provider.principal("Bearer guest", guest);
+    let as_guest = || world.create("g").anonymous_with("authorization", "Bearer guest").send();
+    as_guest().await.expect(200);
+    world.provider.down();
+    opened(&world).await;
+    world.create("b").anonymous_with("x-agent-api-key", "k").send().await.expect(200);
+    as_guest().await.expect(200);
+    // One that nobody knows yet would have to ask authn, which is down too.
+    let unknown = world.create("k").header("x-user-id", "u-2").send().await;
+    unknown.expect_problem(503, "unavailable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn observe_forwards_and_counts_what_the_circuit_would_have_refused() {
+    let world = World::with(|settings| {
+        settings.observe = true;
+        settings.breaker = SELDOM;
+    })
+    .await;
+    world.made("before").await;
+    world.provider.down();
+    world.create("k").send().await.expect(200);
+    world.until_circuit("register", 1).await;
+    let calls = world.exceptions("observed").await;
+    for _ in 0..5 {
+        world.create("k").send().await.expect(200);
+    }
+    assert_eq!(world.exceptions("observed_circuit").await, 5);
+    assert_eq!(world.exceptions("observed").await, calls, "nothing was tried for them");
+    world.quiescent().await;
+    assert_eq!(world.keys.rows().len(), 7);
+    assert_eq!(world.keys.calls(Route::Delete), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_refusals_of_the_back_end_keep_the_circuit_closed() {
+    let world = with(SELDOM).await;
+    for status in [400, 401, 403, 404, 422] {
+        world.provider.register().times(2).answers(status);
+        for _ in 0..2 {
+            world.create("k").send().await.expect_undone("done");
+        }
+    }
+    assert_eq!(world.circuit("register").await, 0);
+    assert_eq!(world.keys.calls(Route::Create), 11);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_p2_a_back_end_that_accepts_and_stays_silent_is_as_good_as_down() {
+    let world = with("{ failures: 3, span: 0s, pause: 10s, max_pause: 10s }").await;
+    let register = world.provider.register().holds();
+    let deregister = world.provider.deregister().holds();
+    opened(&world).await;
+    let sent = world.keys.calls(Route::Create);
+    for _ in 0..5 {
+        world.create("k").send().await.expect_problem(503, "unavailable");
+    }
+    assert_eq!(world.keys.calls(Route::Create), sent);
+    let id = world.given("d");
+    world.delete(&id).send().await.expect(200);
+    world.get("/elsewhere").send().await.expect(200);
+    assert!(world.is_registered(&id), "it can't be deregistered yet");
+    // Calls that were given up land now, all at once: what they register is deregistered again.
+    register.release();
+    deregister.release();
+    world.quiescent().await;
+    world.same_set();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_back_end_that_answers_a_byte_a_second_is_as_good_as_down() {
+    let world = with(SELDOM).await;
+    world.provider.register().trickles(Duration::from_secs(1));
+    opened(&world).await;
+    let sent = world.keys.calls(Route::Create);
+    world.create("k").send().await.expect_problem(503, "unavailable");
+    assert_eq!(world.keys.calls(Route::Create), sent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_deletes_go_through_while_the_back_end_is_down_and_all_are_deregistered_once() {
+    const DELETES: usize = 60;
+    let world = with(OFTEN).await;
+    let ids: Vec<_> = (0..DELETES).map(|n| world.given(&format!("d-{n}"))).collect();
+    world.provider.down();
+    for (n, id) in ids.iter().enumerate() {
+        let delete =
+            if n % 2 == 0 { world.delete(id) } else { world.delete_by_name(&format!("d-{n}")) };
+        delete.send().await.expect(200);
+    }
+    assert_eq!(world.keys.rows().len(), 1, "the deletes went through");
+    assert_eq!(world.provider.registered().len(), DELETES + 1, "nothing is deregistered yet");
+    world.provider.clear_calls();
+    world.provider.up();
+    world.quiescent().await;
+    world.same_set();
+    let mut calls: Vec<_> = world.provider.calls(DEREGISTER).into_iter().map(|c| c.body).collect();
+    calls.sort();
+    calls.dedup();
+    assert_eq!(calls.len(), DELETES, "each resource");
+    assert_eq!(world.asked(DEREGISTER), DELETES, "and each once");
+    assert_eq!(world.asked(REGISTER), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_resource_that_can_not_be_deregistered_keeps_no_create_and_no_other_delete_out() {
+    let world = with(OFTEN).await;
+    let poisoned = world.given("poisoned");
+    world.provider.deregister().answers(500);
+    world.delete(&poisoned).send().await.expect(200);
+    world.until_circuit("deregister", 1).await;
+    for _ in 0..10 {
+        world.made("k").await;
+    }
+    let other = world.given("other");
+    world.delete(&other).send().await.expect(200);
+    world.provider.deregister().reset();
+    world.quiescent().await;
+    world.same_set();
+}
