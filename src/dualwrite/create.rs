@@ -62,7 +62,7 @@ impl Create {
     pub(super) async fn run(self) -> Reply {
         let caller = match self.caller().await {
             Ok(caller) => caller,
-            Err(refused) => return refused,
+            Err(refused) => return *refused,
         };
         let Self { context, id, plan, how, request, credentials, room } = self;
         let stored = caller.principal.as_ref().map(|principal| context.resolver.stored(principal));

@@ -84,11 +84,11 @@ impl Breaker {
 
     /// Waits until a call may go out.
     pub async fn enter(&self, lane: Lane) -> Entry {
-        let line = match lane {
+        let queue = match lane {
             Lane::New => &self.shared.new,
             Lane::Again => &self.shared.again,
         };
-        let _head = line.lock().await;
+        let _head = queue.lock().await;
         loop {
             // Before it asks: what moves between the two is not missed.
             let moved = self.shared.moved.notified();

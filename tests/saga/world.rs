@@ -271,8 +271,7 @@ impl World {
 
     /// The metrics.
     pub(crate) async fn metrics(&self) -> String {
-        let answer = Call::new(self.addresses().health, "GET", "/metrics").send().await;
-        String::from_utf8(dechunked(answer.expect(200)).body).unwrap()
+        String::from_utf8(self.health("/metrics").await.expect(200).body).unwrap()
     }
 
     /// The value of a metric; 0 where it was never counted.
@@ -282,9 +281,9 @@ impl World {
         line.map_or(0, |value| value.trim().parse().unwrap())
     }
 
-    /// What `/readyz` answers.
-    pub(crate) async fn ready(&self) -> Answer {
-        dechunked(Call::new(self.addresses().health, "GET", "/readyz").send().await)
+    /// A page of the port for probes.
+    pub(crate) async fn health(&self, page: &str) -> Answer {
+        dechunked(Call::new(self.addresses().health, "GET", page).send().await)
     }
 
     /// How often an exception to P1 was counted for the rule `create-key`.

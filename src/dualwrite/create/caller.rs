@@ -25,7 +25,7 @@ const QUICK: Duration = Duration::from_millis(100);
 impl Create {
     /// Resolves the principal and asks the circuit. Failing that, the client gets the reason and
     /// nothing is sent, unless the rule only observes.
-    pub(super) async fn caller(&self) -> Result<Caller, Reply> {
+    pub(super) async fn caller(&self) -> Result<Caller, Box<Reply>> {
         let (context, headers, rule) = (&self.context, self.request.headers(), &self.plan.rule);
         if context.resolver.bypassed(headers) {
             context.metrics.exception(rule, "bypass");
@@ -60,7 +60,7 @@ impl Create {
             }
             Err(error) => {
                 context.metrics.refused(rule, "principal");
-                Err(refused_principal(self.id, &error))
+                Err(Box::new(refused_principal(self.id, &error)))
             }
         }
     }
@@ -75,14 +75,18 @@ impl Create {
     }
 
     /// The circuit is open: the create could not be registered, so it is not begun.
-    fn held_back(&self, principal: Option<Principal>, wait: Duration) -> Result<Caller, Reply> {
+    fn held_back(
+        &self,
+        principal: Option<Principal>,
+        wait: Duration,
+    ) -> Result<Caller, Box<Reply>> {
         let (metrics, rule) = (&self.context.metrics, &self.plan.rule);
         if self.plan.mode == Mode::Observe {
             metrics.exception(rule, "observed_circuit");
             return Ok(passes(principal, PassReason::Observed));
         }
         metrics.refused(rule, "circuit");
-        Err(reply::circuit_open(self.id, wait))
+        Err(Box::new(reply::circuit_open(self.id, wait)))
     }
 }
 
