@@ -1,3 +1,5 @@
+//! When it opens, whom it lets through, and that nobody waits for ever.
+
 use proptest::prelude::*;
 
 use super::*;
