@@ -65,10 +65,9 @@ impl Line {
         }
     }
 
-    /// Appends itself to a log, whole.
+    /// Appends itself to a log, on a line of its own: a run that was killed may have left a part of one.
     pub fn append(&self, log: &Path) {
-        let mut line = serde_json::to_string(self).unwrap();
-        line.push('\n');
+        let line = format!("\n{}", serde_json::to_string(self).unwrap());
         let mut log = OpenOptions::new().create(true).append(true).open(log).unwrap();
         log.write_all(line.as_bytes()).unwrap();
     }
