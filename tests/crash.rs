@@ -194,7 +194,7 @@ fn what_several_runs_logged_adds_up() {
         line.append(&log);
     }
     // A run that was killed in the middle of a line.
-    std::fs::write(&log, std::fs::read_to_string(&log).unwrap() + "{\"round\":").unwrap();
+    std::fs::write(&log, std::fs::read_to_string(&log).unwrap() + "\n{\"round\":").unwrap();
     let tally = Tally::read(&log);
     assert_eq!(
         tally.to_string(),
