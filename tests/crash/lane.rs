@@ -144,6 +144,7 @@ impl Lane {
             agent_id: agent.clone(),
             agent_name: name,
             everything: matches!(self.victim, Victim::Sidecar(..)),
+            quarrel: plan.quarrel,
             too_long: self.bounds.exchange.as_secs_f64() + 0.15,
             ledger: Arc::default(),
             stop: Arc::default(),

@@ -21,6 +21,8 @@ pub struct Load {
     pub agent_name: String,
     /// Whether there is all that the sidecar serves: webhook keys, bypassed agents, faults.
     pub everything: bool,
+    /// Whether they fight: see `Plan::quarrel`.
+    pub quarrel: bool,
     /// Seconds that are longer than the sidecar waits for an answer, and shorter than L.
     pub too_long: f64,
     /// What was asked for and told.
@@ -62,8 +64,12 @@ impl Load {
 
     async fn create(&self, unique: &str, dice: &mut Rng) {
         let webhook = self.everything && dice.u8(..100) < 15;
-        let bypass = self.everything && dice.u8(..100) < 8;
-        let name = if dice.bool() { shared_name(dice) } else { format!("own-{unique}") };
+        let bypass = self.everything && dice.u8(..100) < if self.quarrel { 40 } else { 8 };
+        let name = match dice.bool() {
+            _ if self.quarrel => "shared-0".to_owned(),
+            true => shared_name(dice),
+            false => format!("own-{unique}"),
+        };
         let secret = format!("{}-{unique}", self.agent_name);
         let (target, route, mut body) = if webhook {
             let body = json!({"agent_name": self.agent_name, "source": "github", "name": name,
@@ -135,7 +141,7 @@ impl Load {
         ledger.answered(what, status);
     }
 
-    /// Asks the service to fail this request, once in five times.
+    /// Asks the service to fail this request, once in five times; in a quarrel every second time.
     fn with_fault(
         &self,
         call: Call,
@@ -143,7 +149,7 @@ impl Load {
         faults: &[(&str, &str, u16)],
         dice: &mut Rng,
     ) -> Call {
-        if !self.everything || dice.u8(..5) > 0 {
+        if !self.everything || dice.u8(..if self.quarrel { 2 } else { 5 }) > 0 {
             return call;
         }
         let (point, what, status) = faults[dice.usize(..faults.len())];

@@ -15,6 +15,9 @@ pub struct Plan {
     /// How many clients there are, and how many requests each makes.
     pub clients: u64,
     pub requests: u64,
+    /// Whether clients fight over one name, some of them past registration, and much goes wrong:
+    /// then there are rows of which nobody can prove whose they are.
+    pub quarrel: bool,
     /// How the process dies under load.
     pub first: Kill,
     /// How it dies in the recoveries after that, one after the other.
@@ -61,13 +64,21 @@ pub enum Fails {
 
 impl Plan {
     /// The plan of a round. The places take turns in three rounds of four, at the first hit, then
-    /// the second, then the third; the instant is random in the fourth.
+    /// the second, then the third; the instant is random in the fourth. Each sixteenth is a quarrel.
     pub fn new(seed: u64, number: u64, failpoints: bool) -> Self {
         let mixed = (seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_add(number);
         let mut dice = Rng::with_seed(mixed);
         let clients = dice.u64(2..=5);
         let requests = dice.u64(2..=5);
+        let quarrel = failpoints && number % 16 == 15;
         let first = match number % 4 {
+            _ if quarrel => {
+                let stages = ["before", "written", "committed"];
+                let stage = stages[usize::try_from(number / 16 % 3).unwrap()];
+                let name = format!("journal.{stage}.reported");
+                let place = failpoint::ALL.into_iter().find(|place| *place == name);
+                Kill::At(place.expect("such a place"), 1)
+            }
             rest @ 0..3 if failpoints => {
                 let turn = number / 4 * 3 + rest;
                 let places = failpoint::ALL.len() as u64;
@@ -92,7 +103,7 @@ impl Plan {
         }
         let faults = if dice.bool() { dice.u8(1..=2) } else { 0 };
         let provider = (0..faults).map(|_| ProviderFault::roll(&mut dice)).collect();
-        Self { number, seed: mixed, clients, requests, first, again, provider }
+        Self { number, seed: mixed, clients, requests, quarrel, first, again, provider }
     }
 }
 
