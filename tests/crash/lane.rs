@@ -206,13 +206,14 @@ impl Lane {
     }
 
     /// The first part of a round: clients, and the death of the process under them.
-    async fn load(&mut self, plan: &Plan, load: Load, outcome: &mut Outcome) {
+    async fn load(&mut self, plan: &Plan, mut load: Load, outcome: &mut Outcome) {
         if let Kill::At(..) = plan.first
             && !self.victim.restart(place(plan.first)).await
         {
             // It had come to its place before it listened: there was something to recover.
             outcome.kills.push(told(plan.first));
         }
+        load.client = self.victim.client();
         let stop: Arc<AtomicBool> = Arc::clone(&load.stop);
         let mut clients = tokio::spawn(load.run(plan.clients, plan.requests, plan.seed));
         let struck = match plan.first {
@@ -226,7 +227,10 @@ impl Lane {
                     tokio::time::sleep(GRACE).await;
                 };
                 tokio::select! {
-                    () = self.victim.ended() => true,
+                    killed = self.victim.ended() => {
+                        assert!(killed, "it ended by itself: {:#?}", self.victim.take_log());
+                        true
+                    }
                     () = over => false,
                 }
             }
@@ -273,7 +277,7 @@ impl Lane {
                 quiet => return quiet,
             }
         }
-        Quiet::Not(vec!["the sidecar does not stay up".into()])
+        gone()
     }
 
     /// Waits until all operations have ended.
@@ -288,7 +292,7 @@ impl Lane {
             let pause = if began.elapsed() < Duration::from_millis(500) { 20 } else { 100 };
             tokio::select! {
                 biased;
-                () = self.victim.ended() => return Quiet::Died,
+                killed = self.victim.ended() => return if killed { Quiet::Died } else { gone() },
                 () = tokio::time::sleep(Duration::from_millis(pause)) => {}
             }
             let Some(unfinished) = self.victim.unfinished().await else { continue };
@@ -383,6 +387,11 @@ impl Lane {
             }
         }
     }
+}
+
+/// It does not stay up.
+fn gone() -> Quiet {
+    Quiet::Not(vec!["the sidecar ended by itself".into()])
 }
 
 fn place(kill: Kill) -> Option<String> {

@@ -1,5 +1,6 @@
 //! What is killed: the sidecar, or a service that does the dual write itself.
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -11,6 +12,8 @@ use crate::support::postgres::{Postgres, python};
 use crate::support::service::Service;
 use crate::support::sidecar::{Config, Sidecar};
 use crate::support::{PATIENCE, repository};
+
+const SIGKILL: i32 = 9;
 
 /// What is killed.
 pub enum Victim {
@@ -40,14 +43,15 @@ impl Victim {
         }
     }
 
-    /// Kills it where it runs and starts it anew, to die at `place` (`name:times`). Gives whether
-    /// it came to listen.
+    /// Kills it where it runs and starts it anew, at other addresses, to die at `place`
+    /// (`name:times`). Gives whether it came to listen.
     pub async fn restart(&mut self, place: Option<String>) -> bool {
         match self {
             Self::Sidecar(sidecar) => {
                 // A value that names no place has the places logged all the same.
                 let place = place.unwrap_or_else(|| "nowhere:1".into());
                 let config = sidecar.config().env("FAILPOINT", &place);
+                sidecar.leave_addresses();
                 sidecar.try_restart_as(config).await.is_ok()
             }
             Self::InProcess(service) => {
@@ -65,12 +69,13 @@ impl Victim {
         }
     }
 
-    /// Waits until it is dead.
-    pub async fn ended(&mut self) {
-        match self {
-            Self::Sidecar(sidecar) => drop(sidecar.ended().await),
-            Self::InProcess(service) => drop(service.child.wait().await.unwrap()),
-        }
+    /// Waits until it is dead. Gives whether it was killed, and did not end by itself.
+    pub async fn ended(&mut self) -> bool {
+        let status = match self {
+            Self::Sidecar(sidecar) => sidecar.ended().await,
+            Self::InProcess(service) => service.child.wait().await.unwrap(),
+        };
+        status.signal() == Some(SIGKILL)
     }
 
     /// Operations that have not ended, as operators see them; `None` where it does not answer.

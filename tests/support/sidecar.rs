@@ -211,6 +211,12 @@ impl Sidecar {
         Ok(())
     }
 
+    /// Lets the next restart choose its ports: somebody may take the old ones while it is down.
+    pub fn leave_addresses(&mut self) {
+        let [listen, health, admin] = ["127.0.0.1:0"; 3].map(str::to_owned);
+        self.addresses = Addresses { listen, health, admin };
+    }
+
     /// Its configuration.
     pub fn config(&self) -> Config {
         self.config.clone()
