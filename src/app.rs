@@ -92,7 +92,7 @@ impl App {
         health.configured();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let service_headers = config.credentials.headers().map_err(Error::Credentials)?;
-        let journal = journal::open(&config.journal, journal::Metrics::new(&mut registry))?;
+        let journal = journal::open(&config.journal, journal::Metrics::new(&mut registry)).await?;
         let resolver = Resolver::new(
             &config.principal,
             Arc::clone(&clock),

@@ -4,16 +4,18 @@ mod config;
 mod memory;
 mod metrics;
 mod open;
+mod postgres;
 mod shared;
 mod sqlite;
 mod summary;
 
 use async_trait::async_trait;
 
-pub use self::config::{Config, Location};
+pub use self::config::{Config, Location, PostgresConfig, PostgresUrl};
 pub use self::memory::MemoryJournal;
 pub use self::metrics::Metrics;
 pub use self::open::{OpenError, open};
+pub use self::postgres::{OpenOptions as PostgresOptions, PostgresJournal};
 pub use self::shared::{Arrival, Deposit, Receipt, Shared};
 pub use self::sqlite::{OpenOptions, SqliteJournal};
 use crate::model::{Entry, Kind, OperationId, Resource, ResourceType, Stored, Timestamp};
@@ -152,7 +154,7 @@ pub enum Error {
     /// Another replica took over what this process had under way. Nothing was written, and nothing will
     /// be until a restart.
     #[error(
-        "another replica took this process over, because its lease ran out (journal.lease); a \
+        "another replica took this process over, because its lease ran out (journal.postgres.lease); a \
          restart begins a new one"
     )]
     Fenced,

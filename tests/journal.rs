@@ -11,5 +11,8 @@ mod crash;
 mod fixture;
 #[path = "journal/memory.rs"]
 mod memory;
+#[path = "journal/postgres.rs"]
+mod postgres;
 #[path = "journal/sqlite.rs"]
 mod sqlite;
+mod support;

@@ -17,6 +17,7 @@
 )]
 
 pub mod client;
+pub mod database;
 pub mod keys;
 pub mod postgres;
 pub mod provider;

@@ -1,5 +1,7 @@
 //! The journal's part of the configuration.
 
+mod postgres;
+
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,21 +9,24 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
+pub use self::postgres::{PostgresConfig, PostgresUrl};
 use crate::model::ByteSize;
 
 /// Where the journal is and how large it may become.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The journal's place: `sqlite:/var/lib/authz-sidecar/journal.db`. The directory must
-    /// exist, on a volume that outlives the container.
+    /// The journal's place: `sqlite:/var/lib/authz-sidecar/journal.db`, whose directory must exist,
+    /// on a volume that outlives the container; or, shared by several replicas,
+    /// `postgres://USER@HOST/DATABASE`, without a password.
     pub url: Location,
     /// Whether all creates and deletes on the service pass sidecars that share this journal,
     /// so that a row which fits an operation may be claimed for it (promise P4). Default: false.
     #[serde(default)]
     pub exclusive_writer: bool,
     /// How large the journal may become before it opens no new operations. SQLite's write-ahead
-    /// log beside it may take some 64 MiB more. Default: 1GiB.
+    /// log beside it may take some 64 MiB more; PostgreSQL's tables count with their indexes and with
+    /// what autovacuum has not made free yet. Default: 1GiB.
     #[serde(default = "Config::default_max_bytes")]
     pub max_bytes: ByteSize,
     /// How many calls may wait for the writer; further ones wait for room. A call is some KiB
@@ -29,6 +34,9 @@ pub struct Config {
     #[serde(default = "Config::default_queue")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub queue: u32,
+    /// What only a journal in PostgreSQL has.
+    #[serde(default)]
+    pub postgres: PostgresConfig,
 }
 
 impl Config {
@@ -40,6 +48,7 @@ impl Config {
             exclusive_writer: false,
             max_bytes: Self::default_max_bytes(),
             queue: Self::default_queue(),
+            postgres: PostgresConfig::default(),
         }
     }
 
@@ -57,15 +66,20 @@ impl Config {
 pub enum Location {
     /// `sqlite:/absolute/path` or `sqlite:relative/path`.
     Sqlite(PathBuf),
+    /// `postgres://USER@HOST/DATABASE`.
+    Postgres(Box<PostgresUrl>),
 }
 
 impl FromStr for Location {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if ["postgres:", "postgresql:"].iter().any(|scheme| text.starts_with(scheme)) {
+            return Ok(Self::Postgres(Box::new(text.parse()?)));
+        }
         let mend = || {
             format!(
-                "\"{text}\" is not a journal: write sqlite: and a path, such as sqlite:/var/lib/authz-sidecar/journal.db"
+                "\"{text}\" is not a journal: write sqlite: and a path, such as sqlite:/var/lib/authz-sidecar/journal.db, or postgres://USER@HOST/DATABASE"
             )
         };
         let path = text.strip_prefix("sqlite:").ok_or_else(mend)?;
@@ -96,7 +110,7 @@ impl JsonSchema for Location {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": "^sqlite:.*[^/]$"})
+        json_schema!({"type": "string", "pattern": "^(sqlite:.*[^/]|postgres(ql)?://.+)$"})
     }
 }
 
@@ -106,7 +120,11 @@ mod tests {
 
     #[test]
     fn a_location_is_sqlite_and_a_path() {
-        let path = |text: &str| text.parse::<Location>().map(|Location::Sqlite(path)| path);
+        let path = |text: &str| match text.parse::<Location>() {
+            Ok(Location::Sqlite(path)) => Ok(path),
+            Ok(Location::Postgres(url)) => Err(url.to_string()),
+            Err(error) => Err(error),
+        };
         assert_eq!(path("sqlite:/var/j.db"), Ok("/var/j.db".into()));
         assert_eq!(path("sqlite:///var/j.db"), Ok("/var/j.db".into()));
         assert_eq!(path("sqlite:j.db"), Ok("j.db".into()));

@@ -3,19 +3,26 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Config, Journal, Location, Metrics, OpenOptions, SqliteJournal};
+use super::{
+    Config, Journal, Location, Metrics, OpenOptions, PostgresJournal, PostgresOptions,
+    SqliteJournal,
+};
 
 /// Opens the journal that `config` names, making it where there is none.
 ///
-/// Blocks while the file is checked and recovered: a start does nothing without it.
+/// Blocks while a file is checked and recovered: a start does nothing without it.
 ///
 /// # Errors
 /// When the journal can't be used; the error says what to do.
-pub fn open(config: &Config, metrics: Metrics) -> Result<Arc<dyn Journal>, OpenError> {
+pub async fn open(config: &Config, metrics: Metrics) -> Result<Arc<dyn Journal>, OpenError> {
     match &config.url {
         Location::Sqlite(path) => {
             let options = OpenOptions { max_bytes: config.max_bytes, queue: config.queue, metrics };
             Ok(Arc::new(SqliteJournal::open(path, options)?))
+        }
+        Location::Postgres(url) => {
+            let options = PostgresOptions::new(config, metrics);
+            Ok(Arc::new(PostgresJournal::open(url, options).await?))
         }
     }
 }
@@ -72,5 +79,30 @@ pub enum OpenError {
         path: PathBuf,
         /// What was found.
         problem: String,
+    },
+    /// The database can't be reached or is not as it must be.
+    #[error("journal {place}: {problem}; {mend}")]
+    Database {
+        /// The journal's URL, which holds no password.
+        place: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        mend: &'static str,
+    },
+    /// A later release made the tables.
+    #[error(
+        "journal {place}: used by a later release ({what} {found}, this one knows {known}); run that \
+         release"
+    )]
+    NewerDatabase {
+        /// The journal's URL, which holds no password.
+        place: String,
+        /// `schema` or `records`.
+        what: &'static str,
+        /// The version found.
+        found: u32,
+        /// The latest version that this release knows.
+        known: u32,
     },
 }

@@ -9,6 +9,8 @@ use authz_sidecar::model::{
     StoredPrincipal, Timestamp, Words,
 };
 
+use crate::support::database::Database;
+
 /// A directory with a journal's file.
 pub(crate) struct Place {
     directory: tempfile::TempDir,
@@ -46,6 +48,8 @@ pub(crate) async fn each<F: Future<Output = ()>>(test: impl Fn(std::sync::Arc<dy
     test(std::sync::Arc::new(MemoryJournal::new())).await;
     let place = Place::new();
     test(std::sync::Arc::new(place.open())).await;
+    let database = Database::new().await;
+    test(std::sync::Arc::new(database.open().await)).await;
 }
 
 pub(crate) fn at(seconds: i64) -> Timestamp {

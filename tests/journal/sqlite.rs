@@ -311,7 +311,7 @@ async fn a_large_prune_lets_appends_through() {
 async fn the_configuration_opens_it() {
     let place = Place::new();
     let url: Location = format!("sqlite:{}", place.path().display()).parse().unwrap();
-    let journal = open(&Config::at(url), Metrics::default()).unwrap();
+    let journal = open(&Config::at(url), Metrics::default()).await.unwrap();
     opened(&*journal, 1).await;
     assert_eq!(journal.health(), Ok(()));
 }

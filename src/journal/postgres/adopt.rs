@@ -1,0 +1,78 @@
+//! Taking over: from replicas whose leases ran out, what they left unfinished.
+
+use std::time::Duration;
+
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use super::connect::{Problem, failed};
+use super::lease::{Identity, Lease};
+use super::read::{ADOPTED, collect};
+use super::write::uuid;
+use crate::model::{OperationId, Stored};
+
+/// Operations adopted in one step, so that several replicas share what one left.
+const STEP: i64 = 64;
+
+/// Another's lease has run out by the database's clock, and the database was up long enough for it
+/// to have renewed it. A row that is locked belongs to one that is writing, or is being taken over.
+const TAKE_OVER: &str = "UPDATE replicas SET dead = true WHERE epoch IN ( \
+     SELECT epoch FROM replicas WHERE NOT dead AND epoch <> $1 \
+         AND lease_until < clock_timestamp() \
+         AND pg_postmaster_start_time() + $2 * interval '1 microsecond' < clock_timestamp() \
+     ORDER BY epoch FOR UPDATE SKIP LOCKED) RETURNING epoch, name";
+
+/// What no living replica owns, and that is unfinished or concerned by evidence. The fence is that
+/// of the writer: a replica that was taken over itself adopts nothing.
+const ADOPT: &str = "WITH me AS MATERIALIZED ( \
+         SELECT epoch FROM replicas WHERE epoch = $1 AND token = $2 AND NOT dead FOR KEY SHARE) \
+     UPDATE operations SET owner = me.epoch FROM me WHERE id IN ( \
+         SELECT o.id FROM operations o \
+         WHERE (o.state < 2 OR o.id IN (SELECT operation FROM evidence)) AND o.owner NOT IN \
+             (SELECT epoch FROM replicas WHERE NOT dead) \
+         ORDER BY o.opened_at LIMIT $3 FOR UPDATE SKIP LOCKED)";
+
+/// Ends the leases that ran out.
+pub(super) async fn take_over(
+    client: &Client,
+    identity: Identity,
+    length: Duration,
+) -> Result<(), Problem> {
+    let length = micros(length);
+    let dead = client.query(TAKE_OVER, &[&identity.epoch, &length]).await.map_err(failed)?;
+    for row in dead {
+        let (epoch, name): (i64, String) = (row.get(0), row.get(1));
+        tracing::warn!(epoch, name, "a replica's lease ran out; it is taken over");
+    }
+    Ok(())
+}
+
+/// Makes one step's worth of operations this replica's. Gives how many.
+pub(super) async fn adopt(client: &Client, identity: Identity) -> Result<u64, Problem> {
+    let Identity { epoch, token } = identity;
+    client.execute(ADOPT, &[&epoch, &token, &STEP]).await.map_err(failed)
+}
+
+/// What this replica owns, did not begin, and is not `known` to it: so a step whose answer was
+/// lost loses nothing.
+pub(super) async fn adopted(
+    client: &Client,
+    lease: &Lease,
+    known: impl IntoIterator<Item = OperationId>,
+) -> Result<Vec<Stored>, Problem> {
+    let known: Vec<Uuid> = known.into_iter().map(uuid).collect();
+    let rows = client.query(ADOPTED, &[&lease.identity.epoch, &known]).await.map_err(failed)?;
+    let adopted = collect(&rows).map_err(|error| {
+        lease.broken(error.to_string());
+        Problem::Unreachable(error.to_string())
+    })?;
+    if !adopted.is_empty() {
+        tracing::info!(operations = adopted.len(), "unfinished operations were adopted");
+    }
+    Ok(adopted)
+}
+
+/// A duration for `* interval '1 microsecond'`.
+pub(super) fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}

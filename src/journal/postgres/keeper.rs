@@ -1,0 +1,155 @@
+//! The task that keeps the lease, takes over from replicas that lost theirs, and hands on what
+//! they left.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_postgres::Client;
+
+use super::super::shared::{Arrival, Receipt};
+use super::OpenOptions;
+use super::adopt::{adopt, adopted, micros, take_over};
+use super::clock::uptime;
+use super::connect::{Connector, Link, Problem, failed};
+use super::lease::Lease;
+use super::mailbox::{self, Letter};
+use crate::model::OperationId;
+
+/// Operations of others that were handed out; `None` until the start has asked for them.
+pub(super) type Handed = Arc<Mutex<Option<HashSet<OperationId>>>>;
+
+/// How many of those are remembered. What is handed out twice is told apart by who gets it.
+const REMEMBERED: usize = 100_000;
+
+/// The task's state.
+pub(super) struct Keeper {
+    pub(super) connector: Connector,
+    pub(super) options: Arc<OpenOptions>,
+    pub(super) lease: Arc<Lease>,
+    pub(super) handed: Handed,
+    pub(super) arrivals: mpsc::Sender<Arrival>,
+    /// When the lease was last renewed.
+    pub(super) renewed: Instant,
+    /// Since when that has been without a gap, if there was one.
+    pub(super) steady_since: Option<Instant>,
+    /// Evidence that was handed out, and when.
+    pub(super) told: HashMap<Receipt, Instant>,
+}
+
+const RENEW: &str = "UPDATE replicas \
+     SET lease_until = clock_timestamp() + $3 * interval '1 microsecond' \
+     WHERE epoch = $1 AND token = $2 AND NOT dead";
+
+const SIZE: &str = "SELECT (pg_total_relation_size('entries') + pg_total_relation_size('operations') \
+     + pg_total_relation_size('bindings') + pg_total_relation_size('evidence'))::bigint";
+
+impl Keeper {
+    /// Works until nobody listens any more, or the lease is lost.
+    pub(super) async fn run(mut self, mut link: Option<Link>) {
+        // Often, so that another's end is noticed soon; the lease itself is renewed at a third.
+        let mut ticks = interval(self.lease.length / 9);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let closed = self.arrivals.clone();
+        loop {
+            tokio::select! {
+                () = closed.closed() => return,
+                _ = ticks.tick() => {}
+            }
+            if self.lease.check().is_err() {
+                return;
+            }
+            let problem = match timeout(self.lease.length / 3, self.step(&mut link)).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(problem)) => problem,
+                Err(_) => Problem::Unreachable("no answer within a third of the lease".into()),
+            };
+            link = None;
+            tracing::warn!(%problem, "the journal's lease could not be kept for now");
+        }
+    }
+
+    async fn step(&mut self, link: &mut Option<Link>) -> Result<(), Problem> {
+        let connected = match link.take() {
+            Some(connected) => connected,
+            None => self.connector.connect().await?,
+        };
+        let client = &link.insert(connected).client;
+        if self.renewed.elapsed() >= self.lease.length / 3 {
+            self.renew(client).await?;
+        }
+        let Some(known) = self.known() else { return Ok(()) };
+        let identity = self.lease.identity;
+        // Whoever was away, asleep or cut off, does not know who else was.
+        let length = self.lease.length;
+        if self.steady_since.is_none_or(|since| since.elapsed() >= length) {
+            take_over(client, identity, length).await?;
+        }
+        adopt(client, identity).await?;
+        mailbox::revive(client, identity).await?;
+        for stored in adopted(client, &self.lease, known).await? {
+            let id = stored.id;
+            // Where there is no room, it comes with the next step.
+            if self.arrivals.try_send(Arrival::Adopted(stored)).is_ok() {
+                self.remember(id);
+            }
+        }
+        let waiting = mailbox::waiting(client, identity).await?;
+        self.hand_on(waiting);
+        Ok(())
+    }
+
+    /// Renews the lease, and notes how much room the journal takes.
+    async fn renew(&mut self, client: &Client) -> Result<(), Problem> {
+        let lease = &self.lease;
+        let (identity, length) = (lease.identity, micros(lease.length));
+        let asked = uptime();
+        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
+            [&identity.epoch, &identity.token, &length];
+        if client.execute(RENEW, &values).await.map_err(failed)? == 0 {
+            lease.lost();
+            return Err(Problem::Unreachable("the lease is lost".into()));
+        }
+        lease.renewed(asked);
+        let now = Instant::now();
+        if now.duration_since(self.renewed) > lease.length * 2 / 3 {
+            self.steady_since = Some(now);
+        }
+        self.renewed = now;
+        let size: i64 = client.query_one(SIZE, &[]).await.map_err(failed)?.get(0);
+        self.options.metrics.bytes.set(u64::try_from(size).unwrap_or(0));
+        Ok(())
+    }
+
+    fn known(&self) -> Option<HashSet<OperationId>> {
+        self.handed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, id: OperationId) {
+        let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handed) = &mut *handed {
+            if handed.len() >= REMEMBERED {
+                handed.clear();
+            }
+            handed.insert(id);
+        }
+    }
+
+    /// Hands out evidence, again where it was not settled for a lease's length.
+    fn hand_on(&mut self, waiting: Vec<Letter>) {
+        let length = self.lease.length;
+        let receipts: HashSet<Receipt> = waiting.iter().map(|letter| letter.receipt).collect();
+        self.told.retain(|receipt, at| receipts.contains(receipt) && at.elapsed() < length);
+        for Letter { receipt, operation, late } in waiting {
+            if self.told.contains_key(&receipt) {
+                continue;
+            }
+            // Whoever takes it drives the operation from then on.
+            self.remember(operation);
+            if self.arrivals.try_send(Arrival::Evidence { receipt, operation, late }).is_ok() {
+                self.told.insert(receipt, Instant::now());
+            }
+        }
+    }
+}

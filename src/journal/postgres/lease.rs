@@ -1,0 +1,134 @@
+//! This process's lease, and whether the journal still takes anything from it.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::super::Error;
+use super::clock::uptime;
+
+/// Who this process is to the database.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Identity {
+    pub(super) epoch: i64,
+    pub(super) token: Uuid,
+}
+
+/// What is known here of the lease. Only the database decides whether it has been lost.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) identity: Identity,
+    pub(super) length: Duration,
+    /// Until when, by [`uptime`], it holds for certain; in nanoseconds.
+    certain_until: AtomicU64,
+    fenced: AtomicBool,
+    broken: OnceLock<String>,
+    /// Whether the writer is without a connection.
+    down: AtomicBool,
+}
+
+impl Lease {
+    /// A lease that was asked for at `asked`.
+    pub(super) fn new(identity: Identity, length: Duration, asked: Duration) -> Self {
+        let lease = Self {
+            identity,
+            length,
+            certain_until: AtomicU64::new(0),
+            fenced: AtomicBool::new(false),
+            broken: OnceLock::new(),
+            down: AtomicBool::new(false),
+        };
+        lease.renewed(asked);
+        lease
+    }
+
+    /// It was renewed; the question left at `asked`, so it holds at least a length from then. A
+    /// sixth is left for what is between a check and its effect.
+    pub(super) fn renewed(&self, asked: Duration) {
+        let until = nanoseconds(asked + self.length - self.length / 6);
+        self.certain_until.fetch_max(until, Ordering::AcqRel);
+    }
+
+    /// Another replica has taken over.
+    pub(super) fn lost(&self) -> Error {
+        if !self.fenced.swap(true, Ordering::AcqRel) {
+            tracing::error!(
+                epoch = self.identity.epoch,
+                "the lease is lost: another replica carries on what was unfinished here; this \
+                 process takes no intercepted request until a restart"
+            );
+        }
+        Error::Fenced
+    }
+
+    /// Breaks the journal. The first reason stands: later ones follow from it.
+    pub(super) fn broken(&self, why: String) -> Error {
+        if self.broken.set(why.clone()).is_ok() {
+            tracing::error!(reason = %why, "the journal is broken until a restart");
+        }
+        Error::Broken(why)
+    }
+
+    /// Whether entries are accepted.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if let Some(why) = self.broken.get() {
+            return Err(Error::Broken(why.clone()));
+        }
+        if self.fenced.load(Ordering::Acquire) { Err(Error::Fenced) } else { Ok(()) }
+    }
+
+    /// Whether an effect may leave.
+    pub(super) fn may_act(&self) -> Result<(), Error> {
+        self.check()?;
+        if nanoseconds(uptime()) < self.certain_until.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err(Error::Unavailable("the lease may have run out (journal.postgres.lease)".into()))
+    }
+
+    /// Whether the writer can't reach the database for now.
+    pub(super) fn is_down(&self) -> bool {
+        self.down.load(Ordering::Acquire)
+    }
+
+    /// Notes whether it can.
+    pub(super) fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::Release);
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(asked: Duration) -> Lease {
+        let identity = Identity { epoch: 1, token: Uuid::nil() };
+        Lease::new(identity, Duration::from_secs(6), asked)
+    }
+
+    #[test]
+    fn a_lease_holds_from_when_it_was_asked_for_less_a_margin() {
+        let now = uptime();
+        let ago = |seconds| now.saturating_sub(Duration::from_secs(seconds));
+        assert!(now > Duration::from_secs(10), "the machine has just started");
+        assert_eq!(lease(ago(4)).may_act(), Ok(()));
+        let old = lease(ago(5));
+        assert!(matches!(old.may_act(), Err(Error::Unavailable(_))));
+        old.renewed(ago(1));
+        assert_eq!(old.may_act(), Ok(()));
+    }
+
+    #[test]
+    fn a_lost_lease_is_lost_for_good() {
+        let lease = lease(uptime());
+        lease.lost();
+        lease.renewed(uptime());
+        assert_eq!((lease.may_act(), lease.check()), (Err(Error::Fenced), Err(Error::Fenced)));
+    }
+}

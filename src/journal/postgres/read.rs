@@ -1,0 +1,166 @@
+//! Reads, on connections of a pool.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use super::super::Error;
+use super::OpenOptions;
+use super::connect::{Connector, told};
+use super::lease::Lease;
+use super::schema::RECORD_VERSION;
+use crate::model::{Entry, OperationId, Record, ResourceType, Stored, Timestamp};
+
+macro_rules! select {
+    ($from:literal, $order:literal) => {
+        concat!(
+            "SELECT o.id, o.resource_type, e.at, e.version, e.record FROM ",
+            $from,
+            " ORDER BY ",
+            $order,
+            "e.seq"
+        )
+    };
+}
+
+pub(super) const UNFINISHED: &str = select!(
+    "operations o JOIN entries e ON e.operation = o.id WHERE o.state < 2",
+    "o.opened_at, o.id, "
+);
+
+pub(super) const OPERATION: &str =
+    select!("operations o JOIN entries e ON e.operation = o.id WHERE o.id = $1", "");
+
+pub(super) const HOLDER: &str = select!(
+    "bindings b JOIN operations o ON o.id = b.operation JOIN entries e ON e.operation = o.id \
+     WHERE b.resource_type = $1 AND b.resource_id = $2",
+    ""
+);
+
+pub(super) const OVERLAPPING: &str = select!(
+    "operations o JOIN entries e ON e.operation = o.id \
+     WHERE o.resource_type = $1 AND o.kind = $2 AND o.settled_at >= $3 AND o.opened_at <= $4",
+    "o.opened_at, o.id, "
+);
+
+/// Of this replica, and begun by another.
+pub(super) const ADOPTED: &str = select!(
+    "operations o JOIN entries e ON e.operation = o.id \
+     WHERE o.owner = $1 AND o.begun <> $1 AND o.state < 2 AND o.id <> ALL ($2)",
+    "o.opened_at, o.id, "
+);
+
+/// A pool of connections.
+pub(super) struct Reads {
+    pool: Pool,
+    lease: Arc<Lease>,
+    timeout: Duration,
+}
+
+impl Reads {
+    /// A pool; nothing is connected yet.
+    pub(super) fn new(
+        connector: Connector,
+        options: &OpenOptions,
+        lease: Arc<Lease>,
+    ) -> Result<Self, String> {
+        // A connection is asked whether it lives before it is used again: the server may have
+        // been restarted, or a network may have forgotten it.
+        let config = ManagerConfig { recycling_method: RecyclingMethod::Verified };
+        let manager = Manager::from_connect(tokio_postgres::Config::new(), connector, config);
+        let connect = Some(options.connect_timeout);
+        let pool = Pool::builder(manager)
+            .max_size(options.pool)
+            .timeouts(Timeouts { wait: connect, create: connect, recycle: connect })
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| error.to_string())?;
+        Ok(Self { pool, lease, timeout: options.statement_timeout })
+    }
+
+    /// The operations that a query of this file gives.
+    pub(super) async fn stored(
+        &self,
+        query: &'static str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Stored>, Error> {
+        if let Err(error @ Error::Broken(_)) = self.lease.check() {
+            return Err(error);
+        }
+        let rows = self.rows(query, values).await?;
+        collect(&rows).map_err(|error| self.lease.broken(error.to_string()))
+    }
+
+    /// Runs one statement.
+    pub(super) async fn rows(
+        &self,
+        query: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        self.within(async |connection| {
+            let statement = connection.prepare_cached(query).await?;
+            connection.query(&statement, values).await
+        })
+        .await
+    }
+
+    /// Does something with a connection of the pool, within the time of a statement.
+    pub(super) async fn within<T>(
+        &self,
+        act: impl AsyncFnOnce(&mut Object) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, Error> {
+        let connection = self.pool.get().await;
+        let mut connection = connection.map_err(|error| Error::Unavailable(error.to_string()))?;
+        let done = tokio::time::timeout(self.timeout, act(&mut connection)).await;
+        match done {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(Error::Unavailable(told(&error))),
+            Err(_) => {
+                // It may answer later, what nobody asked any more.
+                drop(Object::take(connection));
+                Err(Error::Unavailable("no answer within statement_timeout".into()))
+            }
+        }
+    }
+}
+
+/// Why what was read means nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error("operation {operation} has a record of version {found}; this release knows {known}")]
+    Newer { operation: OperationId, found: i32, known: i32 },
+    #[error("operation {operation} has a record that can't be read: {source}")]
+    Record { operation: OperationId, source: serde_json::Error },
+}
+
+/// The operations of one statement, which is one snapshot; their records follow one another.
+pub(super) fn collect(rows: &[Row]) -> Result<Vec<Stored>, Unreadable> {
+    let mut found: Vec<Stored> = Vec::new();
+    for row in rows {
+        let id: Uuid = row.get(0);
+        let id = OperationId::from_bytes(*id.as_bytes());
+        let entry = entry(id, row)?;
+        match found.last_mut() {
+            Some(last) if last.id == id => last.entries.push(entry),
+            _ => {
+                let resource_type = ResourceType::new(row.get::<_, String>(1));
+                found.push(Stored { id, resource_type, entries: vec![entry] });
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn entry(operation: OperationId, row: &Row) -> Result<Entry, Unreadable> {
+    let found: i32 = row.get(3);
+    if found > RECORD_VERSION {
+        return Err(Unreadable::Newer { operation, found, known: RECORD_VERSION });
+    }
+    let record: Record = serde_json::from_str(row.get(4))
+        .map_err(|source| Unreadable::Record { operation, source })?;
+    Ok(Entry { at: Timestamp::from_micros(row.get(2)), record })
+}

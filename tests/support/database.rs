@@ -1,0 +1,81 @@
+//! Databases of the tests' PostgreSQL, for journals.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use authz_sidecar::journal::{
+    Config, Location, Metrics, OpenError, PostgresJournal, PostgresOptions, PostgresUrl,
+};
+use tokio_postgres::{Client, NoTls};
+
+use super::postgres::Postgres;
+
+/// An empty database.
+pub struct Database {
+    host: PathBuf,
+    name: String,
+}
+
+impl Database {
+    /// One in the PostgreSQL of this checkout.
+    pub async fn new() -> Self {
+        Self::of(Postgres::shared().host()).await
+    }
+
+    /// One in the PostgreSQL with that socket's directory.
+    pub async fn of(host: PathBuf) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("journal_{}_{count}", std::process::id());
+        let client = connect(&host, "postgres").await;
+        client.batch_execute(&format!("DROP DATABASE IF EXISTS {name}")).await.unwrap();
+        client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+        Self { host, name }
+    }
+
+    /// Where it is, as the configuration says it.
+    pub fn url(&self) -> String {
+        let host = self.host.to_str().unwrap().replace('/', "%2F");
+        format!("postgres://postgres@{host}/{}", self.name)
+    }
+
+    /// How tests open a journal: the tests' server runs without fsync, and leases are short.
+    pub fn options(&self) -> PostgresOptions {
+        let config = Config::at(Location::Postgres(Box::new(self.place())));
+        let mut options = PostgresOptions::new(&config, Metrics::default());
+        options.lease = Duration::from_secs(2);
+        options.allow_no_fsync = true;
+        options
+    }
+
+    /// A journal with a replica of its own.
+    pub async fn open(&self) -> PostgresJournal {
+        self.try_open(self.options()).await.unwrap()
+    }
+
+    /// As [`Database::open`], with other options.
+    pub async fn try_open(&self, options: PostgresOptions) -> Result<PostgresJournal, OpenError> {
+        PostgresJournal::open(&self.place(), options).await
+    }
+
+    /// A connection past the journal, as an operator's shell or a fault would have it.
+    pub async fn meddle(&self) -> Client {
+        let client = connect(&self.host, &self.name).await;
+        client.batch_execute("SET search_path = authz_sidecar").await.unwrap();
+        client
+    }
+
+    fn place(&self) -> PostgresUrl {
+        self.url().parse().unwrap()
+    }
+}
+
+async fn connect(host: &Path, name: &str) -> Client {
+    let mut config = tokio_postgres::Config::new();
+    config.host_path(host).user("postgres").dbname(name);
+    let (client, connection) = config.connect(NoTls).await.unwrap();
+    // It ends with the client.
+    tokio::spawn(connection);
+    client
+}
