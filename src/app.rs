@@ -144,6 +144,7 @@ impl App {
         let (health, stop_ports) = (Arc::clone(&self.ports.health), CancellationToken::new());
         let ports = tokio::spawn(self.ports.serve(self.dual_write.clone(), stop_ports.clone()));
         let pruning = tokio::spawn(self.dual_write.clone().prune());
+        let following = tokio::spawn(self.dual_write.clone().follow());
         self.recovered.resume();
         health.listening(true);
         let addresses = self.addresses;
@@ -159,6 +160,8 @@ impl App {
         });
         let served = self.proxy.run(shutdown, self.drain).await;
         pruning.abort();
+        following.abort();
+        self.dual_write.release().await;
         stop_ports.cancel();
         // The ports only inform: how they end does not matter any more.
         let _ = ports.await;

@@ -7,7 +7,7 @@
 //! | [`state`] | pure: operation × event → records and reply (`state::on`); operation → next task |
 //! | [`claim`] | pure: whose a row is; who may have removed it |
 //! | `create`, `delete`, `register`, `exchange` | the sagas up to the client's answer |
-//! | `driver`, `inbox`, `recovery` | what is unfinished then, in this process and after a crash |
+//! | `driver`, `inbox`, `recovery`, `adoption` | what is unfinished then, in this process and after a crash |
 //! | `service`, `credentials`, `reply` | calls to the service; what the client gets |
 //! | `explain`, `board`, `metrics`, `config`, `context` | operators, bounds, what sagas share |
 //!
@@ -16,6 +16,7 @@
 //! (b) before a 2xx to a create leaves, it durably holds a state that recovery never undoes;
 //! (c) evidence is never refused: a late id reopens an operation.
 
+mod adoption;
 mod board;
 pub mod claim;
 mod config;
@@ -140,6 +141,20 @@ impl DualWrite {
     /// When the journal can't be read or written, or holds an impossible history.
     pub async fn recover(&self) -> Result<Recovered, Halt> {
         Recovered::replay(Arc::clone(&self.context)).await
+    }
+
+    /// Carries on, for ever, what other replicas on the journal leave. Returns at once where the
+    /// journal is this process's alone.
+    pub async fn follow(self) {
+        adoption::follow(self.context).await;
+    }
+
+    /// Gives up what is unfinished here, so that other replicas need not wait for a lease's end. To be
+    /// called once nothing is served any more.
+    pub async fn release(&self) {
+        if let Some(shared) = self.context.journal.shared() {
+            shared.release().await;
+        }
     }
 
     /// Forgets finished operations, for ever.

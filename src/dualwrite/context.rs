@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::adoption::hand_in;
 use super::board::Board;
 use super::claim::shows_skew;
 use super::config::Config;
@@ -15,7 +16,7 @@ use super::inbox::Inbox;
 use super::metrics::Metrics;
 use super::operation::Operation;
 use super::service::Service;
-use super::state::{Policy, Transition, Wait, on};
+use super::state::{Policy, Transition, Wait, evidence, on};
 use super::{Event, Illegal};
 use crate::authz::{Authorizer, Circuits};
 use crate::journal::{self, Journal, Of};
@@ -165,20 +166,33 @@ impl Context {
     ) -> Result<Transition, Halt> {
         let deletes_open = self.deletes.load(Ordering::Acquire) > 0;
         let policy = Policy { deletes_open, ..self.policy };
+        let late = evidence(operation, &event);
         let transition = on(operation, event, self.now(), &policy)?;
         if transition.records.is_empty() {
             return Ok(transition);
         }
         let entries = self.entries(transition.records.clone());
-        match transition.wait {
-            Wait::Durable => self.journal.append(operation.id, entries.clone()).await?,
-            Wait::Enqueued => self.journal.enqueue(operation.id, entries.clone()).await?,
+        let kept = match transition.wait {
+            Wait::Durable => self.journal.append(operation.id, entries.clone()).await,
+            Wait::Enqueued => self.journal.enqueue(operation.id, entries.clone()).await,
+        };
+        if let (Err(journal::Error::Fenced | journal::Error::NotOwned(_)), Some(late)) =
+            (&kept, late)
+        {
+            // Decisions are another's now; what was seen is not refused (DESIGN §3, (c)).
+            hand_in(self, operation, late);
         }
+        kept?;
         for entry in &entries {
             operation.apply(entry)?;
         }
         self.metrics.stands(operation);
         Ok(transition)
+    }
+
+    /// Whether an effect may leave on this process's decision.
+    pub(super) fn may_act(&self) -> Result<(), journal::Error> {
+        self.journal.shared().map_or(Ok(()), journal::Shared::may_act)
     }
 
     fn entries(&self, records: Vec<Record>) -> Vec<Entry> {

@@ -12,6 +12,7 @@ use http::{HeaderMap, Request};
 use serde_json::Value;
 
 use self::caller::Caller;
+use super::adoption::hand_in;
 use super::claim::may_be_removed;
 use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
@@ -29,8 +30,8 @@ use crate::failpoint;
 use crate::http::breaker::Entry;
 use crate::journal::{self, Of};
 use crate::model::{
-    CreatePlan, Mode, OperationId, Plan, Principal, Record, ResourceId, StoredPrincipal, Timestamp,
-    UndoReason,
+    CreatePlan, Late, Mode, OperationId, Plan, Principal, Record, ResourceId, StoredPrincipal,
+    Timestamp, UndoReason,
 };
 
 /// A create that is about to begin.
@@ -113,6 +114,9 @@ async fn beside<A, B>(
 impl Prepared {
     /// Sends the request, and the parent's look-up beside it, and goes on from the answer.
     async fn send(mut self, request: Request<Bytes>) -> Reply {
+        if let Err(error) = self.may_send() {
+            return self.unsent(&error).await;
+        }
         failpoint::hit("create.sending");
         let exchange = exchange::start(&self.context, request);
         let wait = exchange.within(self.context.config.exchange.0);
@@ -160,6 +164,24 @@ impl Prepared {
         if exclusive && self.how.probe.is_some() { UndoState::Pending } else { UndoState::Unknown }
     }
 
+    /// Whether it may leave: another replica may be carrying it on by now. What is only observed is
+    /// not held up.
+    fn may_send(&self) -> Result<(), journal::Error> {
+        if self.operation.plan.mode == Mode::Observe {
+            return Ok(());
+        }
+        self.context.may_act()
+    }
+
+    async fn unsent(mut self, error: &journal::Error) -> Reply {
+        let (id, rule) = (self.operation.id, self.operation.plan.rule.clone());
+        let event = Event::CreateAnswered(CreateOutcome::NotSent, None);
+        // Otherwise it is looked for in vain.
+        drop(self.context.take(&mut self.operation, event).await);
+        self.context.metrics.refused(&rule, "journal");
+        reply::unavailable(id, format!("{error}; nothing was sent"))
+    }
+
     async fn look_up(&self) -> Option<Parent> {
         if self.operation.pass.is_some() {
             return None;
@@ -172,12 +194,21 @@ impl Prepared {
         let (context, id) = (Arc::clone(&self.context), self.operation.id);
         let letters = context.inbox.open(id);
         let (pointer, limit) = (self.how.id.clone(), self.context.config.answer.0);
+        let operation = self.operation.clone();
         let until = self.context.config.late_effect.0;
         tokio::spawn(async move {
             let exchange = running.within(until).await;
             let outcome = outcome::create(&exchange.seen(Some(&pointer), limit)).0;
-            // Nobody reads it any more where the operation ended before.
-            let _read = context.inbox.post(id, Letter::LateAnswer(outcome)).await;
+            let row = match &outcome {
+                CreateOutcome::Committed(id) => Some(id.clone()),
+                _ => None,
+            };
+            // Nobody here reads it any more where the operation ended, or is another replica's.
+            if !context.inbox.post(id, Letter::LateAnswer(outcome)).await
+                && let Some(id) = row
+            {
+                hand_in(&context, &operation, Late::Answer { id });
+            }
         });
         letters
     }
@@ -284,12 +315,15 @@ impl Prepared {
         let id = self.operation.id;
         let others = self.context.others(&self.operation, Of::Deletes).await;
         let undisturbed = match others {
-            Ok(others) if may_be_removed(&self.operation, &others) => {
+            Ok(others) if !may_be_removed(&self.operation, &others) => {
+                self.context.take(&mut self.operation, Event::Undisturbed).await.map(drop)
+            }
+            // Also where that can't be asked for now.
+            Ok(_) | Err(Halt::Journal(journal::Error::Unavailable(_))) => {
                 let (context, operation, memory) = self.hand_over(None);
                 drive(context, operation, memory);
                 return;
             }
-            Ok(_) => self.context.take(&mut self.operation, Event::Undisturbed).await.map(drop),
             Err(halt) => Err(halt),
         };
         if let Err(halt) = undisturbed {

@@ -12,11 +12,12 @@ use super::credentials::Credentials;
 use super::driver::{Memory, drive, settled};
 use super::exchange;
 use super::operation::Operation;
-use super::outcome;
+use super::outcome::{self, DeleteOutcome};
 use super::reply::{self, Reply};
 use super::service::{Answer, CallError, Found};
 use crate::error::{Kind, Problem, UndoState};
 use crate::failpoint;
+use crate::journal;
 use crate::model::{
     Confirm, DeletePlan, Mode, OperationId, Plan, Principal, Probe, Record, Resource, ResourceId,
 };
@@ -159,6 +160,13 @@ impl Delete {
     ) -> Reply {
         let Self { context, id, request, credentials, room, .. } = self;
         let headers = request.headers().clone();
+        if let Err(error) = may_send(&context, &operation) {
+            // Otherwise it is looked at in vain.
+            let event = Event::DeleteAnswered(DeleteOutcome::NotSent);
+            drop(context.take(&mut operation, event).await);
+            context.metrics.refused(&operation.plan.rule, "journal");
+            return reply::unavailable(id, format!("{error}; nothing was sent"));
+        }
         failpoint::hit("delete.sending");
         let exchange = exchange::start(&context, request).within(context.config.exchange.0).await;
         failpoint::hit("delete.answered");
@@ -184,6 +192,12 @@ impl Delete {
         }
         reply::classified(id, gets, answer, UndoState::Unknown)
     }
+}
+
+/// Whether it may leave: another replica may be carrying it on by now. What is only observed is not
+/// held up.
+fn may_send(context: &Context, operation: &Operation) -> Result<(), journal::Error> {
+    if operation.plan.mode == Mode::Observe { Ok(()) } else { context.may_act() }
 }
 
 /// A refusal in the service's own words goes to the client, who would have got it for the DELETE

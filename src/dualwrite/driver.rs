@@ -11,14 +11,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::Instrument;
 
+use super::adoption::{self, hand_in};
 use super::context::{Context, Deleting, Halt, Room};
 use super::credentials::Credentials;
 use super::inbox::{Letter, Letters};
 use super::operation::{Operation, Phase, Step};
-use super::state::{Task, born_by, effect_ends, next, poll_delay};
+use super::outcome::CreateOutcome;
+use super::state::{Task, born_by, legacy, look_ends, next, poll_delay};
 use super::{Event, Presence};
 use crate::journal;
-use crate::model::{Backoff, Principal, Timestamp};
+use crate::model::{Backoff, Late, Principal, Timestamp};
 
 /// What this process knows of an operation and the journal does not.
 #[derive(Default)]
@@ -106,6 +108,9 @@ impl Driver {
         let id = self.operation.id;
         match self.carry_on().await {
             Ok(()) => {}
+            Err(Halt::Journal(journal::Error::Fenced | journal::Error::NotOwned(_))) => {
+                self.leave_to_others();
+            }
             Err(Halt::Journal(error)) => tracing::error!(
                 %error,
                 "the operation stops here; a restart recovers it from the journal"
@@ -118,6 +123,19 @@ impl Driver {
         self.context.board.remove(id);
         self.count_stuck();
         self.report.send_replace(Progress::Resting { settled: self.operation.is_finished() });
+    }
+
+    /// Another process carries the operation on; what is known only here goes to it.
+    fn leave_to_others(&mut self) {
+        tracing::warn!("another replica carries the operation on");
+        if let Some(late) = legacy(&self.operation) {
+            hand_in(&self.context, &self.operation, late);
+        }
+        while let Some(letter) = self.letters.waiting() {
+            if let Letter::LateAnswer(CreateOutcome::Committed(id)) = letter {
+                hand_in(&self.context, &self.operation, Late::Answer { id });
+            }
+        }
     }
 
     async fn carry_on(&mut self) -> Result<(), Halt> {
@@ -147,7 +165,11 @@ impl Driver {
         context.board.does(self.operation.id, tasks::name(&task));
         // The semaphore is never closed; without it, going on unbounded is the lesser evil.
         let permit = context.calls.acquire().await.ok();
-        let attempt = self.perform(task).await?;
+        let attempt = match self.perform(task).await {
+            // The journal can't be asked for now, and what is durable is as it was.
+            Err(Halt::Journal(journal::Error::Unavailable(why))) => Attempt::Failed("journal", why),
+            attempt => attempt?,
+        };
         drop(permit);
         match attempt {
             Attempt::Saw(event) => {
@@ -181,7 +203,7 @@ impl Driver {
         let (now, policy) = (self.context.now(), &self.context.policy);
         let end = match self.operation.phase {
             Phase::Registered | Phase::Passed => born_by(&self.operation, policy),
-            _ => effect_ends(&self.operation, policy),
+            _ => look_ends(&self.operation, policy),
         };
         let delay = match self.operation.phase {
             Phase::Reported(_) => policy.bounds.late_effect,
@@ -228,6 +250,9 @@ impl Driver {
                 self.rounds = 0;
                 self.retried_at = self.context.board.attempts(self.operation.id);
                 Ok(())
+            }
+            Letter::Evidence(late, receipt) => {
+                adoption::take(&self.context, &mut self.operation, late, receipt).await
             }
             Letter::LateAnswer(outcome) => {
                 match self.context.take(&mut self.operation, Event::LateAnswer(outcome)).await {

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
 use super::outcome::CreateOutcome;
-use crate::model::OperationId;
+use crate::journal::Receipt;
+use crate::model::{Late, OperationId};
 
 /// Letters that may wait for one operation. Its driver reads them between two attempts; whoever
 /// posts more waits for room.
@@ -21,6 +22,8 @@ pub(super) enum Letter {
     Retry,
     /// A create's answer came after its time-out.
     LateAnswer(CreateOutcome),
+    /// Another process learnt this of the operation; the receipt is for when it is recorded.
+    Evidence(Late, Receipt),
 }
 
 /// Where to post letters.
@@ -36,6 +39,11 @@ impl Inbox {
         let (sender, receiver) = mpsc::channel(CAPACITY);
         self.lock().insert(id, sender.clone());
         Letters { inbox: self.clone(), id, sender, receiver }
+    }
+
+    /// Whether somebody reads letters to `id`.
+    pub(super) fn is_open(&self, id: OperationId) -> bool {
+        self.lock().contains_key(&id)
     }
 
     /// Posts a letter, and waits for room. Gives whether it will be read; nobody reads it where

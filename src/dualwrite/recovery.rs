@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Event;
+use super::adoption::{restart, resume};
 use super::context::{Context, Halt};
-use super::driver::{Memory, drive};
-use super::operation::{Operation, Phase};
+use super::operation::Operation;
 use crate::failpoint;
 
 /// Operations that an earlier process left unfinished.
@@ -24,12 +23,13 @@ impl Recovered {
     /// When the journal can't be read or written, or holds an impossible history.
     pub(super) async fn replay(context: Arc<Context>) -> Result<Self, Halt> {
         let mut operations = Vec::new();
-        for stored in context.journal.unfinished().await? {
+        let left = match context.journal.shared() {
+            Some(shared) => shared.recover().await?,
+            None => context.journal.unfinished().await?,
+        };
+        for stored in left {
             let mut operation = Operation::replay(&stored)?;
-            if operation.is_create() && operation.phase == Phase::Prepared {
-                context.blinded();
-            }
-            context.take(&mut operation, Event::Restarted).await?;
+            restart(&context, &mut operation).await?;
             failpoint::hit("recovery.replayed");
             operations.push(operation);
         }
@@ -51,16 +51,10 @@ impl Recovered {
         self.operations.is_empty()
     }
 
-    /// Drives them to their ends. They take places of `bounds.open_operations` where there are
-    /// any left, and go on without where there are none: what is owed is not refused.
+    /// Drives them to their ends.
     pub fn resume(self) {
         for operation in self.operations {
-            let memory = Memory {
-                room: self.context.enter(),
-                _deleting: (!operation.is_create()).then(|| self.context.deleting()),
-                ..Memory::default()
-            };
-            drive(Arc::clone(&self.context), operation, memory);
+            resume(&self.context, operation);
         }
     }
 }

@@ -108,6 +108,10 @@ impl Registration<'_> {
     }
 
     async fn attempt(&self, parent: &mut Parent, last: &mut String) -> Once {
+        if let Err(error) = self.context.may_act() {
+            *last = error.to_string();
+            return Once::Again { may_land: false };
+        }
         if matches!(parent, Parent::ToLookUp) {
             match look_up(self.context, self.plan, self.credentials).await {
                 Some(found) => *parent = found,

@@ -11,7 +11,7 @@ mod on;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-pub use self::late::evidence;
+pub use self::late::{evidence, legacy};
 pub use self::on::on;
 use super::claim::Verdict;
 use super::operation::{Operation, Phase, Step};

@@ -20,7 +20,18 @@ pub fn evidence(operation: &Operation, event: &Event) -> Option<Late> {
         | Event::DeleteAnswered(DeleteOutcome::Done | DeleteOutcome::Look(_)) => Some(Late::Sent),
         // Also where none was acknowledged: an attempt may land.
         Event::Acknowledged { .. } | Event::NotAcknowledged(_) => registration(),
-        Event::Evidence(late) => Some(late.clone()),
+        // Evidence itself waits in the journal until it is taken.
+        _ => None,
+    }
+}
+
+/// What whoever owns the operation must learn of it, where this process carried it on until another
+/// had taken it over: what was only enqueued may be lost.
+#[must_use]
+pub fn legacy(operation: &Operation) -> Option<Late> {
+    match operation.phase {
+        Phase::Unknown => Some(Late::Sent),
+        Phase::Looking | Phase::Gone if !operation.is_create() => Some(Late::Sent),
         _ => None,
     }
 }

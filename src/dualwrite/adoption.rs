@@ -1,0 +1,150 @@
+//! What other replicas on the journal leave to this process, and what this one leaves to them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Event;
+use super::context::{Context, Halt};
+use super::driver::{Memory, drive};
+use super::inbox::Letter;
+use super::operation::{Operation, Phase};
+use crate::journal::{Arrival, Deposit, Error, Receipt};
+use crate::model::{Backoff, Late, OperationId};
+
+/// Pauses between attempts to hand something in, and after a failed wait for arrivals.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Takes in what comes from other replicas, for ever, or until another takes this one over. Returns
+/// at once where the journal is this process's alone.
+pub(super) async fn follow(context: Arc<Context>) {
+    let Some(shared) = context.journal.shared() else { return };
+    loop {
+        match shared.arrivals().await {
+            Ok(arrivals) => {
+                for arrival in arrivals {
+                    take_in(&context, arrival).await;
+                }
+            }
+            Err(Error::Fenced) => return,
+            Err(error) => {
+                tracing::warn!(%error, "nothing comes from other replicas for now");
+                tokio::time::sleep(PAUSES.1).await;
+            }
+        }
+    }
+}
+
+async fn take_in(context: &Arc<Context>, arrival: Arrival) {
+    let (id, taken) = match arrival {
+        Arrival::Adopted(stored) => (stored.id, adopt(context, stored.id).await),
+        Arrival::Evidence { receipt, operation, late } => {
+            (operation, learn(context, operation, late, receipt).await)
+        }
+    };
+    match taken {
+        // Evidence comes again; whoever took this process over gets the rest.
+        Ok(()) | Err(Halt::Journal(Error::Fenced)) => {}
+        Err(halt) => tracing::error!(operation = %id, %halt, "what came could not be taken in"),
+    }
+}
+
+/// Carries on an operation that a replica left that is gone, as recovery does at start.
+async fn adopt(context: &Arc<Context>, id: OperationId) -> Result<(), Halt> {
+    if context.inbox.is_open(id) {
+        return Ok(());
+    }
+    // Read anew: it may have been driven to its end by now.
+    let Some(mut operation) = read(context, id).await? else { return Ok(()) };
+    if !operation.is_finished() {
+        restart(context, &mut operation).await?;
+        resume(context, operation);
+    }
+    Ok(())
+}
+
+/// Takes evidence, in the driver where there is one.
+async fn learn(
+    context: &Arc<Context>,
+    id: OperationId,
+    late: Late,
+    receipt: Receipt,
+) -> Result<(), Halt> {
+    tracing::info!(operation = %id, ?late, "evidence came late");
+    if context.inbox.post(id, Letter::Evidence(late.clone(), receipt)).await {
+        return Ok(());
+    }
+    let Some(mut operation) = read(context, id).await? else { return Ok(()) };
+    let finished = operation.is_finished();
+    take(context, &mut operation, late, receipt).await?;
+    if !operation.is_finished() && (finished || !context.inbox.is_open(id)) {
+        resume(context, operation);
+    }
+    Ok(())
+}
+
+/// Records what follows from evidence; then it need not come again.
+pub(super) async fn take(
+    context: &Context,
+    operation: &mut Operation,
+    late: Late,
+    receipt: Receipt,
+) -> Result<(), Halt> {
+    match context.take(operation, Event::Evidence(late)).await {
+        Err(Halt::Journal(Error::Taken { holder, resource })) => {
+            tracing::warn!(%holder, %resource, "the row of late evidence has another operation");
+        }
+        taken => drop(taken?),
+    }
+    if let Some(shared) = context.journal.shared()
+        && let Err(error) = shared.settle(receipt).await
+    {
+        tracing::debug!(%error, "evidence could not be settled; it comes again");
+    }
+    Ok(())
+}
+
+/// The first event of an operation that another process began.
+pub(super) async fn restart(context: &Context, operation: &mut Operation) -> Result<(), Halt> {
+    if operation.is_create() && operation.phase == Phase::Prepared {
+        context.blinded();
+    }
+    context.take(operation, Event::Restarted).await.map(drop)
+}
+
+/// Drives an operation that another process began. It takes a place of `bounds.open_operations`
+/// where there is one left, and goes on without where there is none: what is owed is not refused.
+pub(super) fn resume(context: &Arc<Context>, operation: Operation) {
+    let memory = Memory {
+        room: context.enter(),
+        _deleting: (!operation.is_create()).then(|| context.deleting()),
+        ..Memory::default()
+    };
+    drive(Arc::clone(context), operation, memory);
+}
+
+async fn read(context: &Context, id: OperationId) -> Result<Option<Operation>, Halt> {
+    let stored = context.journal.operation(id).await?;
+    Ok(stored.as_ref().map(Operation::replay).transpose()?)
+}
+
+/// Hands in what this process learnt of an operation that is another's now, however long that
+/// takes. (An exclusive journal takes no operation away.)
+pub(super) fn hand_in(context: &Context, operation: &Operation, late: Late) {
+    let journal = Arc::clone(&context.journal);
+    let deposit = Deposit { operation: operation.id, opening: operation.opening(), late };
+    tokio::spawn(async move {
+        let Some(shared) = journal.shared() else { return };
+        let backoff = Backoff::new(PAUSES.0, PAUSES.1);
+        for attempt in 0.. {
+            match shared.deposit(deposit.clone()).await {
+                Ok(()) => return,
+                Err(error @ Error::Broken(_)) => {
+                    let operation = deposit.operation;
+                    tracing::error!(%operation, %error, "evidence could not be handed in");
+                    return;
+                }
+                Err(_) => tokio::time::sleep(backoff.delay(attempt, fastrand::u64(..))).await,
+            }
+        }
+    });
+}
