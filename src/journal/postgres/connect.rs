@@ -33,6 +33,7 @@ pub(super) enum Problem {
 }
 
 /// A database error in words, without the statement's values.
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` gives")]
 pub(super) fn failed(error: tokio_postgres::Error) -> Problem {
     let mend = match error.code() {
         Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
@@ -208,7 +209,7 @@ fn tls(config: &Config, options: &OpenOptions) -> Result<ClientConfig, Problem> 
         Some(path) => {
             let mut roots = RootCertStore::empty();
             let certificates = CertificateDer::pem_file_iter(path)
-                .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>())
+                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
                 .map_err(|error| unusable(format!("{}: {error}", path.display())))?;
             if roots.add_parsable_certificates(certificates).0 == 0 {
                 return Err(unusable(format!("{}: no certificate", path.display())));

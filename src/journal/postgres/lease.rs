@@ -47,7 +47,7 @@ impl Lease {
     /// It was renewed; the question left at `asked`, so it holds at least a length from then. A
     /// sixth is left for what is between a check and its effect.
     pub(super) fn renewed(&self, asked: Duration) {
-        let until = nanoseconds(asked + self.length - self.length / 6);
+        let until = nanoseconds(asked + self.length * 5 / 6);
         self.certain_until.fetch_max(until, Ordering::AcqRel);
     }
 

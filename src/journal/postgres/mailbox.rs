@@ -89,7 +89,7 @@ async fn begin(
     let at: Vec<i64> = opening.iter().map(|entry| entry.at.as_micros()).collect();
     let records = opening.iter().map(|entry| serde_json::to_string(&entry.record));
     let records: Vec<String> = records.filter_map(Result::ok).collect();
-    let state: i16 = if summary.phase == Phase::Open { 0 } else { 1 };
+    let state: i16 = i16::from(summary.phase != Phase::Open);
     let settled = summary.settled_at.map_or(NEVER, Timestamp::as_micros);
     let kind = code(summary.of);
     let opened = summary.opened_at.as_micros();

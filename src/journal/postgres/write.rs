@@ -15,6 +15,7 @@ use super::super::{Error, Of};
 use super::connect::{Link, Problem, failed, told};
 use super::lease::Identity;
 use super::schema::{NEVER, RECORD_VERSION, code};
+use crate::failpoint;
 use crate::model::{Entry, OperationId, Resource, ResourceId, ResourceType, Timestamp};
 
 /// An entry with its record as it will be written.
@@ -143,6 +144,7 @@ impl Session {
         let Identity { epoch, token } = identity;
         let ids: BTreeSet<Uuid> = calls.iter().map(|call| uuid(call.operation)).collect();
         let ids: Vec<Uuid> = ids.into_iter().collect();
+        failpoint::records("before", names(calls));
         let client = self.client();
         let (fence, count, known): (Values<2>, Values<2>, Values<1>) =
             ([&epoch, &token], [&epoch, &batch], [&ids]);
@@ -176,10 +178,12 @@ impl Session {
         if verdicts.iter().any(Result::is_err) {
             return self.undo(Outcome::Refused(verdicts)).await;
         }
-        match client.batch_execute("COMMIT").await {
-            Ok(()) => Ok(Outcome::Committed),
-            Err(error) => Err(Failure::InDoubt(told(&error))),
+        failpoint::records("written", names(calls));
+        if let Err(error) = client.batch_execute("COMMIT").await {
+            return Err(Failure::InDoubt(told(&error)));
         }
+        failpoint::records("committed", names(calls));
+        Ok(Outcome::Committed)
     }
 
     async fn put(
@@ -333,6 +337,11 @@ impl<'a> Columns<'a> {
         }
         columns
     }
+}
+
+/// The names of all records, for failpoints.
+fn names(calls: &[&Append]) -> impl Iterator<Item = &'static str> {
+    calls.iter().flat_map(|call| call.rows.iter().map(|row| row.entry.record.name()))
 }
 
 /// An operation's id as the database keeps it.

@@ -273,7 +273,8 @@ fn may_pass(error: &tokio_postgres::Error) -> bool {
     let Some(code) = error.code() else {
         // Of the connection; and not of a value that fits no column.
         let source = std::error::Error::source(error);
-        return error.is_closed() || source.is_some_and(|source| source.is::<std::io::Error>());
+        return error.is_closed()
+            || source.is_some_and(<dyn std::error::Error>::is::<std::io::Error>);
     };
     let passing = [
         SqlState::READ_ONLY_SQL_TRANSACTION,
