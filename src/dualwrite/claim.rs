@@ -1,12 +1,15 @@
 //! Which row is whose: the claim rule and the overlap rule of DESIGN §3. Pure.
 
+mod presence;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value;
 
+pub use self::presence::{absence, presence};
 use super::operation::{Operation, Phase};
-use super::state::{Policy, Presence, born_by, effect_ends};
+use super::state::{Policy, effect_ends};
 use crate::model::{Condition, DeletePlan, Effect, Kind, Resolution, ResourceId, Timestamp};
 
 /// A row that a probe saw and that satisfies the probe's conditions.
@@ -162,13 +165,35 @@ fn is_rival(other: &Operation, row: &SightedRow, sighted: Timestamp, policy: &Po
 /// Whether a delete among `others` may have removed the row that `create` made, so that the
 /// create has to confirm it (the overlap rule, for the one that closes second).
 #[must_use]
-pub fn may_be_removed(create: &Operation, others: &[Operation]) -> bool {
-    let Some(id) = &create.bound else { return false };
-    others.iter().filter(|other| had_effect(other)).any(|other| match &other.plan.kind {
-        Kind::Create(_) => false,
-        Kind::Delete(DeletePlan::ById { .. }) => other.targets.ids.contains(id),
-        Kind::Delete(DeletePlan::ByProbe { .. }) => !are_disjoint(create, other),
+pub fn may_be_removed(create: &Operation, others: &[Operation], policy: &Policy) -> bool {
+    removers(create, others, policy).next().is_some()
+}
+
+/// The deletes among `others` that may have removed the row that `create` made, or still may.
+fn removers<'a>(
+    create: &'a Operation,
+    others: &'a [Operation],
+    policy: &'a Policy,
+) -> impl Iterator<Item = &'a Operation> {
+    others.iter().filter(move |other| {
+        let means = match (&other.plan.kind, &create.bound) {
+            (Kind::Create(_), _) | (_, None) => false,
+            (Kind::Delete(DeletePlan::ById { .. }), Some(id)) => other.targets.ids.contains(id),
+            (Kind::Delete(DeletePlan::ByProbe { .. }), Some(_)) => !are_disjoint(create, other),
+        };
+        means && had_effect(other) && !was_over(other, create, policy)
     })
+}
+
+/// Whether `delete` was answered before `create` was sent, and so can't have chosen its row.
+fn was_over(delete: &Operation, create: &Operation, policy: &Policy) -> bool {
+    let past = delete.closed.is_none_or(|closed| closed.effect == Effect::Past);
+    past && answered(delete).is_some_and(|at| at.plus(policy.apart()) < create.intent)
+}
+
+/// When the exchange of `delete` was over.
+fn answered(delete: &Operation) -> Option<Timestamp> {
+    delete.closed.map(|closed| closed.at).or(delete.answered)
 }
 
 /// Whether a delete did, or may still do, something: it was neither refused nor left unsent.
@@ -217,34 +242,6 @@ pub fn candidates(
 pub fn owed_by<'a>(others: impl Iterator<Item = &'a Operation>) -> BTreeSet<ResourceId> {
     let others = others.filter(|other| !other.is_discarded());
     others.flat_map(|other| other.gone.iter().cloned()).collect()
-}
-
-/// What it means that the row with `id`, asked for at `asked`, was not to be seen. `maker` is the
-/// create that holds the id, if one does.
-///
-/// It is gone if somebody saw it before, or if it can't be yet to come: a service that commits after
-/// its answer does not show at once what it said it made, and whoever took that for a removal
-/// would deregister a row that is about to stand.
-#[must_use]
-pub fn absence<'a>(
-    id: &ResourceId,
-    maker: Option<&Operation>,
-    mut deletes: impl Iterator<Item = &'a Operation>,
-    asked: Timestamp,
-    policy: &Policy,
-) -> Presence {
-    let born = maker.is_none_or(|maker| asked >= born_by(maker, policy));
-    if born || deletes.any(|delete| saw(delete, id)) { Presence::Gone } else { Presence::Unborn }
-}
-
-/// Whether the probe before `delete` saw the row with `id`, or it is proven gone since.
-fn saw(delete: &Operation, id: &ResourceId) -> bool {
-    let seen = match &delete.plan.kind {
-        Kind::Delete(DeletePlan::ByProbe { .. }) => true,
-        Kind::Delete(DeletePlan::ById { .. }) => delete.targets.seen,
-        Kind::Create(_) => false,
-    };
-    seen && delete.targets.ids.contains(id) || delete.gone.contains(id)
 }
 
 /// Whether no row that `create` can make is one that `delete` can mean: both compare the same

@@ -315,7 +315,7 @@ impl Prepared {
         let id = self.operation.id;
         let others = self.context.others(&self.operation, Of::Deletes).await;
         let undisturbed = match others {
-            Ok(others) if !may_be_removed(&self.operation, &others) => {
+            Ok(others) if !may_be_removed(&self.operation, &others, &self.context.policy) => {
                 self.context.take(&mut self.operation, Event::Undisturbed).await.map(drop)
             }
             // Also where that can't be asked for now.

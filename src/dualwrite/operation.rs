@@ -31,7 +31,7 @@ pub struct Operation {
     pub closed: Option<Closed>,
     /// The row that is bound to this operation.
     pub bound: Option<ResourceId>,
-    /// When that row's id was first on record: the service had answered by then.
+    /// When it was first on record that the service had answered: a row's id, or rows gone.
     pub answered: Option<Timestamp>,
     /// Whether this create was claimed for undoing.
     pub undone: bool,
@@ -184,7 +184,10 @@ impl Operation {
             Record::Closed { effect } => {
                 self.closed = Some(Closed { at: entry.at, effect: *effect });
             }
-            Record::Deleted { ids } => self.gone.extend(ids.iter().cloned()),
+            Record::Deleted { ids } => {
+                self.gone.extend(ids.iter().cloned());
+                self.answered.get_or_insert(entry.at);
+            }
             Record::Undoing { .. } => self.undone = true,
             Record::Reported { rows, .. } => self.reported = rows.iter().cloned().collect(),
             Record::Retried { .. } => self.retries = self.retries.saturating_add(1),

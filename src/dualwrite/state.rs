@@ -65,8 +65,8 @@ pub enum Presence {
     Present,
     /// It is gone.
     Gone,
-    /// It can't be seen, and may be yet to come: services commit after they answer.
-    Unborn,
+    /// It can't be seen, and may be yet to come; or it is there, and may be about to go.
+    Unsettled,
 }
 
 /// One round of looking at a delete's rows.

@@ -113,6 +113,44 @@ async fn p2_a_key_made_beside_a_delete_of_its_name_and_committed_late_keeps_its_
     world.same_set();
 }
 
+/// The service commits a delete, too, after its answer: a row that is there may be about to go.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_row_whose_delete_by_name_is_committed_late_leaves_no_edge() {
+    let world = patient().await;
+    let (sent, answered, committed) = (Gate::closed(), Gate::closed(), Gate::closed());
+    world.keys.on(Route::Create, Fault::once().held_after(&answered));
+    let late = Fault::once().held_before(&sent).lands_after(&committed);
+    world.keys.on(Route::DeleteByName, late);
+    let delete = tokio::spawn(world.delete_by_name("k").send());
+    sent.reached(1).await;
+    let create = tokio::spawn(world.create("k").send());
+    answered.reached(1).await;
+    sent.open();
+    delete.await.unwrap().expect(200);
+    answered.open();
+    create.await.unwrap().expect(200);
+    world.has_asked(Route::Get, 3).await;
+    committed.open();
+    world.comes_to_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_row_whose_delete_by_id_overtakes_its_create_and_is_committed_late_leaves_no_edge() {
+    let world = patient().await;
+    let (answered, committed) = (Gate::closed(), Gate::closed());
+    world.keys.on(Route::Create, Fault::once().held_after(&answered));
+    world.keys.on(Route::Delete, Fault::once().lands_after(&committed));
+    let create = tokio::spawn(world.create("k").send());
+    answered.reached(1).await;
+    let id = world.keys.rows().first().unwrap().clone();
+    world.delete(&id).send().await.expect(200);
+    answered.open();
+    create.await.unwrap().expect(200);
+    world.has_asked(Route::Get, 3).await;
+    committed.open();
+    world.comes_to_nothing().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_a_key_that_was_registered_before_a_crash_and_committed_after_it_keeps_its_edge() {
     let mut world = World::new().await;

@@ -1,6 +1,7 @@
 //! The schedules that the claim rule and the overlap rule close.
 
 use super::super::fixtures::{create, create_named, delete, delete_named, id, policy};
+use super::super::state::Presence;
 use super::*;
 use crate::model::{Entry, Mode, PassReason, Record};
 
@@ -137,12 +138,12 @@ fn skew_is_seen_on_a_row_that_is_known_to_be_ours() {
 #[test]
 fn p3_a_create_confirms_its_row_when_a_delete_ran_beside_it() {
     let own = committed("k");
-    assert!(may_be_removed(&own, &[delete(&["k"], true, false)]));
-    assert!(!may_be_removed(&own, &[delete(&["l"], true, false)]));
-    assert!(may_be_removed(&own, &[delete_named("n", &[])]));
-    assert!(!may_be_removed(&own, &[delete_named("other", &[])]));
+    assert!(may_be_removed(&own, &[delete(&["k"], true, false)], &policy()));
+    assert!(!may_be_removed(&own, &[delete(&["l"], true, false)], &policy()));
+    assert!(may_be_removed(&own, &[delete_named("n", &[])], &policy()));
+    assert!(!may_be_removed(&own, &[delete_named("other", &[])], &policy()));
     let refused = Record::Finished { resolution: Resolution::NotDeleted };
-    assert!(!may_be_removed(&own, &[after(delete_named("n", &[]), refused, 3)]));
+    assert!(!may_be_removed(&own, &[after(delete_named("n", &[]), refused, 3)], &policy()));
 }
 
 #[test]
@@ -188,12 +189,12 @@ fn p2_a_row_that_can_t_be_seen_is_gone_only_if_it_was_seen_or_can_t_be_yet_to_co
     let absent = |asked, deletes: &[Operation]| {
         absence(&id("k"), Some(&maker), deletes.iter(), at(asked), &policy())
     };
-    assert_eq!(absent(2 + 119, &[]), Presence::Unborn);
+    assert_eq!(absent(2 + 119, &[]), Presence::Unsettled);
     assert_eq!(absent(2 + 120, &[]), Presence::Gone);
     assert_eq!(absent(3, &[delete(&["k"], true, false)]), Presence::Gone);
-    assert_eq!(absent(3, &[delete(&["k"], false, true)]), Presence::Unborn);
+    assert_eq!(absent(3, &[delete(&["k"], false, true)]), Presence::Unsettled);
     assert_eq!(absent(3, &[delete_named("n", &["k"])]), Presence::Gone);
-    assert_eq!(absent(3, &[delete_named("n", &["l"])]), Presence::Unborn);
+    assert_eq!(absent(3, &[delete_named("n", &["l"])]), Presence::Unsettled);
     let gone = Record::Deleted { ids: vec![id("k")] };
     assert_eq!(absent(3, &[after(delete_named("n", &[]), gone, 3)]), Presence::Gone);
     assert_eq!(absence(&id("k"), None, [].iter(), at(3), &policy()), Presence::Gone);
@@ -203,4 +204,38 @@ fn p2_a_row_that_can_t_be_seen_is_gone_only_if_it_was_seen_or_can_t_be_yet_to_co
     let maker = after(after(maker, registered, 3), ended, 100);
     let presence = absence(&id("k"), Some(&maker), [].iter(), at(2 + 120), &policy());
     assert_eq!(presence, Presence::Gone);
+}
+
+/// A create intended at second 1 and answered at 2; a delete of its name answered at 3 may take
+/// effect until L (120 s) after.
+#[test]
+fn p3_a_row_that_is_there_stands_only_once_no_delete_can_remove_it_any_more() {
+    let own = committed("k");
+    let there = |asked, delete: Operation| {
+        presence(Presence::Present, &own, &[delete], at(asked), &policy())
+    };
+    let ended = |effect| after(delete_named("n", &[]), Record::Closed { effect }, 3);
+    for effect in [Effect::Past, Effect::MayCome] {
+        assert_eq!(there(3 + 119, ended(effect)), Presence::Unsettled);
+        assert_eq!(there(3 + 120, ended(effect)), Presence::Present);
+    }
+    assert_eq!(there(1000, delete_named("n", &[])), Presence::Unsettled, "it is under way");
+    assert_eq!(there(4, delete_named("other", &[])), Presence::Present);
+    let confirmed = Record::Deleted { ids: vec![id("k")] };
+    let by_id = || after(delete(&["k"], true, false), confirmed.clone(), 3);
+    assert_eq!(there(3 + 119, by_id()), Presence::Unsettled);
+    assert_eq!(there(3 + 120, by_id()), Presence::Present);
+}
+
+#[test]
+fn p3_a_delete_that_was_answered_before_a_create_was_sent_did_not_choose_its_row() {
+    let own = committed("k");
+    let closed =
+        |effect, seconds| after(delete_named("n", &[]), Record::Closed { effect }, seconds);
+    assert!(!may_be_removed(&own, &[closed(Effect::Past, 0)], &policy()));
+    assert!(may_be_removed(&own, &[closed(Effect::Past, 1)], &policy()));
+    assert!(may_be_removed(&own, &[closed(Effect::MayCome, 0)], &policy()));
+    let shared = Policy { shared: true, ..policy() };
+    assert!(may_be_removed(&own, &[closed(Effect::Past, 1 - 10)], &shared));
+    assert!(!may_be_removed(&own, &[closed(Effect::Past, 1 - 11)], &shared));
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::{Attempt, Driver};
-use crate::dualwrite::claim::absence;
+use crate::dualwrite::Event;
+use crate::dualwrite::claim::presence;
 use crate::dualwrite::context::Halt;
 use crate::dualwrite::credentials::Credentials;
 use crate::dualwrite::operation::Phase;
 use crate::dualwrite::service::CallError;
 use crate::dualwrite::state::Task;
-use crate::dualwrite::{Event, Presence};
 use crate::failpoint;
 use crate::journal::Of;
 use crate::model::{Kind, ResourceId};
@@ -54,18 +54,16 @@ impl Driver {
             Kind::Create(plan) => &plan.confirm,
             Kind::Delete(plan) => plan.confirm(),
         };
-        let mut presence =
+        let mut seen =
             match self.context.service.confirm(confirm, id, &self.memory.credentials).await {
-                Ok(presence) => presence,
+                Ok(seen) => seen,
                 Err(error) => return Ok(self.failed("confirm", &error)),
             };
-        let stands = matches!(self.operation.phase, Phase::Registered | Phase::Passed);
-        if stands && presence == Presence::Gone {
+        if matches!(self.operation.phase, Phase::Registered | Phase::Passed) {
             let deletes = self.context.others(&self.operation, Of::Deletes).await?;
-            let (maker, policy) = (Some(&self.operation), &self.context.policy);
-            presence = absence(id, maker, deletes.iter(), asked, policy);
+            seen = presence(seen, &self.operation, &deletes, asked, &self.context.policy);
         }
-        Ok(Attempt::Saw(Event::Confirmed(presence)))
+        Ok(Attempt::Saw(Event::Confirmed(seen)))
     }
 
     /// A call failed. Where the service does not (or no longer) accept the caller, the service's own

@@ -164,7 +164,7 @@ fn confirmed(operation: &mut Operation, phase: Phase, presence: Presence) -> Opt
     let removal = match presence {
         Presence::Present => Step::Delete,
         Presence::Gone => Step::Deregister,
-        Presence::Unborn => {
+        Presence::Unsettled => {
             let stands = matches!(phase, Phase::Registered | Phase::Passed);
             return stands.then(Transition::default);
         }
