@@ -9,6 +9,7 @@
 #   SEED=N               the run's seed; the same again goes on where that run stopped
 #   ROUND=N              only this round of that seed, again and again, until it fails or KILLS
 #   CONTROL=yes          kills a service that does the dual write itself, to see that orphans are found
+#   JOURNAL=postgres     the journal is in PostgreSQL, not in SQLite
 #   EXCLUSIVE=no         journal.exclusive_writer is false: unproven rows are reported, not undone
 #   LANES=N              sidecars that are killed beside each other; default 8
 #   SECONDS_AT_MOST=N    stops earlier

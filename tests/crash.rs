@@ -19,7 +19,8 @@ use authz_sidecar::failpoint;
 use serde_json::json;
 
 use crash::check::{Kind, Seen, check};
-use crash::lane::{Bounds, Lane};
+use crash::journal::Journal;
+use crash::lane::Lane;
 use crash::ledger::{Create, Ledger, Target};
 use crash::plan::{Kill, Plan};
 use crash::tally::{Line, Tally};
@@ -218,7 +219,7 @@ async fn p2_p3_what_is_killed_under_load_loses_nothing() {
             let service = Arc::clone(&service);
             tokio::spawn(async move {
                 let name = format!("lane{number}");
-                let mut lane = Lane::sidecar(&name, service, Bounds::default(), |c| c).await;
+                let mut lane = Lane::sidecar(&name, service, Journal::Sqlite, true).await;
                 for round in 0..3 {
                     let outcome = lane.round(&Plan::new(seed, number * 3 + round, false)).await;
                     assert_eq!(outcome.violations, [], "{outcome:#?}");
@@ -237,7 +238,7 @@ async fn p2_p3_what_is_killed_under_load_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_planted_between_service_and_back_end_is_found() {
     let service = Arc::new(Service::start(Options::default()).await);
-    let mut lane = Lane::sidecar("planted", Arc::clone(&service), Bounds::default(), |c| c).await;
+    let mut lane = Lane::sidecar("planted", Arc::clone(&service), Journal::Sqlite, true).await;
     let mut rounds = 0..20;
     // The first round that leaves something.
     let (ledger, seen) = loop {

@@ -27,11 +27,11 @@ use std::time::{Duration, Instant};
 use authz_sidecar::failpoint;
 
 use crash::check::Kind;
+use crash::journal::Journal;
 use crash::lane::{Bounds, Lane, Outcome};
 use crash::plan::Plan;
 use crash::tally::{Line, Tally};
 use support::service::{Options, Service};
-use support::sidecar::Config;
 
 /// What the environment asks for.
 #[derive(Clone)]
@@ -50,6 +50,8 @@ struct Run {
     control: bool,
     /// Whether the sidecar may take it that nobody else writes (`journal.exclusive_writer`).
     exclusive: bool,
+    /// Whether the journal is in PostgreSQL.
+    postgres: bool,
 }
 
 impl Run {
@@ -60,15 +62,15 @@ impl Run {
     }
 
     fn name(&self) -> String {
+        let postgres = if self.postgres { "-postgres" } else { "" };
         let others = if self.exclusive { "" } else { "-others" };
-        format!("{}{others}", self.seed)
+        format!("{}{postgres}{others}", self.seed)
     }
 }
 
 /// What lanes share.
 struct Shared {
     run: Run,
-    bounds: Bounds,
     service: Arc<Service>,
     next: AtomicU64,
     tally: Mutex<Tally>,
@@ -93,6 +95,7 @@ fn main() -> ExitCode {
         lanes: from_environment("LANES").unwrap_or(8),
         directory,
         control: std::env::var_os("CONTROL").is_some(),
+        postgres: from_environment("JOURNAL") == Some("postgres".to_owned()),
         exclusive: from_environment("EXCLUSIVE") != Some("no".to_owned()),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread();
@@ -102,15 +105,19 @@ fn main() -> ExitCode {
 
 /// Adds up all logs.
 fn total(directory: &std::path::Path) -> ExitCode {
-    let mut total = Tally::default();
+    let (mut total, mut postgres) = (Tally::default(), Tally::default());
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "log") {
             let tally = Tally::read(&path);
             println!("{}: rounds={} {tally}", path.display(), tally.rounds.len());
+            if path.to_string_lossy().contains("-postgres") {
+                postgres.join(tally.clone());
+            }
             total.join(tally);
         }
     }
+    println!("of these with the journal in PostgreSQL: {postgres}");
     println!("{total}");
     if total.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -137,7 +144,6 @@ async fn kill(run: Run) -> ExitCode {
     let lanes = run.lanes;
     let shared = Arc::new(Shared {
         run,
-        bounds,
         service,
         next: AtomicU64::new(next),
         tally: Mutex::new(tally),
@@ -221,9 +227,8 @@ async fn fresh(shared: &Shared, number: u64) -> Lane {
     if shared.run.control {
         return Lane::in_process(&name, Arc::clone(&shared.service)).await;
     }
-    let exclusive = shared.run.exclusive;
-    let change = |config: Config| config.set("/journal/exclusive_writer", exclusive);
-    Lane::sidecar(&name, Arc::clone(&shared.service), shared.bounds, change).await
+    let journal = Journal::new(shared.run.postgres).await;
+    Lane::sidecar(&name, Arc::clone(&shared.service), journal, shared.run.exclusive).await
 }
 
 fn add(shared: &Shared, line: &Line) {
@@ -251,8 +256,9 @@ fn failed(run: &Run, plan: &Plan, outcome: &Outcome, lane: &Lane) {
         println!("  {violation}");
     }
     println!("  kept in {}", kept.display());
+    let postgres = if run.postgres { "JOURNAL=postgres " } else { "" };
     let exclusive = if run.exclusive { "" } else { "EXCLUSIVE=no " };
-    println!("  again: {exclusive}SEED={} ROUND={round} scripts/crash.sh", run.seed);
+    println!("  again: {postgres}{exclusive}SEED={} ROUND={round} scripts/crash.sh", run.seed);
 }
 
 /// Tells what the last line has no room for; gives how many places no process came to.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::Value;
 
 use super::check::{Kind, Seen, Violation, check};
-use super::journal;
+use super::journal::Journal;
 use super::ledger::Ledger;
 use super::load::Load;
 use super::plan::{Fails, Kill, Plan, ProviderFault};
@@ -73,6 +73,7 @@ pub struct Lane {
     pub service: Arc<Service>,
     pub provider: Provider,
     pub victim: Victim,
+    journal: Journal,
     bounds: Bounds,
     /// Distinguishes its agents from those of others.
     name: String,
@@ -112,25 +113,29 @@ enum Quiet {
 }
 
 impl Lane {
-    /// A lane with a sidecar of this configuration.
+    /// A lane with a sidecar that has this journal, and may or may not take it that nobody else
+    /// writes to the service.
     pub async fn sidecar(
         name: &str,
         service: Arc<Service>,
-        bounds: Bounds,
-        change: impl FnOnce(Config) -> Config,
+        journal: Journal,
+        exclusive: bool,
     ) -> Self {
         let provider = Provider::start();
         let config = Config::new(&service.upstream(), &provider.url());
-        let victim = Victim::sidecar(change(bounds.configure(config))).await;
-        Self { service, provider, victim, bounds, name: name.into(), passed: BTreeSet::new() }
+        let config = config.set("/journal/exclusive_writer", exclusive);
+        let bounds = Bounds::default();
+        let victim = Victim::sidecar(journal.configure(bounds.configure(config))).await;
+        let passed = BTreeSet::new();
+        Self { service, provider, victim, journal, bounds, name: name.into(), passed }
     }
 
     /// A lane with a service that does the dual write itself.
     pub async fn in_process(name: &str, service: Arc<Service>) -> Self {
         let provider = Provider::start();
         let victim = Victim::in_process(&service, &provider.url()).await;
-        let (bounds, passed) = (Bounds::default(), BTreeSet::new());
-        Self { service, provider, victim, bounds, name: name.into(), passed }
+        let (journal, bounds, passed) = (Journal::Sqlite, Bounds::default(), BTreeSet::new());
+        Self { service, provider, victim, journal, bounds, name: name.into(), passed }
     }
 
     /// Runs a round: load, kills, recovery, and then the comparison.
@@ -343,7 +348,7 @@ impl Lane {
         let edges = edges.iter().filter_map(|name| name.strip_prefix("api_key:"));
         let records = match &self.victim {
             Victim::Sidecar(sidecar) => {
-                Some(journal::records(&sidecar.directory().join("journal.db"), since))
+                Some(self.journal.records(sidecar.directory(), since).await)
             }
             Victim::InProcess(_) => None,
         };
