@@ -16,3 +16,5 @@ mod postgres;
 #[path = "journal/sqlite.rs"]
 mod sqlite;
 mod support;
+#[path = "journal/wal.rs"]
+mod wal;

@@ -68,6 +68,21 @@ pub enum OpenError {
         /// The latest version that this release knows.
         known: u32,
     },
+    /// Its write-ahead log lost records that were acknowledged. SQLite would start without them.
+    #[error(
+        "journal {path}: {problem}; records that were acknowledged would be dropped, so restore the \
+         volume from a copy that holds {path}, {path}-wal and {path}-shm of one moment, or accept \
+         the loss as docs/OPERATIONS.md tells, with {usable} as the log's usable length",
+        path = path.display()
+    )]
+    Damaged {
+        /// The journal's file.
+        path: PathBuf,
+        /// What is damaged, and where.
+        problem: String,
+        /// Bytes at the log's beginning that can still be used.
+        usable: u64,
+    },
     /// It is not a journal, or one no more.
     #[error(
         "journal {path}: {problem}; restore it from a copy, or move it away and reconcile the \

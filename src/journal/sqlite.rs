@@ -9,6 +9,7 @@
 mod file;
 mod read;
 mod schema;
+mod wal;
 mod write;
 mod writer;
 
@@ -74,6 +75,7 @@ impl SqliteJournal {
     /// When the file can't be used, another process has it open, or it is damaged.
     pub fn open(path: &Path, options: OpenOptions) -> Result<Self, OpenError> {
         let lock = file::acquire(path)?;
+        wal::check(path)?;
         let writing = schema::open(path)?;
         let reading = schema::open_reader(path)?;
         let standing = Arc::new(Standing::default());
