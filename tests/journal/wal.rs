@@ -1,6 +1,8 @@
 //! Logs that a disk cut short or damaged: what was acknowledged is there, or the journal refuses to
 //! start. The copies are of a journal in use, so what its process would leave if it died.
 
+#![allow(clippy::indexing_slicing, reason = "helpers of tests fail as loudly as tests")]
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
