@@ -13,6 +13,8 @@ mod fixture;
 mod memory;
 #[path = "journal/postgres.rs"]
 mod postgres;
+#[path = "journal/retention.rs"]
+mod retention;
 #[path = "journal/sqlite.rs"]
 mod sqlite;
 mod support;

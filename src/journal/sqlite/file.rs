@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -31,9 +31,16 @@ pub(super) fn acquire(path: &Path) -> Result<Lock, OpenError> {
         return Err(unusable(path, &problem, "make it, on a volume that outlives the container"));
     }
     let lock = lock(path)?;
-    let synced = private().open(path).and_then(|_| File::open(directory)?.sync_all());
-    synced.map_err(|error| unusable(path, &error, WRITABLE))?;
+    private().open(path).map_err(|error| unwritable(path, &error))?;
+    sync_names(path)?;
     Ok(lock)
+}
+
+/// Brings the names of the journal's files to the disk. SQLite does so too, and goes on where
+/// that fails.
+pub(super) fn sync_names(path: &Path) -> Result<(), OpenError> {
+    let synced = File::open(directory(path)).and_then(|directory| directory.sync_all());
+    synced.map_err(|error| unwritable(path, &error))
 }
 
 /// The path of a file that is named after the journal's.
@@ -51,10 +58,25 @@ pub(super) fn unusable(
     OpenError::Unusable { path: path.to_owned(), problem: problem.to_string(), mend }
 }
 
-const WRITABLE: &str = "its directory must be writable for the sidecar's user, and not full";
+/// What to do about a file that can't be made or written.
+pub(super) const MOUNT: &str = "mount the volume for writing";
+pub(super) const OWN: &str = "its directory and files must belong to the sidecar's user";
+pub(super) const MAKE_ROOM: &str = "make room on its volume";
+pub(super) const WRITABLE: &str =
+    "its directory must be writable for the sidecar's user, and not full";
+
+fn unwritable(path: &Path, error: &std::io::Error) -> OpenError {
+    let mend = match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => MOUNT,
+        ErrorKind::PermissionDenied => OWN,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => MAKE_ROOM,
+        _ => WRITABLE,
+    };
+    unusable(path, error, mend)
+}
 
 fn lock(path: &Path) -> Result<Lock, OpenError> {
-    let failed = |error: std::io::Error| unusable(path, &error, WRITABLE);
+    let failed = |error: std::io::Error| unwritable(path, &error);
     let mut file = private().open(beside(path, ".lock")).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::super::{Of, OpenError};
-use super::file::unusable;
+use super::file::{MAKE_ROOM, MOUNT, OWN, WRITABLE, sync_names, unusable};
 
 /// The layout's version, raised with every change to [`TABLES`].
 const SCHEMA_VERSION: u32 = 1;
@@ -93,7 +93,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     verify(path, &connection)?;
     // Whatever an earlier process left in the log may be in the machine's memory only: its last
     // commit may have failed. From here on what can be read is on the disk.
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed)?;
+    drain(&connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)?;
+    sync_names(path)?;
     Ok(connection)
 }
 
@@ -132,7 +133,9 @@ fn identify(path: &Path, connection: &Connection) -> Result<(), OpenError> {
 fn setup(connection: &Connection) -> rusqlite::Result<String> {
     // Only an empty file takes auto_vacuum, and only before it becomes a write-ahead one.
     connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
-    let mode = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    // To its end, and then asked: the row that it gives comes before the commit, which may fail.
+    drain(connection, "PRAGMA journal_mode = WAL")?;
+    let mode = pragma(connection, "journal_mode")?;
     // FULL: the log is synced at each commit, on which the whole contract rests. NORMAL would
     // sync at checkpoints only, and lose acknowledged records when the machine dies. On a Mac
     // only F_FULLFSYNC reaches the disk.
@@ -183,6 +186,14 @@ fn verify(path: &Path, connection: &Connection) -> Result<(), OpenError> {
     Err(OpenError::Corrupt { path: path.to_owned(), problem: found })
 }
 
+/// Runs a pragma to its end: `incremental_vacuum`, for one, frees one page a step.
+pub(super) fn drain(connection: &Connection, pragma: &str) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(pragma)?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
 /// One value of the connection's state.
 pub(super) fn pragma<T: rusqlite::types::FromSql>(
     connection: &Connection,
@@ -192,12 +203,17 @@ pub(super) fn pragma<T: rusqlite::types::FromSql>(
 }
 
 fn unopened(path: &Path, error: &rusqlite::Error) -> OpenError {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    use rusqlite::ErrorCode::{
+        DatabaseCorrupt, DiskFull, NotADatabase, PermissionDenied, ReadOnly,
+    };
     match error.sqlite_error_code() {
         Some(DatabaseCorrupt | NotADatabase) => {
             OpenError::Corrupt { path: path.to_owned(), problem: error.to_string() }
         }
-        _ => unusable(path, error, "its directory must be writable, and not full"),
+        Some(ReadOnly) => unusable(path, error, MOUNT),
+        Some(PermissionDenied) => unusable(path, error, OWN),
+        Some(DiskFull) => unusable(path, error, MAKE_ROOM),
+        _ => unusable(path, error, WRITABLE),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::schema::pragma;
+use super::schema::{drain, pragma};
 use super::write::{self, Room, Row};
 use super::{Error, Metrics, Standing};
 use crate::failpoint;
@@ -222,12 +222,4 @@ fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
     let free: i64 = pragma(connection, "freelist_count")?;
     let size: i64 = pragma(connection, "page_size")?;
     Ok(u64::try_from((pages - free).saturating_mul(size)).unwrap_or(0))
-}
-
-/// Runs a pragma to its end: `incremental_vacuum` frees one page a step.
-fn drain(connection: &Connection, pragma: &str) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare(pragma)?;
-    let mut rows = statement.query([])?;
-    while rows.next()?.is_some() {}
-    Ok(())
 }

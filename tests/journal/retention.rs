@@ -1,0 +1,124 @@
+//! Finished operations are forgotten: however many there were, the files stay as large as the few
+//! minutes that claims may need, and nobody waits for it.
+//!
+//! `RETENTION_OPERATIONS` says how many; a million take about a minute in a release build.
+
+#![allow(clippy::print_stdout, reason = "what was measured is worth reading")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use authz_sidecar::journal::{Journal, SqliteJournal};
+use authz_sidecar::model::OperationId;
+
+use crate::fixture::{
+    Place, at, committed, finished, ids, names, opened, prepared, registered, reported, resource,
+};
+
+/// Operations in a second of the journal's time, which is not the test's.
+const RATE: i64 = 10;
+
+/// What the sidecar keeps with its defaults: 2 × (L + 2 S).
+const KEPT: i64 = 260;
+
+/// How often it prunes, in seconds.
+const EVERY: i64 = 30;
+
+/// The database's size and the log's, in KiB.
+fn size(path: &Path) -> (u64, u64) {
+    let length = |path: String| std::fs::metadata(path).map_or(0, |file| file.len() / 1024);
+    (length(path.display().to_string()), length(format!("{}-wal", path.display())))
+}
+
+/// Creates that finish at once, until that second; prunes as the sidecar does.
+async fn live(journal: &SqliteJournal, seconds: std::ops::Range<i64>) {
+    for second in seconds {
+        for number in 0..RATE {
+            let key = format!("{second}-{number}");
+            let entries = vec![
+                prepared("api_key", second),
+                committed(second, &key),
+                registered(second, &key),
+                finished(second),
+            ];
+            journal.enqueue(OperationId::new(), entries).await.unwrap();
+        }
+        if second % EVERY == 0 {
+            journal.prune(at(second), at(second - KEPT)).await.unwrap();
+        }
+    }
+}
+
+/// Appends one after the other and waits for each, until it is told to stop; the longest wait.
+async fn longest_append(journal: Arc<SqliteJournal>, stop: Arc<AtomicBool>) -> Duration {
+    let mut longest = Duration::ZERO;
+    while !stop.load(Relaxed) {
+        let began = Instant::now();
+        let operation = OperationId::new();
+        journal.append(operation, vec![prepared("agent", 0), finished(0)]).await.unwrap();
+        longest = longest.max(began.elapsed());
+    }
+    longest
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p8_however_many_operations_finish_the_files_stay_as_large_as_what_claims_may_need() {
+    let asked = std::env::var("RETENTION_OPERATIONS").ok();
+    let operations: i64 = asked.map_or(20_000, |text| text.parse().unwrap());
+    let place = Place::new();
+    let journal = Arc::new(place.open());
+    // Reported ones hold nothing but themselves, for as long as it takes.
+    let held = opened(&*journal, 0).await;
+    journal.append(held, vec![reported(1)]).await.unwrap();
+
+    let began = Instant::now();
+    let (warm, end) = (3 * KEPT, operations / RATE);
+    assert!(end > 2 * warm, "too few to show anything: {operations}");
+    live(&journal, 0..warm).await;
+    let (steady, _) = size(&place.path());
+    let stop = Arc::new(AtomicBool::new(false));
+    let appends = tokio::spawn(longest_append(journal.clone(), stop.clone()));
+    let (mut largest, mut largest_log) = (0, 0);
+    for from in (warm..end).step_by(100) {
+        live(&journal, from..end.min(from + 100)).await;
+        let (database, log) = size(&place.path());
+        (largest, largest_log) = (largest.max(database), largest_log.max(log));
+    }
+    stop.store(true, Relaxed);
+    let longest = appends.await.unwrap();
+    println!(
+        "operations={operations} seconds={:.1} steady_kib={steady} largest_kib={largest} \
+         largest_log_kib={largest_log} longest_append_ms={}",
+        began.elapsed().as_secs_f64(),
+        longest.as_millis()
+    );
+    assert!(largest < steady * 3 / 2 + 4096, "{largest} KiB, from {steady}");
+    assert!(largest_log <= 64 << 10, "the log has {largest_log} KiB");
+    assert!(longest < Duration::from_secs(2), "an append waited for {longest:?}");
+    assert_eq!(names(&*journal, held).await, ["prepared", "reported"]);
+    assert_eq!(ids(&journal.unfinished().await.unwrap()), [held]);
+}
+
+#[tokio::test]
+async fn p4_an_open_operation_holds_what_its_window_may_need_and_its_end_gives_the_space_back() {
+    let place = Place::new();
+    let journal = place.open();
+    live(&journal, 0..2 * KEPT).await;
+    let (steady, _) = size(&place.path());
+    let open = opened(&journal, 2 * KEPT).await;
+    live(&journal, 2 * KEPT..10 * KEPT).await;
+    let (held, _) = size(&place.path());
+    assert!(held > steady * 2, "{held} KiB, from {steady}");
+    // What ended within the margin before it is there, too.
+    for (second, is_kept) in [(KEPT + 1, true), (KEPT - 1, false)] {
+        let key = resource("api_key", &format!("{second}-0"));
+        assert_eq!(journal.holder(&key).await.unwrap().is_some(), is_kept, "{key}");
+    }
+    journal.append(open, vec![finished(10 * KEPT)]).await.unwrap();
+    live(&journal, 10 * KEPT..12 * KEPT).await;
+    journal.append(OperationId::new(), Vec::new()).await.unwrap();
+    let (after, _) = size(&place.path());
+    assert!(after < steady * 3 / 2 + 4096, "{after} KiB, from {steady} and {held}");
+}
