@@ -50,7 +50,7 @@ pub struct Addresses {
 /// Why an application can't start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The service's headers can't be read.
+    /// The service's headers, or the token for orders, can't be read.
     #[error("{0}")]
     Credentials(String),
     /// The journal can't be opened.
@@ -209,6 +209,7 @@ struct Ports {
     admin: TcpListener,
     health: Arc<Health>,
     registry: Registry,
+    token: Option<admin::Token>,
 }
 
 impl Ports {
@@ -219,30 +220,17 @@ impl Ports {
         };
         let probes = bind("health", config.health).await?;
         let admin = bind("admin", config.admin).await?;
-        Ok(Self { probes, admin, health, registry })
+        let token = config.credentials.admin.as_ref();
+        let token = token.map(|admin| admin::Token::at(&admin.token_file)).transpose();
+        let token = token.map_err(Error::Credentials)?;
+        Ok(Self { probes, admin, health, registry, token })
     }
 
     async fn serve(self, dual_write: DualWrite, stop: CancellationToken) {
         let (limits, registry) = (admin::Limits::default(), Arc::new(self.registry));
         let probes = admin::serve_health(self.probes, self.health, registry, limits, stop.clone());
-        let operations = Arc::new(Operations(dual_write));
-        let operations = admin::serve_operations(self.admin, operations, limits, stop);
+        let operations = Arc::new(dual_write);
+        let operations = admin::serve_operations(self.admin, operations, self.token, limits, stop);
         tokio::join!(probes, operations);
-    }
-}
-
-/// Operations as the admin port shows them.
-struct Operations(DualWrite);
-
-#[async_trait::async_trait]
-impl admin::Operations for Operations {
-    async fn list(&self, limit: usize) -> Result<Vec<serde_json::Value>, String> {
-        let explained = self.0.explain_all(limit).await.map_err(|halt| halt.to_string())?;
-        explained.iter().map(|one| serde_json::to_value(one).map_err(|e| e.to_string())).collect()
-    }
-
-    async fn show(&self, id: OperationId) -> Result<Option<serde_json::Value>, String> {
-        let explained = self.0.explain(id).await.map_err(|halt| halt.to_string())?;
-        explained.map(|one| serde_json::to_value(one).map_err(|e| e.to_string())).transpose()
     }
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 
 pub use self::environment::{SETTINGS, Setting};
 pub use self::file::{File, schema};
-pub use self::parts::{Address, Credentials, ServiceCredentials};
+pub use self::parts::{Address, AdminCredentials, Credentials, ServiceCredentials};
 use crate::model::Span;
 use crate::rules::{Options, Place, Problem, Rules};
 use crate::{authz, dualwrite, journal, principal, proxy, upstream};

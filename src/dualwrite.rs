@@ -9,7 +9,8 @@
 //! | `create`, `delete`, `register`, `exchange` | the sagas up to the client's answer |
 //! | `driver`, `inbox`, `recovery`, `adoption` | what is unfinished then, in this process and after a crash |
 //! | `service`, `credentials`, `reply` | calls to the service; what the client gets |
-//! | `explain`, `board`, `metrics`, `config`, `context` | operators, bounds, what sagas share |
+//! | `explain`, `ledger`, `operators` | what people see of operations, and may order |
+//! | `board`, `metrics`, `config`, `context` | counters, bounds, what sagas share |
 //!
 //! Three invariants, from which the rest follows (DESIGN §3): (a) before a request that may have
 //! an effect leaves, the journal durably holds a state from which recovery finds that effect;
@@ -30,8 +31,10 @@ mod explain;
 #[cfg(test)]
 mod fixtures;
 mod inbox;
+mod ledger;
 mod metrics;
 pub mod operation;
+mod operators;
 pub mod outcome;
 mod recovery;
 mod register;
@@ -52,10 +55,10 @@ pub use self::context::Halt;
 use self::create::Create;
 use self::credentials::Credentials;
 use self::delete::Delete;
-pub use self::explain::Explanation;
-use self::inbox::Letter;
+pub use self::explain::{Explanation, Happening};
+pub use self::ledger::{Account, Cursor, Ledger, Listing, Page, Refused};
 pub use self::metrics::Metrics;
-use self::operation::{Illegal, Operation};
+use self::operation::Illegal;
 pub use self::recovery::Recovered;
 use self::service::{Limits, Service};
 use self::state::{Event, Policy, Presence};
@@ -206,36 +209,6 @@ impl DualWrite {
                 Delete { context, id, plan, how, request, credentials, room }.run().await
             }
         }
-    }
-
-    /// Unfinished operations, oldest first, at most `limit`.
-    ///
-    /// # Errors
-    /// When the journal can't be read.
-    pub async fn explain_all(&self, limit: usize) -> Result<Vec<Explanation>, Halt> {
-        let unfinished = self.context.journal.unfinished().await?;
-        let operations = unfinished.iter().take(limit).map(Operation::replay);
-        operations.map(|operation| Ok(self.explained(&operation?))).collect()
-    }
-
-    /// One operation, finished or not, as long as it is kept.
-    ///
-    /// # Errors
-    /// When the journal can't be read.
-    pub async fn explain(&self, id: OperationId) -> Result<Option<Explanation>, Halt> {
-        let stored = self.context.journal.operation(id).await?;
-        let operation = stored.as_ref().map(Operation::replay).transpose()?;
-        Ok(operation.map(|operation| self.explained(&operation)))
-    }
-
-    /// Attempts at once what the operation waits for. Gives whether this process drives it.
-    pub async fn retry(&self, id: OperationId) -> bool {
-        self.context.inbox.post(id, Letter::Retry).await
-    }
-
-    fn explained(&self, operation: &Operation) -> Explanation {
-        let note = self.context.board.note(operation.id);
-        explain::explain(operation, note, &self.context.policy)
     }
 
     /// Whether the journal accepts records.

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use authz_sidecar::admin::{Health, Limits, Operations, serve_health, serve_operations};
+use authz_sidecar::dualwrite::{Cursor, Page, Refused};
 use authz_sidecar::journal::{self, Journal, MemoryJournal};
-use authz_sidecar::model::{OperationId, Span};
+use authz_sidecar::model::{OperationId, Order, Span};
 use authz_sidecar::telemetry;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -36,7 +37,8 @@ impl Port {
     async fn operations(operations: impl Operations) -> Self {
         let operations = Arc::new(operations);
         let limits = Limits::default();
-        Self::serve(|listener, stop| serve_operations(listener, operations, limits, stop)).await
+        Self::serve(|listener, stop| serve_operations(listener, operations, None, limits, stop))
+            .await
     }
 
     async fn serve<F: Future<Output = ()> + Send + 'static>(
@@ -213,6 +215,11 @@ async fn p8_a_head_over_the_limit_is_refused() {
     assert_eq!(port.ask(&request).await.status, 431);
 }
 
+/// What a page comes to.
+type Listed = Result<(Vec<Value>, Option<Cursor>), String>;
+
+const CURSOR: &str = "7.01936b2e-0000-7000-8000-000000000001";
+
 /// Operations numbered from 0, oldest first.
 struct Numbered(usize);
 
@@ -222,8 +229,14 @@ fn known() -> OperationId {
 
 #[async_trait]
 impl Operations for Numbered {
-    async fn list(&self, limit: usize) -> Result<Vec<Value>, String> {
-        Ok((0..self.0.min(limit)).map(|number| json!({"id": number})).collect())
+    async fn list(&self, page: &Page) -> Listed {
+        let shown = (0..self.0.min(page.limit)).map(|number| json!({"id": number})).collect();
+        let more = self.0 > page.limit;
+        Ok((shown, more.then(|| page.after.unwrap_or_else(|| CURSOR.parse().unwrap()))))
+    }
+
+    async fn order(&self, _: OperationId, _: Order) -> Result<Value, Refused> {
+        Err(Refused::NoSuch)
     }
 
     async fn show(&self, id: OperationId) -> Result<Option<Value>, String> {
@@ -235,8 +248,12 @@ struct Failing;
 
 #[async_trait]
 impl Operations for Failing {
-    async fn list(&self, _: usize) -> Result<Vec<Value>, String> {
+    async fn list(&self, _: &Page) -> Listed {
         Err("the journal is broken".into())
+    }
+
+    async fn order(&self, _: OperationId, _: Order) -> Result<Value, Refused> {
+        Err(Refused::NoSuch)
     }
 
     async fn show(&self, _: OperationId) -> Result<Option<Value>, String> {
@@ -258,11 +275,18 @@ async fn p9_operations_are_listed_a_page_at_most() {
         assert_eq!(answer.status, 200);
         assert_eq!(answer.json()["operations"].as_array().unwrap().len(), count, "{query}");
         assert_eq!(answer.json()["more"], more, "{query}");
+        assert_eq!(answer.json()["after"], if more { json!(CURSOR) } else { Value::Null });
     }
-    for query in ["limit=0", "limit=1001", "limit=-1", "limit=x", "limit=", "lmit=1"] {
+    for query in
+        ["limit=0", "limit=1001", "limit=-1", "limit=x", "limit=", "lmit=1", "limit=1&after=x"]
+    {
         let answer = port.get(&format!("/operations?{query}")).await;
         assert_eq!(answer.status, 400, "{query}");
-        assert!(answer.json()["detail"].as_str().unwrap().contains("limit"));
+        assert!(answer.json()["detail"].as_str().unwrap().contains(if query.contains("after") {
+            "after"
+        } else {
+            "limit"
+        }));
     }
 }
 
@@ -296,10 +320,14 @@ struct Gated {
 
 #[async_trait]
 impl Operations for Gated {
-    async fn list(&self, _: usize) -> Result<Vec<Value>, String> {
+    async fn list(&self, _: &Page) -> Listed {
         self.asked.cancel();
         self.let_go.cancelled().await;
-        Ok(Vec::new())
+        Ok((Vec::new(), None))
+    }
+
+    async fn order(&self, _: OperationId, _: Order) -> Result<Value, Refused> {
+        Err(Refused::NoSuch)
     }
 
     async fn show(&self, _: OperationId) -> Result<Option<Value>, String> {
@@ -332,7 +360,8 @@ async fn p8_a_request_that_never_ends_does_not_hold_up_the_stop() {
     let limits = Limits { timeout: Span(Duration::from_millis(300)), ..Limits::default() };
     let asked = CancellationToken::new();
     let gated = Arc::new(Gated { asked: asked.clone(), let_go: CancellationToken::new() });
-    let port = Port::serve(|listener, stop| serve_operations(listener, gated, limits, stop)).await;
+    let port =
+        Port::serve(|listener, stop| serve_operations(listener, gated, None, limits, stop)).await;
     let mut stream = port.connect().await;
     stream.write_all(b"GET /operations HTTP/1.1\r\nHost: sidecar\r\n\r\n").await.unwrap();
     within(asked.cancelled()).await;

@@ -24,7 +24,7 @@ const PREFIX: &str = "AUTHZ_SIDECAR_";
 const OTHERS: [&str; 1] = ["AUTHZ_SIDECAR_LOG"];
 
 /// Every variable there is.
-pub const SETTINGS: [Setting; 27] = [
+pub const SETTINGS: [Setting; 28] = [
     setting("AUTHZ_SIDECAR_LISTEN", "listen", |file, text, place| {
         located(&mut file.listen, text, place)
     }),
@@ -44,6 +44,15 @@ pub const SETTINGS: [Setting; 27] = [
         |file, text, _| {
             let headers_file = text.into();
             file.credentials.service = Some(super::parts::ServiceCredentials { headers_file });
+            Ok(())
+        },
+    ),
+    setting(
+        "AUTHZ_SIDECAR_CREDENTIALS_ADMIN_TOKEN_FILE",
+        "credentials.admin.token_file",
+        |file, text, _| {
+            let token_file = text.into();
+            file.credentials.admin = Some(super::parts::AdminCredentials { token_file });
             Ok(())
         },
     ),

@@ -3,5 +3,5 @@
 mod credentials;
 mod network;
 
-pub use self::credentials::{Credentials, ServiceCredentials};
+pub use self::credentials::{AdminCredentials, Credentials, ServiceCredentials};
 pub use self::network::Address;

@@ -1,10 +1,19 @@
-//! What this process is trying right now for unfinished operations: attempts, the last failure,
-//! the next try. Memory only; the journal holds what matters.
+//! What this process carries on: for each unfinished operation where it stands, the attempts, the
+//! last failure, the next try. Memory only; the journal holds what matters.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::operation::{Operation, Phase};
 use crate::model::{OperationId, Timestamp};
+
+/// Failed attempts in a row from which on an operation counts as stuck.
+pub(super) const STUCK_AFTER: u32 = 5;
 
 /// The notes on all unfinished operations that this process drives.
 #[derive(Debug, Default)]
@@ -13,8 +22,11 @@ pub(super) struct Board {
 }
 
 /// The note on one operation.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Note {
+    rule: String,
+    intent: Timestamp,
+    reported: bool,
     /// Failed attempts since the last success.
     pub(super) attempts: u32,
     /// Why the last one failed.
@@ -25,29 +37,62 @@ pub(super) struct Note {
     pub(super) task: Option<&'static str>,
 }
 
+impl Note {
+    /// Whether its last attempts all failed.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.attempts >= STUCK_AFTER
+    }
+}
+
 impl Board {
+    /// Begins a note.
+    pub(super) fn begin(&self, operation: &Operation) {
+        let note = Note {
+            rule: operation.plan.rule.clone(),
+            intent: operation.intent,
+            reported: is_reported(operation),
+            attempts: 0,
+            failure: None,
+            next: None,
+            task: None,
+        };
+        self.lock().insert(operation.id, note);
+    }
+
+    /// Notes where an operation stands.
+    pub(super) fn stands(&self, operation: &Operation) {
+        self.change(operation.id, |note| note.reported = is_reported(operation));
+    }
+
     /// Notes a failure and gives the number of failures since the last success.
     pub(super) fn failed(&self, id: OperationId, failure: String) -> u32 {
-        self.with(id, |note| {
+        let attempts = self.change(id, |note| {
             note.attempts = note.attempts.saturating_add(1);
             note.failure = Some(failure);
             note.attempts
-        })
+        });
+        attempts.unwrap_or(1)
     }
 
     /// Notes what is tried.
     pub(super) fn does(&self, id: OperationId, task: &'static str) {
-        self.with(id, |note| note.task = Some(task));
+        self.change(id, |note| {
+            note.task = Some(task);
+            note.next = None;
+        });
     }
 
     /// Notes that something succeeded.
     pub(super) fn succeeded(&self, id: OperationId) {
-        self.with(id, |note| *note = Note { task: note.task, ..Note::default() });
+        self.change(id, |note| {
+            note.attempts = 0;
+            note.failure = None;
+        });
     }
 
     /// Notes when the next attempt is due.
     pub(super) fn sleeps_until(&self, id: OperationId, next: Timestamp) {
-        self.with(id, |note| note.next = Some(next));
+        self.change(id, |note| note.next = Some(next));
     }
 
     /// Forgets an operation that this process no longer drives.
@@ -65,17 +110,84 @@ impl Board {
         self.lock().get(&id).map_or(0, |note| note.attempts)
     }
 
-    /// How many operations failed at least `attempts` times in a row.
-    pub(super) fn stuck(&self, attempts: u32) -> usize {
-        self.lock().values().filter(|note| note.attempts >= attempts).count()
+    /// By rule.
+    fn counts(&self) -> BTreeMap<String, Counts> {
+        let mut counts: BTreeMap<String, Counts> = BTreeMap::new();
+        for note in self.lock().values() {
+            let of_rule = counts.entry(note.rule.clone()).or_default();
+            of_rule.carried_on += 1;
+            of_rule.stuck += i64::from(note.is_stuck());
+            of_rule.reported += i64::from(note.reported);
+            let oldest = of_rule.oldest.map_or(note.intent, |oldest| oldest.min(note.intent));
+            of_rule.oldest = Some(oldest);
+        }
+        counts
     }
 
-    fn with<R>(&self, id: OperationId, change: impl FnOnce(&mut Note) -> R) -> R {
-        change(self.lock().entry(id).or_default())
+    fn change<R>(&self, id: OperationId, change: impl FnOnce(&mut Note) -> R) -> Option<R> {
+        self.lock().get_mut(&id).map(change)
     }
 
-    // A panic of another holder leaves whole notes behind: each change is one assignment.
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<OperationId, Note>> {
+    // A panic of another holder leaves whole notes behind: each change is a few assignments.
+    fn lock(&self) -> MutexGuard<'_, HashMap<OperationId, Note>> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_reported(operation: &Operation) -> bool {
+    matches!(operation.phase, Phase::Reported(_))
+}
+
+/// What one rule's operations come to.
+#[derive(Default)]
+struct Counts {
+    carried_on: i64,
+    stuck: i64,
+    reported: i64,
+    oldest: Option<Timestamp>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct RuleLabels {
+    rule: String,
+}
+
+/// One gauge: its name, what it tells, and its value for a rule.
+type Gauge = (&'static str, &'static str, fn(&Counts) -> i64);
+
+/// By rule, of which the configuration names a few. A rule without unfinished operations has none.
+const GAUGES: [Gauge; 4] = [
+    (
+        "operations_unfinished",
+        "Operations whose request is over and that this process carries on",
+        |counts| counts.carried_on,
+    ),
+    ("operations_stuck", "Unfinished operations whose last attempts all failed", |counts| {
+        counts.stuck
+    }),
+    ("operations_reported", "Unfinished operations that only a person can decide", |counts| {
+        counts.reported
+    }),
+    (
+        "operations_oldest_timestamp_seconds",
+        "When the request of the oldest unfinished operation was sent, in Unix time",
+        |counts| counts.oldest.map_or(0, |oldest| oldest.as_micros() / 1_000_000),
+    ),
+];
+
+/// Counted when they are read: most notes change many times between two readings.
+impl Collector for Board {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let counts = self.counts();
+        for (name, help, value) in GAUGES {
+            let kind = prometheus_client::metrics::MetricType::Gauge;
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            for (rule, of_rule) in &counts {
+                let labels = RuleLabels { rule: rule.clone() };
+                let series = family.encode_family(&labels)?;
+                ConstGauge::new(value(of_rule)).encode(series)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -36,7 +36,7 @@ pub(super) struct Context {
     pub(super) resolver: Resolver,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
-    pub(super) board: Board,
+    pub(super) board: Arc<Board>,
     pub(super) inbox: Inbox,
     /// One permit an operation that is under way or unfinished (`bounds.open_operations`).
     room: Arc<Semaphore>,
@@ -98,7 +98,7 @@ impl Context {
         Self {
             room: Arc::new(Semaphore::new(config.open_operations)),
             calls: Semaphore::new(config.background_calls),
-            board: Board::default(),
+            board: Arc::clone(&metrics.board),
             inbox: Inbox::default(),
             skewed: AtomicBool::new(false),
             deletes: Arc::default(),

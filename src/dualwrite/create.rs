@@ -145,7 +145,10 @@ impl Prepared {
                 reply::classified(id, gets, answer, unusable)
             }
             Ok(state::Reply::NotRegistered) => self.undo().await,
-            Ok(state::Reply::Conflict) => reply::conflict(id),
+            Ok(state::Reply::Conflict) => {
+                self.leave(letters);
+                reply::conflict(id)
+            }
             Err(halt) => {
                 tracing::error!(operation = %id, %halt, "the operation is left to recovery");
                 if self.operation.plan.mode == Mode::Observe {
@@ -207,6 +210,7 @@ impl Prepared {
             if !context.inbox.post(id, Letter::LateAnswer(outcome)).await
                 && let Some(id) = row
             {
+                tracing::warn!(operation = %operation.id, row = %id, "a late answer names a row");
                 hand_in(&context, &operation, Late::Answer { id });
             }
         });
@@ -302,7 +306,7 @@ impl Prepared {
             Phase::Registered | Phase::Passed => {
                 tokio::spawn(self.confirm_if_disturbed());
             }
-            Phase::Unknown => {
+            Phase::Unknown | Phase::Reported(_) => {
                 let (context, operation, memory) = self.hand_over(letters);
                 drive(context, operation, memory);
             }

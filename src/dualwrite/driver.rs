@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::adoption::{self, hand_in};
+use super::board::STUCK_AFTER;
 use super::context::{Context, Deleting, Halt, Room};
 use super::credentials::Credentials;
 use super::inbox::{Letter, Letters};
@@ -50,9 +51,6 @@ pub(super) enum Progress {
     },
 }
 
-/// Failed attempts in a row from which on an operation counts as stuck.
-pub(super) const STUCK_AFTER: u32 = 5;
-
 /// Drives `operation` to its end in a task of its own.
 pub(super) fn drive(
     context: Arc<Context>,
@@ -63,8 +61,9 @@ pub(super) fn drive(
     let span = tracing::info_span!("operation", id = %operation.id, rule = %operation.plan.rule);
     let opened = memory.letters.take();
     let letters = opened.unwrap_or_else(|| context.inbox.open(operation.id));
-    let driver = Driver { context, operation, memory, letters, report, rounds: 0, retried_at: 0 };
-    tokio::spawn(driver.run().instrument(span));
+    context.board.begin(&operation);
+    let driver = Driver { context, operation, memory, report, rounds: 0, retried_at: 0 };
+    tokio::spawn(driver.run(letters).instrument(span));
     progress
 }
 
@@ -87,7 +86,6 @@ struct Driver {
     context: Arc<Context>,
     operation: Operation,
     memory: Memory,
-    letters: Letters,
     report: watch::Sender<Progress>,
     /// Rounds of asking that told nothing new.
     rounds: u32,
@@ -103,13 +101,25 @@ enum Attempt {
     Failed(&'static str, String),
 }
 
+/// When to go on.
+enum Pause {
+    /// At once.
+    None,
+    /// At this time, or with the next letter; whether all that a client may wait for is done.
+    Until(Timestamp, bool),
+    /// With the next letter: only a person can end it.
+    Letter,
+    /// Never: it ended.
+    End,
+}
+
 impl Driver {
-    async fn run(mut self) {
+    async fn run(mut self, mut letters: Letters) {
         let id = self.operation.id;
-        match self.carry_on().await {
+        match self.carry_on(&mut letters).await {
             Ok(()) => {}
             Err(Halt::Journal(journal::Error::Fenced | journal::Error::NotOwned(_))) => {
-                self.leave_to_others();
+                self.leave_to_others(&mut letters);
             }
             Err(Halt::Journal(error)) => tracing::error!(
                 %error,
@@ -121,26 +131,25 @@ impl Driver {
             ),
         }
         self.context.board.remove(id);
-        self.count_stuck();
         self.report.send_replace(Progress::Resting { settled: self.operation.is_finished() });
     }
 
     /// Another process carries the operation on; what is known only here goes to it.
-    fn leave_to_others(&mut self) {
+    fn leave_to_others(&self, letters: &mut Letters) {
         tracing::warn!("another replica carries the operation on");
         if let Some(late) = legacy(&self.operation) {
             hand_in(&self.context, &self.operation, late);
         }
-        while let Some(letter) = self.letters.waiting() {
+        while let Some(letter) = letters.waiting() {
             if let Letter::LateAnswer(CreateOutcome::Committed(id)) = letter {
                 hand_in(&self.context, &self.operation, Late::Answer { id });
             }
         }
     }
 
-    async fn carry_on(&mut self) -> Result<(), Halt> {
+    async fn carry_on(&mut self, letters: &mut Letters) -> Result<(), Halt> {
         loop {
-            while let Some(letter) = self.letters.waiting() {
+            while let Some(letter) = letters.waiting() {
                 self.read(letter).await?;
             }
             if matches!(self.operation.phase, Phase::Reported(_)) {
@@ -148,58 +157,80 @@ impl Driver {
                 drop(self.memory.room.take());
             }
             let task = next(&self.operation, self.context.now(), &self.context.policy);
-            match task {
-                Task::Nothing => return Ok(()),
-                Task::Wait(due) => self.sleep_until(due, true).await?,
+            let pause = match task {
+                Task::Nothing if self.operation.is_finished() => Pause::End,
+                Task::Nothing => Pause::Letter,
+                Task::Wait(due) => Pause::Until(due, true),
                 Task::Expire => {
-                    self.context.take(&mut self.operation, Event::Expired).await?;
+                    self.take(Event::Expired).await?;
+                    Pause::None
                 }
-                task => self.attempt(task).await?,
+                task => self.attempt(task, letters).await?,
+            };
+            match pause {
+                Pause::None => {}
+                Pause::Until(due, settled) => self.sleep_until(due, settled, letters).await?,
+                Pause::Letter => self.wait_for(letters).await?,
+                Pause::End => return Ok(()),
             }
         }
     }
 
     /// Makes one attempt at `task` and takes what it shows.
-    async fn attempt(&mut self, task: Task) -> Result<(), Halt> {
+    async fn attempt(&mut self, task: Task, letters: &mut Letters) -> Result<Pause, Halt> {
         let context = Arc::clone(&self.context);
         context.board.does(self.operation.id, tasks::name(&task));
-        // The semaphore is never closed; without it, going on unbounded is the lesser evil.
-        let permit = context.calls.acquire().await.ok();
-        let attempt = match self.perform(task).await {
+        let attempt = async {
+            // The semaphore is never closed; without it, going on unbounded is the lesser evil.
+            let _permit = context.calls.acquire().await.ok();
+            self.perform(task).await
+        };
+        let attempt = tokio::select! {
+            biased;
+            // What hangs is given up: each attempt may be made again.
+            () = letters.ordered() => return Ok(Pause::None),
+            attempt = attempt => attempt,
+        };
+        let attempt = match attempt {
             // The journal can't be asked for now, and what is durable is as it was.
             Err(Halt::Journal(journal::Error::Unavailable(why))) => Attempt::Failed("journal", why),
             attempt => attempt?,
         };
-        drop(permit);
         match attempt {
-            Attempt::Saw(event) => {
-                let before = (self.operation.phase.clone(), self.operation.gone.len());
-                let progressed_by = matches!(event, Event::Deregistered(_));
-                let repeats_delete = matches!(event, Event::Confirmed(Presence::Present));
-                match context.take(&mut self.operation, event).await {
-                    // Another operation claimed the row first: look again.
-                    Err(Halt::Journal(journal::Error::Taken { .. })) => {
-                        return self.rest_before_next_round().await;
-                    }
-                    taken => taken?,
-                };
-                context.board.succeeded(self.operation.id);
-                self.retried_at = 0;
-                self.count_stuck();
-                if self.row_is_gone() {
-                    self.report.send_replace(Progress::Resting { settled: true });
-                }
-                let after = (self.operation.phase.clone(), self.operation.gone.len());
-                if (before == after && !progressed_by) || repeats_delete {
-                    return self.rest_before_next_round().await;
-                }
-                Ok(())
-            }
-            Attempt::Failed(call, failure) => self.rest_after_failure(call, failure).await,
+            Attempt::Saw(event) => self.saw(event).await,
+            Attempt::Failed(call, failure) => Ok(self.failed_with(call, failure)),
         }
     }
 
-    async fn rest_before_next_round(&mut self) -> Result<(), Halt> {
+    async fn saw(&mut self, event: Event) -> Result<Pause, Halt> {
+        let before = (self.operation.phase.clone(), self.operation.gone.len());
+        let progressed_by = matches!(event, Event::Deregistered(_));
+        let repeats_delete = matches!(event, Event::Confirmed(Presence::Present));
+        match self.take(event).await {
+            // Another operation claimed the row first: look again.
+            Err(Halt::Journal(journal::Error::Taken { .. })) => return Ok(self.next_round()),
+            taken => taken?,
+        }
+        self.context.board.succeeded(self.operation.id);
+        self.retried_at = 0;
+        if self.row_is_gone() {
+            self.report.send_replace(Progress::Resting { settled: true });
+        }
+        let after = (self.operation.phase.clone(), self.operation.gone.len());
+        if (before == after && !progressed_by) || repeats_delete {
+            return Ok(self.next_round());
+        }
+        Ok(Pause::None)
+    }
+
+    /// Takes an event, and notes where the operation stands then.
+    async fn take(&mut self, event: Event) -> Result<(), Halt> {
+        self.context.take(&mut self.operation, event).await?;
+        self.context.board.stands(&self.operation);
+        Ok(())
+    }
+
+    fn next_round(&mut self) -> Pause {
         let (now, policy) = (self.context.now(), &self.context.policy);
         let end = match self.operation.phase {
             Phase::Registered | Phase::Passed => born_by(&self.operation, policy),
@@ -210,27 +241,32 @@ impl Driver {
             _ => poll_delay(self.rounds, now, end, policy),
         };
         self.rounds = self.rounds.saturating_add(1);
-        self.sleep_until(now.plus(delay), false).await
+        Pause::Until(now.plus(delay), false)
     }
 
-    async fn rest_after_failure(
-        &mut self,
-        call: &'static str,
-        failure: String,
-    ) -> Result<(), Halt> {
+    fn failed_with(&mut self, call: &'static str, failure: String) -> Pause {
         self.context.metrics.failed(call);
-        let attempts = self.context.board.failed(self.operation.id, failure.clone());
-        self.count_stuck();
+        let told = failure.clone();
+        let attempts = self.context.board.failed(self.operation.id, failure);
         if attempts == STUCK_AFTER {
-            tracing::warn!(call, failure, "the operation is stuck; it is tried again and again");
+            tracing::warn!(
+                call,
+                failure = told,
+                "the operation is stuck; it is tried again and again"
+            );
         }
         let backoff = Backoff::new(Duration::from_millis(50), self.context.config.retry.0);
         let delay = backoff.delay(attempts.saturating_sub(self.retried_at + 1), fastrand::u64(..));
-        self.sleep_until(self.context.now().plus(delay), false).await
+        Pause::Until(self.context.now().plus(delay), false)
     }
 
     /// Sleeps until `due`, or until a letter comes.
-    async fn sleep_until(&mut self, due: Timestamp, settled: bool) -> Result<(), Halt> {
+    async fn sleep_until(
+        &mut self,
+        due: Timestamp,
+        settled: bool,
+        letters: &mut Letters,
+    ) -> Result<(), Halt> {
         self.context.board.sleeps_until(self.operation.id, due);
         // Who waits may look only now: what was settled stays so.
         let settled = settled || self.row_is_gone();
@@ -238,39 +274,56 @@ impl Driver {
         let sleep = tokio::time::sleep(due.since(self.context.now()));
         tokio::select! {
             biased;
-            Some(letter) = self.letters.next() => self.read(letter).await,
+            Some(letter) = letters.next() => self.read(letter).await,
             () = sleep => Ok(()),
+        }
+    }
+
+    async fn wait_for(&mut self, letters: &mut Letters) -> Result<(), Halt> {
+        self.report.send_replace(Progress::Resting { settled: true });
+        match letters.next().await {
+            Some(letter) => self.read(letter).await,
+            None => Ok(()),
         }
     }
 
     /// Takes a letter; what is to be done is asked anew afterwards.
     async fn read(&mut self, letter: Letter) -> Result<(), Halt> {
         match letter {
-            Letter::Retry => {
-                self.rounds = 0;
-                self.retried_at = self.context.board.attempts(self.operation.id);
+            Letter::Evidence(late, receipt) => {
+                adoption::take(&self.context, &mut self.operation, late, receipt).await?;
+                self.context.board.stands(&self.operation);
                 Ok(())
             }
-            Letter::Evidence(late, receipt) => {
-                adoption::take(&self.context, &mut self.operation, late, receipt).await
-            }
-            Letter::LateAnswer(outcome) => {
-                match self.context.take(&mut self.operation, Event::LateAnswer(outcome)).await {
-                    // The probe found the row first, for this create or for its rival.
-                    Err(Halt::Journal(journal::Error::Taken { .. })) => Ok(()),
-                    taken => taken.map(drop),
+            Letter::LateAnswer(outcome) => match self.take(Event::LateAnswer(outcome)).await {
+                // The probe found the row first, for this create or for its rival.
+                Err(Halt::Journal(journal::Error::Taken { .. })) => Ok(()),
+                taken => taken,
+            },
+            Letter::Order(order, told) => {
+                let taken = self.take(Event::Ordered(order)).await;
+                if taken.is_ok() {
+                    self.begin_anew();
+                }
+                // Whoever ordered may have gone: the record stands.
+                let _ = told.send(taken.clone());
+                match taken {
+                    // An order that can't be followed is no defect: a person could not know.
+                    Err(Halt::Illegal(_)) => Ok(()),
+                    taken => taken,
                 }
             }
         }
     }
 
+    /// From here on the pauses between attempts are short again.
+    fn begin_anew(&mut self) {
+        self.rounds = 0;
+        self.retried_at = self.context.board.attempts(self.operation.id);
+    }
+
     /// Whether an undone row is confirmed gone, which is what the client waits to hear.
     fn row_is_gone(&self) -> bool {
         matches!(self.operation.phase, Phase::Undoing(_, Step::Deregister))
-    }
-
-    fn count_stuck(&self) {
-        let stuck = self.context.board.stuck(STUCK_AFTER);
-        self.context.metrics.stuck.set(i64::try_from(stuck).unwrap_or(i64::MAX));
     }
 }

@@ -1,15 +1,19 @@
-//! Unfinished operations in words (promise P9): what is known, what is not, what happens next
-//! and when, and what a person can do.
+//! Operations in words (promise P9): what is known, what is not, what happens next and when, what a
+//! person can do, and what it would mean to discard them.
+
+mod history;
+mod story;
 
 use serde::Serialize;
 
+pub use self::history::Happening;
+pub(super) use self::history::history;
 use super::board::Note;
-use super::driver::STUCK_AFTER;
 use super::operation::{Operation, Phase};
-use super::state::{Policy, look_ends};
-use crate::model::{Effect, Mode, OperationId, ResourceId, Timestamp};
+use super::state::Policy;
+use crate::model::{Mode, OperationId, ResourceId, Timestamp};
 
-/// One operation as operators see it.
+/// One operation as operators see it. It holds no secret.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Explanation {
     /// Its id.
@@ -30,12 +34,16 @@ pub struct Explanation {
     pub intent: String,
     /// Since when it stands there (RFC 3339).
     pub since: String,
-    /// What is known, and what is not.
+    /// What is known.
     pub known: String,
-    /// What happens next.
+    /// What is not known, where something is not.
+    pub unknown: Option<String>,
+    /// What happens next by itself.
     pub next: String,
-    /// When (RFC 3339), where that is known.
+    /// When (RFC 3339), where that is known; absent while an attempt is under way.
     pub next_at: Option<String>,
+    /// Whether this process carries it on.
+    pub carried_on: bool,
     /// What is tried, or was tried last, by this process.
     pub task: Option<&'static str>,
     /// Failed attempts since the last success.
@@ -44,18 +52,41 @@ pub struct Explanation {
     pub last_failure: Option<String>,
     /// Whether it failed several times in a row.
     pub stuck: bool,
-    /// What a person can do.
+    /// Whether only a person can end it, or let it end.
+    pub needs_a_person: bool,
+    /// What a person can do, where there is something.
     pub remedy: Option<String>,
+    /// What it would mean to discard it, where that is possible.
+    pub discarding: Option<String>,
+    /// Command lines, to be completed, for what can be ordered now.
+    pub commands: Vec<String>,
 }
 
-/// Explains `operation`.
-pub(super) fn explain(operation: &Operation, note: Option<Note>, policy: &Policy) -> Explanation {
-    let note = note.unwrap_or_default();
+/// Who tells what is known of an operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Teller {
+    /// The process that carries operations on.
+    Sidecar,
+    /// Somebody who reads the journal while no sidecar has it open.
+    Journal,
+}
+
+/// Explains `operation`; `note` is what this process knows besides.
+pub(super) fn explain(
+    operation: &Operation,
+    note: Option<&Note>,
+    policy: &Policy,
+    teller: Teller,
+) -> Explanation {
     let mut ids = operation.targets.ids.clone();
     ids.extend(operation.bound.clone());
     ids.extend(operation.gone.iter().cloned());
     ids.extend(operation.reported.iter().cloned());
-    let (known, next) = story(operation, policy);
+    let carried_on = note.is_some();
+    let story = story::tell(operation, policy);
+    let reported = matches!(operation.phase, Phase::Reported(_));
+    let stuck = note.is_some_and(Note::is_stuck);
+    let waits = story.may_be_ordered && (carried_on || teller == Teller::Journal);
     Explanation {
         id: operation.id,
         rule: operation.plan.rule.clone(),
@@ -66,14 +97,19 @@ pub(super) fn explain(operation: &Operation, note: Option<Note>, policy: &Policy
         phase: operation.phase.name(),
         intent: operation.intent.to_string(),
         since: operation.since.to_string(),
-        known,
-        next,
-        next_at: due(operation).or(note.next).map(|at| at.to_string()),
-        task: note.task,
-        attempts: note.attempts,
-        stuck: note.attempts >= STUCK_AFTER,
-        remedy: remedy(operation, &note),
-        last_failure: note.failure,
+        next: next(&story, operation, carried_on, teller),
+        known: story.known,
+        unknown: story.unknown,
+        next_at: due(operation).or(note.and_then(|note| note.next)).map(|at| at.to_string()),
+        carried_on,
+        task: note.and_then(|note| note.task),
+        attempts: note.map_or(0, |note| note.attempts),
+        last_failure: note.and_then(|note| note.failure.clone()),
+        stuck,
+        needs_a_person: reported,
+        remedy: remedy(operation, story.remedy.as_deref(), stuck, carried_on, teller),
+        discarding: story.discarding.filter(|_| story.may_be_ordered),
+        commands: commands(operation, waits, teller),
     }
 }
 
@@ -81,76 +117,67 @@ fn due(operation: &Operation) -> Option<Timestamp> {
     if let Phase::Sweeping(due, _) = operation.phase { Some(due) } else { None }
 }
 
-/// What is known, and what happens next.
-fn story(operation: &Operation, policy: &Policy) -> (String, String) {
-    let until = look_ends(operation, policy);
-    let (known, next) = match &operation.phase {
-        Phase::Prepared => {
-            ("the request was about to be sent, or is under way", "its answer is awaited".into())
+fn next(story: &story::Story, operation: &Operation, carried_on: bool, teller: Teller) -> String {
+    let under_way = matches!(operation.phase, Phase::Prepared | Phase::Committed);
+    match teller {
+        _ if operation.is_finished() => story.next.clone(),
+        Teller::Journal if under_way => {
+            "nothing until a sidecar starts on this journal: it finds out what became of the \
+             request, and undoes a create that was not registered"
+                .into()
         }
-        Phase::Committed => (
-            "the service made the row; the back end has not acknowledged it",
-            "the registration is tried until its deadline".into(),
-        ),
-        Phase::Unknown if operation.is_enforced() => (
-            "the service's answer does not tell whether there is a row",
-            format!("rows are looked for until {until}; one that is proven ours is undone"),
-        ),
-        Phase::Unknown => (
-            "the service's answer does not tell whether there is a row; it would not be undone",
-            format!("it counts as a possible maker of rows until {until}"),
-        ),
-        Phase::Registered => (
-            "the back end acknowledged; a delete may have removed the row meanwhile",
-            "the service is asked whether the row is there; if not, it is deregistered".into(),
-        ),
-        Phase::Passed => (
-            "the create stands unregistered, by configuration",
-            "the service is asked whether the row is there".into(),
-        ),
-        Phase::Undoing(..) => (
-            "the create does not stand",
-            "its row is removed and confirmed gone, then it is deregistered".into(),
-        ),
-        Phase::Looking if operation.gone.is_empty() => {
-            (looking(operation), format!("its rows are looked at until {until}"))
+        Teller::Journal => {
+            format!("nothing until a sidecar starts on this journal; then: {}", story.next)
         }
-        Phase::Looking => (
-            "rows are gone; others may be",
-            format!("those are deregistered, and the others looked at until {until}"),
-        ),
-        Phase::Gone => ("rows are gone", "they are deregistered".into()),
-        Phase::Sweeping(due, _) => (
-            "everything is done once",
-            format!("it is done again at {due}, because an effect may land late"),
-        ),
-        Phase::Reported(why) => (
-            "rows may be this create's, and that can't be proven",
-            format!("they are looked at from time to time, and not undone: {why}"),
-        ),
-        Phase::Finished(_) => ("it ended", "nothing".into()),
-    };
-    (known.into(), next)
-}
-
-fn looking(operation: &Operation) -> &'static str {
-    match operation.closed.map(|closed| closed.effect) {
-        Some(Effect::Past) => "the service answered; which rows it removed is being looked at",
-        Some(Effect::MayCome) | None => "the service's answer does not tell whether rows are gone",
+        Teller::Sidecar if carried_on || under_way => story.next.clone(),
+        Teller::Sidecar => {
+            format!("nothing by this process, which does not carry it on; else: {}", story.next)
+        }
     }
 }
 
-fn remedy(operation: &Operation, note: &Note) -> Option<String> {
-    let text = match &operation.phase {
-        Phase::Reported(_) => {
-            "look at the rows: remove by hand what no client was given; the operation ends by \
-             itself once none is left"
-        }
-        _ if note.attempts < STUCK_AFTER => return None,
-        _ => {
-            "mend what the last failure names: the service, its credentials (credentials.service) \
-             or the back end; attempts go on by themselves"
-        }
-    };
-    Some(text.to_owned())
+fn remedy(
+    operation: &Operation,
+    of_phase: Option<&str>,
+    stuck: bool,
+    carried_on: bool,
+    teller: Teller,
+) -> Option<String> {
+    let under_way = matches!(operation.phase, Phase::Prepared | Phase::Committed);
+    if operation.is_finished() {
+        return None;
+    }
+    if let Some(remedy) = of_phase {
+        return Some(remedy.to_owned());
+    }
+    if teller == Teller::Journal {
+        return Some("start the sidecar: it carries on every operation at once".into());
+    }
+    if !carried_on && !under_way {
+        return Some(
+            "on a shared journal ask the replica that owns it; else look into the log for this \
+             id, and restart the sidecar: it recovers every operation from the journal"
+                .into(),
+        );
+    }
+    stuck.then(|| {
+        "mend what the last failure names: the service, its credentials (credentials.service) or \
+         the back end; attempts go on by themselves, and `retry` makes the next one at once"
+            .into()
+    })
 }
+
+fn commands(operation: &Operation, waits: bool, teller: Teller) -> Vec<String> {
+    let id = operation.id;
+    let mut commands = vec![format!("authz-sidecar operations show {id}")];
+    if waits && teller == Teller::Sidecar {
+        commands.push(format!("authz-sidecar operations retry {id} --by NAME"));
+    }
+    if waits {
+        commands.push(format!("authz-sidecar operations discard {id} --by NAME --reason \"WHY\""));
+    }
+    commands
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,15 @@
 //! Letters to the operations that this process drives: what reaches one from outside its own loop,
 //! from an operator or with evidence that came late.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use super::context::Halt;
 use super::outcome::CreateOutcome;
 use crate::journal::Receipt;
-use crate::model::{Late, OperationId};
+use crate::model::{Late, OperationId, Order};
 
 /// Letters that may wait for one operation. Its driver reads them between two attempts; whoever
 /// posts more waits for room.
@@ -17,9 +18,8 @@ const CAPACITY: usize = 16;
 /// Something that an operation is told.
 #[derive(Debug)]
 pub(super) enum Letter {
-    /// What it waits for may be there now: the next attempt is due at once, and the pauses between
-    /// attempts begin anew.
-    Retry,
+    /// A person's order, and where to tell that it is durable, or why it was not taken.
+    Order(Order, oneshot::Sender<Result<(), Halt>>),
     /// A create's answer came after its time-out.
     LateAnswer(CreateOutcome),
     /// Another process learnt this of the operation; the receipt is for when it is recorded.
@@ -38,7 +38,7 @@ impl Inbox {
     pub(super) fn open(&self, id: OperationId) -> Letters {
         let (sender, receiver) = mpsc::channel(CAPACITY);
         self.lock().insert(id, sender.clone());
-        Letters { inbox: self.clone(), id, sender, receiver }
+        Letters { inbox: self.clone(), id, sender, receiver, aside: VecDeque::new() }
     }
 
     /// Whether somebody reads letters to `id`.
@@ -69,17 +69,36 @@ pub(super) struct Letters {
     /// Told apart from a later one's.
     sender: mpsc::Sender<Letter>,
     receiver: mpsc::Receiver<Letter>,
+    /// What came during an attempt, oldest first; at most [`CAPACITY`].
+    aside: VecDeque<Letter>,
 }
 
 impl Letters {
     /// The next letter, when it comes. Nothing is lost where the future is dropped.
     pub(super) async fn next(&mut self) -> Option<Letter> {
-        self.receiver.recv().await
+        match self.aside.pop_front() {
+            Some(letter) => Some(letter),
+            None => self.receiver.recv().await,
+        }
     }
 
     /// A letter that has come already.
     pub(super) fn waiting(&mut self) -> Option<Letter> {
-        self.receiver.try_recv().ok()
+        self.aside.pop_front().or_else(|| self.receiver.try_recv().ok())
+    }
+
+    /// Waits for an order, for which an attempt that hangs is given up. What comes before it is
+    /// set aside, and it too. Nothing is lost where the future is dropped.
+    pub(super) async fn ordered(&mut self) {
+        while self.aside.len() < CAPACITY {
+            let Some(letter) = self.receiver.recv().await else { break };
+            let order = matches!(letter, Letter::Order(..));
+            self.aside.push_back(letter);
+            if order {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
     }
 }
 
@@ -96,20 +115,24 @@ impl Drop for Letters {
 mod tests {
     use super::*;
 
+    fn late() -> Letter {
+        Letter::LateAnswer(CreateOutcome::Unknown)
+    }
+
     #[tokio::test]
     async fn letters_reach_whoever_opened_last_until_it_is_dropped() {
         let (inbox, id) = (Inbox::default(), OperationId::new());
-        assert!(!inbox.post(id, Letter::Retry).await, "nobody reads");
+        assert!(!inbox.post(id, late()).await, "nobody reads");
         let mut first = inbox.open(id);
-        assert!(inbox.post(id, Letter::Retry).await);
-        assert!(matches!(first.next().await, Some(Letter::Retry)));
+        assert!(inbox.post(id, late()).await);
+        assert!(matches!(first.next().await, Some(Letter::LateAnswer(_))));
         let mut second = inbox.open(id);
         drop(first);
-        assert!(inbox.post(id, Letter::LateAnswer(CreateOutcome::Unknown)).await);
+        assert!(inbox.post(id, late()).await);
         assert!(matches!(second.waiting(), Some(Letter::LateAnswer(_))));
         assert!(second.waiting().is_none());
         drop(second);
-        assert!(!inbox.post(id, Letter::Retry).await, "nobody reads any more");
+        assert!(!inbox.post(id, late()).await, "nobody reads any more");
         assert!(inbox.lock().is_empty());
     }
 
@@ -118,14 +141,29 @@ mod tests {
         let (inbox, id) = (Inbox::default(), OperationId::new());
         let letters = inbox.open(id);
         for _ in 0..CAPACITY {
-            assert!(inbox.post(id, Letter::Retry).await);
+            assert!(inbox.post(id, late()).await);
         }
-        let one_more = inbox.post(id, Letter::Retry);
+        let one_more = inbox.post(id, late());
         let reader_leaves = async {
             tokio::task::yield_now().await;
             drop(letters);
         };
         let (posted, ()) = tokio::join!(one_more, reader_leaves);
         assert!(!posted);
+    }
+
+    #[tokio::test]
+    async fn an_order_is_noticed_behind_other_letters_and_none_is_lost() {
+        let (inbox, id) = (Inbox::default(), OperationId::new());
+        let mut letters = inbox.open(id);
+        let retry = Order::Retry { by: "alice".parse().unwrap(), reason: None };
+        assert!(inbox.post(id, late()).await);
+        assert!(inbox.post(id, Letter::Order(retry, oneshot::channel().0)).await);
+        assert!(inbox.post(id, late()).await);
+        letters.ordered().await;
+        assert!(matches!(letters.waiting(), Some(Letter::LateAnswer(_))));
+        assert!(matches!(letters.waiting(), Some(Letter::Order(..))));
+        assert!(matches!(letters.next().await, Some(Letter::LateAnswer(_))));
+        assert!(letters.waiting().is_none());
     }
 }

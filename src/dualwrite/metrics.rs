@@ -1,5 +1,7 @@
 //! The counters of the dual write. Every exception to promise P1 is one (promise P9).
 
+use std::sync::Arc;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -7,7 +9,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::board::Board;
 use super::operation::Operation;
+use crate::model::Order;
 
 /// The counters of the dual write. Clones share them.
 #[derive(Clone, Debug)]
@@ -16,10 +20,11 @@ pub struct Metrics {
     exceptions: Family<ExceptionLabels, Counter>,
     refused: Family<RefusedLabels, Counter>,
     failures: Family<FailureLabels, Counter>,
+    orders: Family<OrderLabels, Counter>,
     /// Operations under way or unfinished in this process.
     pub(super) open: Gauge,
-    /// Unfinished operations whose last attempts all failed.
-    pub(super) stuck: Gauge,
+    /// What is carried on, counted when the metrics are read.
+    pub(super) board: Arc<Board>,
     /// 1 while claims are suspended because the clocks differ.
     pub(super) skewed: Gauge,
     /// Seconds from a matched request to the answer the client gets.
@@ -49,6 +54,11 @@ struct FailureLabels {
     call: &'static str,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct OrderLabels {
+    order: &'static str,
+}
+
 impl Metrics {
     /// Registers the counters.
     #[must_use]
@@ -58,8 +68,9 @@ impl Metrics {
             exceptions: Family::default(),
             refused: Family::default(),
             failures: Family::default(),
+            orders: Family::default(),
             open: Gauge::default(),
-            stuck: Gauge::default(),
+            board: Arc::default(),
             skewed: Gauge::default(),
             answer_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
         };
@@ -84,14 +95,14 @@ impl Metrics {
             metrics.failures.clone(),
         );
         registry.register(
+            "operator_orders",
+            "Orders of people that were followed",
+            metrics.orders.clone(),
+        );
+        registry.register(
             "operations_open",
             "Operations under way or unfinished",
             metrics.open.clone(),
-        );
-        registry.register(
-            "operations_stuck",
-            "Unfinished operations whose last attempts all failed",
-            metrics.stuck.clone(),
         );
         registry.register(
             "clock_skewed",
@@ -103,6 +114,7 @@ impl Metrics {
             "Time from a matched request to its answer",
             metrics.answer_seconds.clone(),
         );
+        registry.register_collector(Box::new(Arc::clone(&metrics.board)));
         metrics
     }
 
@@ -127,5 +139,14 @@ impl Metrics {
     /// Counts a failed attempt.
     pub(super) fn failed(&self, call: &'static str) {
         self.failures.get_or_create(&FailureLabels { call }).inc();
+    }
+
+    /// Counts an order that was followed.
+    pub(super) fn ordered(&self, order: &Order) {
+        let order = match order {
+            Order::Retry { .. } => "retry",
+            Order::Discard { .. } => "discard",
+        };
+        self.orders.get_or_create(&OrderLabels { order }).inc();
     }
 }

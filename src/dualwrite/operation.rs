@@ -297,6 +297,13 @@ impl Operation {
         matches!(&self.plan.kind, Kind::Create(create) if create.probe.is_some())
     }
 
+    /// Whether a reported create can be looked at again: not where there is no probe, nor where the
+    /// service answered the id of another create, which no probe explains.
+    #[must_use]
+    pub fn may_be_looked_at(&self) -> bool {
+        self.is_enforced() && self.has_probe() && self.closed.is_some()
+    }
+
     /// Whether a failed registration undoes this create.
     #[must_use]
     pub fn is_enforced(&self) -> bool {

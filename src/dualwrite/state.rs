@@ -172,7 +172,7 @@ pub fn next(operation: &Operation, now: Timestamp, policy: &Policy) -> Task {
     match &operation.phase {
         Phase::Prepared | Phase::Committed | Phase::Finished(_) => Task::Nothing,
         // Reported ones are looked at again: the operation ends once a person removed the row.
-        Phase::Reported(_) if !operation.is_enforced() || !operation.has_probe() => Task::Nothing,
+        Phase::Reported(_) if !operation.may_be_looked_at() => Task::Nothing,
         Phase::Reported(_) => Task::Probe,
         Phase::Unknown if operation.is_enforced() => Task::Probe,
         Phase::Unknown => match look_ends(operation, policy) {

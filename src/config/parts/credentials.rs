@@ -13,6 +13,18 @@ pub struct Credentials {
     /// What calls `as: service` send, and undos after a crash. Without it, they can't
     /// authenticate.
     pub service: Option<ServiceCredentials>,
+    /// What a person's order (`retry`, `discard`) on the admin port must carry. Without it, none
+    /// is taken there.
+    pub admin: Option<AdminCredentials>,
+}
+
+/// What orders on the admin port must carry.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdminCredentials {
+    /// A file of one line, the token: at least 16 visible ASCII characters. Checked at start, read
+    /// anew for each order.
+    pub token_file: PathBuf,
 }
 
 /// What `as: service` sends.

@@ -1,0 +1,74 @@
+//! An operation's records, for people: what happened when, and who ordered what.
+
+use serde::Serialize;
+
+use super::story::{cause, ended, exception};
+use crate::model::{Effect, Entry, Evidence, Record, ResourceId, Stored};
+
+/// One record.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Happening {
+    /// When it was appended (RFC 3339).
+    pub at: String,
+    /// Its name.
+    pub record: &'static str,
+    /// What it says, in words. Nothing of the principal.
+    pub says: String,
+}
+
+/// The records of one operation, oldest first.
+pub(in crate::dualwrite) fn history(stored: &Stored) -> Vec<Happening> {
+    let happening = |entry: &Entry| Happening {
+        at: entry.at.to_string(),
+        record: entry.record.name(),
+        says: says(&entry.record),
+    };
+    stored.entries.iter().map(happening).collect()
+}
+
+fn says(record: &Record) -> String {
+    match record {
+        Record::Prepared { plan, pass: None, .. } => format!("rule {}", plan.rule),
+        Record::Prepared { plan, pass: Some(why), .. } => {
+            format!("rule {}, not to be registered: {}", plan.rule, exception(*why))
+        }
+        Record::Targets { ids, seen, young } => {
+            let seen = if *seen { ", seen there" } else { "" };
+            let young = if *young { ", young" } else { "" };
+            format!("may remove {}{seen}{young}", list(ids))
+        }
+        Record::Committed { id, parent: Some(parent) } => format!("made {id} below {parent}"),
+        Record::Committed { id, parent: None } => format!("made {id}"),
+        Record::Closed { effect: Effect::Past } => "the service answered".into(),
+        Record::Closed { effect: Effect::MayCome } => "an effect may still come".into(),
+        Record::Registered { id, ambiguous: false } => format!("{id} acknowledged"),
+        Record::Registered { id, ambiguous: true } => {
+            format!("{id} acknowledged; an earlier attempt may land late")
+        }
+        Record::Passed { id, why } => format!("{id} stands unregistered: {}", exception(*why)),
+        Record::Undoing { id, evidence, reason } => {
+            let proof = match evidence {
+                Evidence::Answer => "the service's answer named it".into(),
+                Evidence::LateAnswer => "a late answer named it".into(),
+                Evidence::Claim { created_at, sighted } => {
+                    format!("made {created_at}, seen {sighted}, and nobody else's")
+                }
+            };
+            format!("{id} is to go, since {}; {proof}", cause(*reason))
+        }
+        Record::Deleted { ids } => format!("gone: {}", list(ids)),
+        Record::Sweep { ids, due } => format!("{} again at {due}", list(ids)),
+        Record::Reported { rows, why } => format!("{}: {why}", list(rows)),
+        Record::Retried { by, reason: None } => format!("by {by}"),
+        Record::Retried { by, reason: Some(reason) } => format!("by {by}: {reason}"),
+        Record::Discarded { by, reason, phase } => format!("by {by}, while {phase}: {reason}"),
+        Record::Finished { resolution } => ended(*resolution).into(),
+    }
+}
+
+fn list(ids: &[ResourceId]) -> String {
+    if ids.is_empty() {
+        return "no row".into();
+    }
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

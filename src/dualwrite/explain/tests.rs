@@ -1,0 +1,133 @@
+//! What operators read, phase by phase.
+
+use super::super::fixtures::{create, create_named, delete, id, policy};
+use super::super::outcome::{CreateOutcome, DeleteOutcome};
+use super::super::state::{Event, on};
+use super::*;
+use crate::dualwrite::board::Board;
+use crate::model::{Effect, Entry, Mode, PassReason, Record, Timestamp, UndoReason};
+
+fn after(mut operation: Operation, events: impl IntoIterator<Item = Event>) -> Operation {
+    let at = Timestamp::from_micros(2_000_000);
+    for event in events {
+        for record in on(&mut operation, event, at, &policy()).unwrap().records {
+            operation.apply(&Entry { at, record }).unwrap();
+        }
+    }
+    operation
+}
+
+fn told(operation: &Operation, teller: Teller) -> Explanation {
+    explain(operation, None, &policy(), teller)
+}
+
+/// As the process that carries it on tells it.
+fn carried_on(operation: &Operation) -> Explanation {
+    let board = Board::default();
+    board.begin(operation);
+    explain(operation, board.note(operation.id).as_ref(), &policy(), Teller::Sidecar)
+}
+
+fn answered(outcome: CreateOutcome) -> Event {
+    Event::CreateAnswered(outcome, None)
+}
+
+fn reported(closed: bool) -> Operation {
+    let mut reported = create(Mode::Enforce, None);
+    if closed {
+        reported = after(reported, [answered(CreateOutcome::Unknown)]);
+    }
+    let why = "there are two".into();
+    let record = Record::Reported { rows: vec![id("r")], why };
+    reported.apply(&Entry { at: Timestamp::from_micros(3_000_000), record }).unwrap();
+    reported
+}
+
+fn every_phase() -> Vec<Operation> {
+    let enforced = || create(Mode::Enforce, None);
+    let committed = || answered(CreateOutcome::Committed(id("k")));
+    let failed = || Event::NotAcknowledged(UndoReason::Deadline);
+    vec![
+        enforced(),
+        after(enforced(), [committed()]),
+        after(enforced(), [answered(CreateOutcome::Unknown)]),
+        after(create(Mode::Observe, None), [answered(CreateOutcome::Unknown)]),
+        after(enforced(), [committed(), Event::Acknowledged { ambiguous: false }]),
+        after(create_named("n", Mode::Enforce, Some(PassReason::Bypass)), [committed()]),
+        after(enforced(), [committed(), failed()]),
+        delete(&["k"], false, false),
+        after(
+            delete(&["k"], false, false),
+            [Event::DeleteAnswered(DeleteOutcome::Look(Effect::MayCome))],
+        ),
+        after(delete(&["k"], true, true), [Event::DeleteAnswered(DeleteOutcome::Done)]),
+        after(
+            delete(&["k"], true, true),
+            [Event::DeleteAnswered(DeleteOutcome::Done), Event::Deregistered([id("k")].into())],
+        ),
+        reported(true),
+        reported(false),
+    ]
+}
+
+#[test]
+fn p9_every_unfinished_operation_tells_what_is_known_what_is_next_and_what_can_be_ordered() {
+    for operation in every_phase() {
+        let told = carried_on(&operation);
+        let phase = told.phase;
+        assert!(told.known.len() > 20 && told.next.len() > 20, "{phase}: {told:#?}");
+        let under_way = ["prepared", "committed"].contains(&phase);
+        let line = |verb: &str| format!("authz-sidecar operations {verb} {}", operation.id);
+        let can = |verb: &str| told.commands.iter().any(|command| command.starts_with(&line(verb)));
+        assert!(can("show"), "{phase}");
+        assert_eq!(can("retry") && can("discard"), !under_way, "{phase}: {:?}", told.commands);
+        assert_eq!(told.discarding.is_some(), !under_way, "{phase}");
+    }
+}
+
+#[test]
+fn p9_what_only_a_person_can_end_says_so_and_how() {
+    for (closed, end) in [(true, "ends by itself"), (false, "discard")] {
+        let told = carried_on(&reported(closed));
+        assert!(told.needs_a_person);
+        assert!(told.unknown.as_ref().unwrap().contains("there are two"), "{told:#?}");
+        assert!(told.remedy.as_ref().unwrap().contains(end), "{told:#?}");
+    }
+}
+
+#[test]
+fn p9_nobody_who_carries_it_on_is_told_and_what_then() {
+    for operation in every_phase() {
+        let under_way = matches!(operation.phase, Phase::Prepared | Phase::Committed);
+        let told = told(&operation, Teller::Sidecar);
+        assert_eq!(told.next.contains("does not carry it on"), !under_way, "{told:#?}");
+        assert_eq!(told.remedy.is_some(), !under_way, "{told:#?}");
+        assert_eq!(told.commands.len(), 1, "nobody would take an order: {told:#?}");
+    }
+    for operation in every_phase() {
+        let told = told(&operation, Teller::Journal);
+        assert!(told.next.contains("until a sidecar starts"), "{told:#?}");
+        assert!(!told.commands.iter().any(|command| command.contains("retry")), "{told:#?}");
+    }
+}
+
+#[test]
+fn an_end_needs_nobody() {
+    let ended = after(create(Mode::Enforce, None), [answered(CreateOutcome::Rejected)]);
+    let told = told(&ended, Teller::Sidecar);
+    assert_eq!((told.phase, told.next.as_str()), ("finished_rejected", "nothing: it ended"));
+    assert_eq!((told.remedy, told.discarding, told.unknown), (None, None, None));
+}
+
+#[test]
+fn p7_history_shows_no_principal() {
+    let ended = after(create(Mode::Enforce, None), [answered(CreateOutcome::Rejected)]);
+    let entries = super::super::fixtures::history(&ended);
+    let stored = crate::model::Stored {
+        id: ended.id,
+        resource_type: ended.plan.resource_type.clone(),
+        entries,
+    };
+    let shown = history(&stored);
+    assert_eq!((shown[0].record, shown[0].says.as_str()), ("prepared", "rule rule"));
+}

@@ -1,0 +1,240 @@
+//! Operations as people see them, and what they may order (promise P9): over the journal, with or
+//! without a process that carries them on.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::context::Halt;
+use super::explain::{Explanation, Happening, Teller, explain, history};
+use super::operation::Operation;
+use super::state::{Event, Policy, on};
+use crate::journal::Journal;
+use crate::model::{Bounds, Clock, Entry, OperationId, Order, Stored, Timestamp};
+
+/// Which unfinished operations are to be told of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// Those behind this one.
+    pub after: Option<Cursor>,
+    /// At most so many.
+    pub limit: usize,
+    /// Only those that don't get on by themselves: their attempts all fail, or only a person can
+    /// decide.
+    pub stuck: bool,
+}
+
+/// The place of an operation in the list: the oldest intent comes first. Still of use when the
+/// operation itself has ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Cursor {
+    intent: Timestamp,
+    id: OperationId,
+}
+
+/// Unfinished operations, oldest first.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Listing {
+    /// At most as many as were wanted.
+    pub operations: Vec<Explanation>,
+    /// Where to go on, if there are more.
+    pub after: Option<Cursor>,
+}
+
+/// One operation with its history.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Account {
+    /// What it comes to.
+    #[serde(flatten)]
+    pub explanation: Explanation,
+    /// Its records, oldest first.
+    pub history: Vec<Happening>,
+}
+
+/// Why an order was not taken.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refused {
+    /// There is no such operation.
+    #[error("no such operation: it never was, or it ended and was forgotten")]
+    NoSuch,
+    /// It ended.
+    #[error("the operation has ended; there is nothing more to order")]
+    Ended,
+    /// Its request is under way, and a client waits for the answer.
+    #[error(
+        "the operation's request is under way and a client waits for its answer; orders are taken \
+         once that is decided, within bounds.exchange and authz.deadline"
+    )]
+    UnderWay,
+    /// Nothing can be attempted.
+    #[error(
+        "there is nothing to attempt: the sidecar can't look for the row; find it by hand, then \
+         discard the operation"
+    )]
+    NothingToAttempt,
+    /// It was ordered too often.
+    #[error("the operation was retried too often; attempts go on by themselves")]
+    TooOften,
+    /// This process doesn't carry it on.
+    #[error(
+        "this process does not carry the operation on: on a shared journal ask the replica that \
+         owns it; else look into the log, and restart the sidecar to recover it"
+    )]
+    Elsewhere,
+    /// Nobody attempts anything while no sidecar runs.
+    #[error(
+        "no sidecar runs on this journal, so nobody can attempt anything; start it: it carries on \
+         every unfinished operation at once"
+    )]
+    NobodyRuns,
+    /// The journal didn't take it.
+    #[error(transparent)]
+    Halt(#[from] Halt),
+}
+
+/// A journal that no sidecar has open, for people.
+pub struct Ledger {
+    journal: Arc<dyn Journal>,
+    policy: Policy,
+    clock: Arc<dyn Clock>,
+}
+
+impl Ledger {
+    /// Over `journal`, with the bounds that the sidecar is configured with.
+    #[must_use]
+    pub fn new(
+        journal: Arc<dyn Journal>,
+        bounds: Bounds,
+        exclusive_writer: bool,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let shared = journal.shared().is_some();
+        let policy = Policy { bounds, exclusive_writer, deletes_open: false, shared };
+        Self { journal, policy, clock }
+    }
+
+    /// Unfinished operations.
+    ///
+    /// # Errors
+    /// When the journal can't be read.
+    pub async fn list(&self, page: &Page) -> Result<Listing, Halt> {
+        list(&*self.journal, page, |operation| self.explained(operation)).await
+    }
+
+    /// One operation, finished or not, as long as it is kept.
+    ///
+    /// # Errors
+    /// When the journal can't be read.
+    pub async fn show(&self, id: OperationId) -> Result<Option<Account>, Halt> {
+        show(&*self.journal, id, |operation| self.explained(operation)).await
+    }
+
+    /// Follows an order, as far as that is possible without a sidecar.
+    ///
+    /// # Errors
+    /// Where it can't be followed, and where the journal can't be read or written.
+    pub async fn order(&self, id: OperationId, order: Order) -> Result<Account, Refused> {
+        let stored = self.journal.operation(id).await.map_err(Halt::from)?;
+        let mut operation =
+            Operation::replay(&stored.ok_or(Refused::NoSuch)?).map_err(Halt::from)?;
+        if operation.is_finished() {
+            return Err(Refused::Ended);
+        }
+        if matches!(order, Order::Retry { .. }) {
+            return Err(Refused::NobodyRuns);
+        }
+        let mut entries = Vec::new();
+        // What the process left under way is over: it is first brought where a recovery would.
+        for event in [Event::Restarted, Event::Ordered(order)] {
+            let at = self.clock.now();
+            let made = on(&mut operation, event, at, &self.policy).map_err(Halt::from)?;
+            for record in made.records {
+                let entry = Entry { at, record };
+                operation.apply(&entry).map_err(Halt::from)?;
+                entries.push(entry);
+            }
+        }
+        self.journal.append(id, entries).await.map_err(Halt::from)?;
+        self.show(id).await?.ok_or(Refused::NoSuch)
+    }
+
+    fn explained(&self, operation: &Operation) -> Explanation {
+        explain(operation, None, &self.policy, Teller::Journal)
+    }
+}
+
+/// The page of `journal`'s unfinished operations.
+pub(super) async fn list(
+    journal: &dyn Journal,
+    page: &Page,
+    explained: impl Fn(&Operation) -> Explanation,
+) -> Result<Listing, Halt> {
+    let mut listing = Listing { operations: Vec::new(), after: None };
+    let mut last = page.after;
+    for stored in journal.unfinished().await? {
+        let operation = Operation::replay(&stored)?;
+        let here = Cursor { intent: operation.intent, id: operation.id };
+        if page.after.is_some_and(|after| here <= after) {
+            continue;
+        }
+        let explanation = explained(&operation);
+        if page.stuck && !(explanation.stuck || explanation.needs_a_person) {
+            continue;
+        }
+        if listing.operations.len() >= page.limit {
+            listing.after = last;
+            break;
+        }
+        last = Some(here);
+        listing.operations.push(explanation);
+    }
+    Ok(listing)
+}
+
+/// One operation and its history.
+pub(super) async fn show(
+    journal: &dyn Journal,
+    id: OperationId,
+    explained: impl Fn(&Operation) -> Explanation,
+) -> Result<Option<Account>, Halt> {
+    let account = |stored: &Stored| -> Result<Account, Halt> {
+        let explanation = explained(&Operation::replay(stored)?);
+        Ok(Account { explanation, history: history(stored) })
+    };
+    journal.operation(id).await?.as_ref().map(account).transpose()
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.intent.as_micros(), self.id)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mend = "`after` is what the page before gave as `after`";
+        let (intent, id) = text.split_once('.').ok_or(mend)?;
+        let intent = Timestamp::from_micros(intent.parse().map_err(|_| mend)?);
+        Ok(Self { intent, id: OperationId::parse(id).map_err(|_| mend)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_reads_back_and_sorts_as_the_list_does() {
+        let id = OperationId::new();
+        let cursor = |micros| Cursor { intent: Timestamp::from_micros(micros), id };
+        assert_eq!(cursor(7).to_string().parse(), Ok(cursor(7)));
+        assert!(cursor(7) < cursor(8));
+        for bad in ["", "7", "x.y", "7.y"] {
+            assert!(bad.parse::<Cursor>().is_err(), "{bad}");
+        }
+    }
+}
