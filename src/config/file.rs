@@ -25,7 +25,7 @@ pub struct File {
     /// Where probes and metrics are served. Default `0.0.0.0:9900`.
     #[serde(default = "health")]
     pub health: Located<Address>,
-    /// Where operators look at operations. Default `127.0.0.1:9901`: who reaches it, operates.
+    /// Where operators look at operations. Default `127.0.0.1:9901`: who reaches it sees them.
     #[serde(default = "admin")]
     pub admin: Located<Address>,
     /// The service: `http://HOST:PORT` or `unix:/PATH`. Required.

@@ -48,7 +48,7 @@ async fn p4_what_others_may_have_made_is_reported_and_not_undone() {
     world.keys.on(Route::Create, Fault::once().status(500));
     world.create("k").send().await.expect(500);
     let operation = world.operation_in("reported").await;
-    let why = operation["next"].as_str().unwrap();
+    let why = operation["unknown"].as_str().unwrap();
     assert!(why.contains("exclusive_writer"), "{operation}");
     assert!(operation["remedy"].is_string(), "{operation}");
     assert_eq!(world.keys.rows().len(), 1);
