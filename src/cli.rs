@@ -1,9 +1,10 @@
-//! The commands: `run`, `check`, `demo`, `schema`.
+//! The commands: `run`, `check`, `operations`, `demo`, `schema`.
 //!
 //! Arguments, environment and both outputs are handed in, so that tests call what users call.
 
 mod check;
 mod demo;
+mod operations;
 mod run;
 
 use std::ffi::OsString;
@@ -18,6 +19,9 @@ use crate::config;
 
 /// The file that is read where none is named.
 const DEFAULT_CONFIG: &str = "/etc/authz-sidecar/config.yaml";
+
+/// What holds the token that orders need. It is no setting of the sidecar's own.
+const VARIABLE_OF_TOKEN: &str = "AUTHZ_SIDECAR_ADMIN_TOKEN";
 
 /// A sidecar reverse proxy that dual-writes creates and deletes of an HTTP service into an
 /// authorization back end, failing closed.
@@ -44,6 +48,16 @@ enum Command {
         #[arg(long, num_args = 2, value_names = ["METHOD", "PATH"])]
         explain: Option<Vec<String>>,
     },
+    /// Look at unfinished operations; order a retry or a discard.
+    ///
+    /// Exit codes: 0 done; 1 neither port nor journal can be asked; 2 the command line is wrong;
+    /// 3 there is no such operation; 4 the order was refused.
+    Operations {
+        #[command(flatten)]
+        options: operations::Options,
+        #[command(subcommand)]
+        verb: operations::Verb,
+    },
     /// Try it: a small keys service, an in-memory back end and the sidecar on loopback.
     Demo {
         /// Drive one story through it, tell it, and exit; non-zero if a promise broke.
@@ -60,6 +74,8 @@ enum Failure {
     Config(config::Error),
     Output(io::Error),
     Other(String),
+    /// With an exit code of its own.
+    Coded(u8, String),
 }
 
 /// Runs the command that `arguments` name (the first is the program).
@@ -81,12 +97,15 @@ pub fn main(
             };
         }
     };
-    match dispatch(command, environment, out) {
+    match dispatch(command, environment, out, err) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Nobody is left to be told where standard error is closed.
             let _ = writeln!(err, "{failure}");
-            ExitCode::FAILURE
+            match failure {
+                Failure::Coded(code, _) => ExitCode::from(code),
+                Failure::Config(_) | Failure::Output(_) | Failure::Other(_) => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -95,6 +114,7 @@ fn dispatch(
     command: Command,
     environment: impl IntoIterator<Item = (String, String)>,
     out: &mut dyn Write,
+    err: &mut dyn Write,
 ) -> Result<(), Failure> {
     match command {
         Command::Run { config } => run::run(config::Config::load(&config, environment)?),
@@ -104,6 +124,9 @@ fn dispatch(
                 Some([method, path]) => check::explain(&config, method, path, out),
                 _ => check::check(&config, out),
             }
+        }
+        Command::Operations { options, verb } => {
+            operations::operations(&options, verb, environment.into_iter().collect(), out, err)
         }
         Command::Demo { once } => demo::demo(once, out),
         Command::Schema => Ok(write!(out, "{}", config::schema())?),
@@ -127,7 +150,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Config(error) => error.fmt(f),
             Self::Output(error) => write!(f, "the output can't be written: {error}"),
-            Self::Other(text) => f.write_str(text),
+            Self::Other(text) | Self::Coded(_, text) => f.write_str(text),
         }
     }
 }

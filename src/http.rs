@@ -114,68 +114,97 @@ impl JsonClient {
         body: Bytes,
         timeout: Duration,
     ) -> Result<Answer, Error> {
+        self.call(Method::POST, path, headers, body, timeout).await
+    }
+
+    /// As [`JsonClient::post`], with any method.
+    ///
+    /// # Errors
+    /// Where there is no whole answer. An answer of any status is `Ok`.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<Answer, Error> {
         let deadline = Instant::now() + timeout;
         let Ok(Ok(_permit)) = timeout_at(deadline, self.permits.acquire()).await else {
             return Err(self.error(
+                &method,
                 path,
                 ErrorKind::Timeout,
                 "too many calls are under way",
                 false,
             ));
         };
-        let mut request = self.request(path, headers, body)?;
+        let mut request = self.request(&method, path, headers, body)?;
         let connection = capture_connection(&mut request);
-        if let Ok(result) = timeout_at(deadline, self.exchange(path, request)).await {
+        if let Ok(result) = timeout_at(deadline, self.exchange(&method, path, request)).await {
             return result;
         }
         // A request is written only once it has a connection.
         let written = connection.connection_metadata().is_some();
         let detail = format!("no answer within {} ms", timeout.as_millis());
-        Err(self.error(path, ErrorKind::Timeout, &detail, written))
+        Err(self.error(&method, path, ErrorKind::Timeout, &detail, written))
     }
 
     fn request(
         &self,
+        method: &Method,
         path: &str,
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Request<Full<Bytes>>, Error> {
         let json = !body.is_empty();
         let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
+        *request.method_mut() = method.clone();
         *request.uri_mut() = self
             .url(path)
             .parse()
-            .map_err(|_| self.error(path, ErrorKind::Invalid, "not a URL", false))?;
+            .map_err(|_| self.error(method, path, ErrorKind::Invalid, "not a URL", false))?;
         *request.headers_mut() = headers;
         let headers = request.headers_mut();
         TraceContext::current().add_to(headers);
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
         if json {
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-        } else {
+        } else if *method == Method::POST {
             // RFC 9110, section 8.6, wants it of a POST without content; hyper leaves it out.
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         Ok(request)
     }
 
-    async fn exchange(&self, path: &str, request: Request<Full<Bytes>>) -> Result<Answer, Error> {
+    async fn exchange(
+        &self,
+        method: &Method,
+        path: &str,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Answer, Error> {
         let answer = self.client.request(request).await.map_err(|error| {
             let connect = error.is_connect();
             let kind = if connect { ErrorKind::Connect } else { error::kind_of(&error) };
-            self.error(path, kind, &error::causes(&error), !connect)
+            self.error(method, path, kind, &error::causes(&error), !connect)
         })?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, self.answer_limit).collect().await.map_err(|error| {
             let kind = error::kind_of(error.as_ref());
-            self.error(path, kind, &error::causes(error.as_ref()), true)
+            self.error(method, path, kind, &error::causes(error.as_ref()), true)
         })?;
         Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
     }
 
-    fn error(&self, path: &str, kind: ErrorKind, detail: &str, ambiguous: bool) -> Error {
-        Error { kind, detail: format!("POST {}: {detail}", self.url(path)), ambiguous }
+    fn error(
+        &self,
+        method: &Method,
+        path: &str,
+        kind: ErrorKind,
+        detail: &str,
+        ambiguous: bool,
+    ) -> Error {
+        Error { kind, detail: format!("{method} {}: {detail}", self.url(path)), ambiguous }
     }
 }
 

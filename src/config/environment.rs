@@ -20,8 +20,8 @@ pub struct Setting {
 /// Begins every variable of ours.
 const PREFIX: &str = "AUTHZ_SIDECAR_";
 
-/// Variables of ours that are no settings: the log filter.
-const OTHERS: [&str; 1] = ["AUTHZ_SIDECAR_LOG"];
+/// Variables of ours that are no settings: the log filter, and what `operations` sends.
+const OTHERS: [&str; 2] = ["AUTHZ_SIDECAR_LOG", "AUTHZ_SIDECAR_ADMIN_TOKEN"];
 
 /// Every variable there is.
 pub const SETTINGS: [Setting; 28] = [

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 use http::Uri;
@@ -35,6 +36,12 @@ pub enum UrlError {
 }
 
 impl Url {
+    /// `http://` and that address.
+    #[must_use]
+    pub fn of_address(address: SocketAddr) -> Self {
+        Self { text: format!("http://{address}"), tls: false }
+    }
+
     /// The text, without a slash at its end.
     #[must_use]
     pub fn as_str(&self) -> &str {
