@@ -34,15 +34,15 @@ pub(super) struct Options {
     /// nobody listens on the port, the journal is opened instead.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The admin port of a running sidecar [default: of the configuration, else
-    /// http://127.0.0.1:9901].
+    /// The admin port of a running sidecar [default: the configuration's, else port 9901 of this
+    /// machine].
     #[arg(long, global = true, value_name = "URL", conflicts_with = "journal")]
     admin: Option<Url>,
-    /// The journal of a sidecar that does not run, such as sqlite:/var/lib/authz-sidecar/journal.db.
+    /// The journal of a sidecar that does not run, as in `journal.url`.
     #[arg(long, global = true, value_name = "URL")]
     journal: Option<Location>,
-    /// A file with the token that orders need [default: $AUTHZ_SIDECAR_ADMIN_TOKEN, else
-    /// credentials.admin.token_file of the configuration].
+    /// A file with the token that orders need [default: the variable `AUTHZ_SIDECAR_ADMIN_TOKEN`,
+    /// else the configuration's `credentials.admin.token_file`].
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Print JSON.

@@ -85,7 +85,7 @@ impl Port {
                     let page = pages.next();
                     let mut path = format!("/operations?limit={}&stuck={stuck}", page.limit);
                     if let Some(after) = page.after {
-                        path.push_str(&format!("&after={after}"));
+                        path = format!("{path}&after={after}");
                     }
                     let answer = match self.get(&path).await? {
                         Asked::Answer(answer) => answer,

@@ -33,10 +33,10 @@ pub(super) fn list(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
     };
     for row in &rows {
         let cells = row.iter().enumerate();
-        let line: String = cells
-            .map(|(column, cell)| format!("{cell:<width$}  ", width = width(column).unwrap_or(0)))
-            .collect();
-        writeln!(out, "{}", line.trim_end())?;
+        let cells = cells.map(|(column, cell)| {
+            format!("{cell:<width$}", width = width(column).unwrap_or_default())
+        });
+        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
     writeln!(
         out,
@@ -83,14 +83,11 @@ pub(super) fn show(operation: &Value, out: &mut dyn Write) -> io::Result<()> {
         at => format!(" (at {at})"),
     };
     line("next", &format!("{}{next_at}", part("next")))?;
-    if let (task @ 1.., failed) = (part("task").len(), number(operation, "attempts")) {
-        let _ = task;
-        let failures = match failed {
-            0 => String::new(),
-            failed => format!("; {failed} attempts failed, the last: {}", part("last_failure")),
-        };
-        line("tried", &format!("{}{failures}", part("task")))?;
-    }
+    let failures = match number(operation, "attempts") {
+        0 => String::new(),
+        failed => format!("; {failed} attempts failed, the last: {}", part("last_failure")),
+    };
+    line("tried", &format!("{}{failures}", part("task")))?;
     line("to be done", part("remedy"))?;
     line("discarding", part("discarding"))?;
     writeln!(out, "history")?;
