@@ -167,6 +167,11 @@ impl Sidecar {
         &self.addresses.listen
     }
 
+    /// Where operators connect, `HOST:PORT`.
+    pub fn admin_address(&self) -> &str {
+        &self.addresses.admin
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id().expect("a running sidecar")
