@@ -18,5 +18,7 @@ mod retention;
 #[path = "journal/sqlite.rs"]
 mod sqlite;
 mod support;
+#[path = "journal/versions.rs"]
+mod versions;
 #[path = "journal/wal.rs"]
 mod wal;

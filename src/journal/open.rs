@@ -49,7 +49,7 @@ pub enum OpenError {
     Locked {
         /// The journal's file.
         path: PathBuf,
-        /// The other's process id, as it is in its own PID namespace.
+        /// The other's process id, as it is in its own PID namespace, and the name of its host.
         holder: String,
     },
     /// A later release wrote it.

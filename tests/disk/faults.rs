@@ -73,6 +73,7 @@ fn a_disk_that_can_not_be_written_is_told_with_the_mend() {
         (Fault::ReadOnly, "mount the volume for writing"),
         (Fault::Denied, "belong to the sidecar's user"),
         (Fault::Full(1), "make room"),
+        (Fault::Names, "the kernel's log may tell more"),
     ];
     for (fault, mend) in cases {
         let directory = tempfile::tempdir().unwrap();

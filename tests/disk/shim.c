@@ -9,6 +9,7 @@
  *   DISK_SHIM_TERSE      the log leaves out what is written
  *   DISK_SHIM_DELAY_US   how long a sync takes
  *   DISK_SHIM_FAULT      sync: one fails, and what it was to sync may never reach the disk
+ *                        names: those of the directory fail
  *                        full: from one write on, which is cut, there is no space
  *                        lie: syncs do nothing, and say nothing
  *                        readonly, denied: files can't be opened for writing
@@ -141,7 +142,7 @@ static int synced(int file, long call) {
     if (delay) usleep((useconds_t)delay);
     pthread_mutex_lock(&lock);
     int result = 0;
-    if (faulty("sync") && strikes()) {
+    if ((faulty("sync") && strikes()) || (faulty("names") && !*name)) {
         note('F', name, 0, NULL, 0);
         errno = EIO;
         result = -1;

@@ -10,6 +10,8 @@ pub(crate) enum Fault {
     None,
     /// The n-th sync fails.
     Sync(usize),
+    /// Syncs of the directory fail.
+    Names,
     /// There is no space from the n-th write on.
     Full(usize),
     /// Syncs do nothing, and say nothing.
@@ -59,6 +61,7 @@ impl Shim {
         let (fault, after) = match self.fault {
             Fault::None => ("", 0),
             Fault::Sync(n) => ("sync", n),
+            Fault::Names => ("names", 0),
             Fault::Full(n) => ("full", n),
             Fault::Lie => ("lie", 0),
             Fault::ReadOnly => ("readonly", 0),

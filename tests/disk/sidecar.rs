@@ -143,7 +143,9 @@ impl Failing {
         Self { world, sidecar, directory, log }
     }
 
-    fn strike(&self) {
+    /// From here on, once what went before is on the disk.
+    async fn strike(&self) {
+        self.sidecar.wait_quiescent().await;
         std::fs::write(self.log.path().join("trigger"), "").unwrap();
     }
 
@@ -200,7 +202,7 @@ async fn p2_p3_after_a_failed_sync_what_a_rule_matches_is_refused_before_it_is_s
         let client = failing.sidecar.client();
         let given = create(&client, "given").send().await;
         assert_eq!(given.status, 200, "{}", given.text());
-        failing.strike();
+        failing.strike().await;
         let answer = create(&client, "struck").send().await;
         assert_eq!(answer.status, 503, "{}", answer.text());
         assert_eq!(failing.world.keys.calls(Route::Create), nth, "sent or not");
@@ -216,7 +218,7 @@ async fn p2_p3_on_a_full_disk_what_a_rule_matches_is_refused_before_it_is_sent_u
         let client = failing.sidecar.client();
         let given = create(&client, "given").send().await;
         assert_eq!(given.status, 200, "{}", given.text());
-        failing.strike();
+        failing.strike().await;
         assert_eq!(create(&client, "struck").send().await.status, 503);
         assert_eq!(failing.world.keys.calls(Route::Create), 1, "the journal could not take it");
         failing.assert_refuses(&given.id()).await;

@@ -89,7 +89,8 @@ async fn a_second_opener_is_refused_with_the_holders_id() {
     let journal = place.open();
     let error = place.try_open(OpenOptions::default()).unwrap_err();
     let OpenError::Locked { holder, .. } = &error else { panic!("{error}") };
-    assert_eq!(*holder, std::process::id().to_string());
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(*holder, format!("{} on {}", std::process::id(), host.trim()));
     assert!(error.to_string().contains("journal.url"), "{error}");
     opened(&journal, 1).await;
     drop(journal);

@@ -62,8 +62,7 @@ pub(super) fn unusable(
 pub(super) const MOUNT: &str = "mount the volume for writing";
 pub(super) const OWN: &str = "its directory and files must belong to the sidecar's user";
 pub(super) const MAKE_ROOM: &str = "make room on its volume";
-pub(super) const WRITABLE: &str =
-    "its directory must be writable for the sidecar's user, and not full";
+pub(super) const WRITABLE: &str = "its directory must be writable for the sidecar's user, and its disk in order (the kernel's log may tell more)";
 
 fn unwritable(path: &Path, error: &std::io::Error) -> OpenError {
     let mend = match error.kind() {
@@ -90,8 +89,14 @@ fn lock(path: &Path) -> Result<Lock, OpenError> {
         Err(TryLockError::Error(error)) => return Err(failed(error)),
     }
     file.set_len(0).map_err(failed)?;
-    writeln!(file, "{}", std::process::id()).map_err(failed)?;
+    writeln!(file, "{} on {}", std::process::id(), host()).map_err(failed)?;
     Ok(Lock { _held: file })
+}
+
+/// The host's name, which in a pod is the pod's: across containers a process id alone says little.
+fn host() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if host.trim().is_empty() { "this host".into() } else { host.trim().to_owned() }
 }
 
 /// Mode 0600: the journal names users and resources. SQLite gives its `-wal` and `-shm` files
