@@ -45,7 +45,7 @@ async def open_pool(host: str, database: str) -> asyncpg.Pool:
     finally:
         await admin.close()
     pool = await asyncpg.create_pool(
-        host=host, user="postgres", database=database, min_size=1, max_size=10
+        host=host, user="postgres", database=database, min_size=1, max_size=40
     )
     await pool.execute(SCHEMA)
     return pool
