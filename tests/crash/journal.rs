@@ -33,7 +33,7 @@ impl Journal {
             // The tests' server keeps nothing, and the dead are to be heirs to the living soon.
             Self::Postgres(database) => config
                 .set("/journal/url", database.url())
-                .set("/journal/postgres/lease", "500ms")
+                .set("/journal/postgres/lease", "2s")
                 .set("/journal/postgres/allow_no_fsync", true),
         }
     }
