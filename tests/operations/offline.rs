@@ -10,7 +10,8 @@ fn journal(world: &World) -> String {
 async fn p9_a_journal_that_a_sidecar_has_open_names_it_and_the_way_to_ask() {
     let world = World::start().await;
     let refused = run(&["list", "--journal", &journal(&world)]).await.failed(1);
-    assert!(refused.contains(&format!("process {} has it open", world.sidecar.pid())), "{refused}");
+    let holder = format!("process {} on ", world.sidecar.pid());
+    assert!(refused.contains(&holder) && refused.contains("has it open"), "{refused}");
     assert!(refused.contains("--admin http://"), "{refused}");
 }
 
