@@ -122,12 +122,12 @@ fn next(story: &story::Story, operation: &Operation, carried_on: bool, teller: T
     match teller {
         _ if operation.is_finished() => story.next.clone(),
         Teller::Journal if under_way => {
-            "nothing until a sidecar starts on this journal: it finds out what became of the \
+            "nothing until a sidecar runs on this journal: it finds out what became of the \
              request, and undoes a create that was not registered"
                 .into()
         }
         Teller::Journal => {
-            format!("nothing until a sidecar starts on this journal; then: {}", story.next)
+            format!("nothing until a sidecar runs on this journal; then: {}", story.next)
         }
         Teller::Sidecar if carried_on || under_way => story.next.clone(),
         Teller::Sidecar => {
@@ -151,7 +151,9 @@ fn remedy(
         return Some(remedy.to_owned());
     }
     if teller == Teller::Journal {
-        return Some("start the sidecar: it carries on every operation at once".into());
+        return Some(
+            "see that a sidecar runs on this journal: it carries on every operation".into(),
+        );
     }
     if !carried_on && !under_way {
         return Some(

@@ -24,7 +24,7 @@ async fn p9_while_no_sidecar_runs_its_journal_is_asked_and_takes_a_discard() {
     let listed = run(&["list", "--journal", &at]).await.ok();
     assert!(listed.contains(&operation), "{listed}");
     let shown = run(&["show", &operation, "--journal", &at]).await.ok();
-    assert!(shown.contains("until a sidecar starts"), "{shown}");
+    assert!(shown.contains("until a sidecar runs"), "{shown}");
     let retry = run(&["retry", &operation, "--journal", &at]).await.failed(4);
     assert!(retry.contains("start it"), "{retry}");
     // The configuration says where the journal is, once nobody listens on the port.

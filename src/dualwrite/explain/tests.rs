@@ -106,7 +106,7 @@ fn p9_nobody_who_carries_it_on_is_told_and_what_then() {
     }
     for operation in every_phase() {
         let told = told(&operation, Teller::Journal);
-        assert!(told.next.contains("until a sidecar starts"), "{told:#?}");
+        assert!(told.next.contains("until a sidecar runs"), "{told:#?}");
         assert!(!told.commands.iter().any(|command| command.contains("retry")), "{told:#?}");
     }
 }
