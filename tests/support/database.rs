@@ -15,6 +15,7 @@ use super::postgres::Postgres;
 pub struct Database {
     host: PathBuf,
     name: String,
+    role: &'static str,
 }
 
 impl Database {
@@ -31,13 +32,24 @@ impl Database {
         let client = connect(&host, "postgres").await;
         client.batch_execute(&format!("DROP DATABASE IF EXISTS {name}")).await.unwrap();
         client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-        Self { host, name }
+        Self { host, name, role: "postgres" }
+    }
+
+    /// One that belongs to a role that is no superuser, which is made where it isn't there.
+    pub async fn as_role(role: &'static str) -> Self {
+        let database = Self::new().await;
+        let client = connect(&database.host, "postgres").await;
+        // Another test may be making it.
+        client.batch_execute(&format!("CREATE ROLE {role} LOGIN")).await.ok();
+        let owner = format!("ALTER DATABASE {} OWNER TO {role}", database.name);
+        client.batch_execute(&owner).await.unwrap();
+        Self { role, ..database }
     }
 
     /// Where it is, as the configuration says it.
     pub fn url(&self) -> String {
         let host = self.host.to_str().unwrap().replace('/', "%2F");
-        format!("postgres://postgres@{host}/{}", self.name)
+        format!("postgres://{}@{host}/{}", self.role, self.name)
     }
 
     /// How tests open a journal: the tests' server runs without fsync, and leases are short.

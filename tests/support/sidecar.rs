@@ -229,8 +229,13 @@ impl Sidecar {
 
     /// Asks it to stop (SIGTERM) without waiting.
     pub async fn terminate(&self) {
-        let pid = self.pid().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+        self.signal("TERM").await;
+    }
+
+    /// Sends it a signal: `STOP`, `CONT`.
+    pub async fn signal(&self, name: &str) {
+        let (signal, pid) = (format!("-{name}"), self.pid().to_string());
+        let sent = Command::new("kill").args([&signal, &pid]).status().await.unwrap();
         assert!(sent.success());
     }
 
