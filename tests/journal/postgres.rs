@@ -91,6 +91,31 @@ async fn p2_what_was_enqueued_before_a_take_over_comes_whole_before_it_or_not_at
 }
 
 #[tokio::test]
+async fn p2_a_take_over_waits_for_a_write_that_is_under_way() {
+    let database = Database::new().await;
+    let old = Arc::new(frozen(&database).await);
+    let operation = opened(&*old, 1).await;
+    let new = database.open().await;
+    let (blocker, client) = (database.meddle().await, database.meddle().await);
+    blocker.batch_execute("BEGIN; LOCK TABLE entries IN SHARE MODE").await.unwrap();
+    let writing = Arc::clone(&old);
+    let write = tokio::spawn(async move { writing.append(operation, vec![closed(2)]).await });
+    let waiting = "SELECT 1 FROM pg_stat_activity \
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("the write waits", || async { client.query_opt(waiting, &[]).await.unwrap() }).await;
+    expire(&old, &client).await;
+    assert!(new.recover().await.unwrap().is_empty(), "it is not over yet");
+    let dead = "SELECT dead FROM replicas WHERE epoch = $1";
+    let dead = client.query_one(dead, &[&old.epoch()]).await.unwrap();
+    assert!(!dead.get::<_, bool>(0), "whose write may yet be acknowledged");
+    blocker.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(write.await.unwrap(), Ok(()));
+    let arrivals = new.arrivals().await.unwrap();
+    let [Arrival::Adopted(stored)] = &arrivals[..] else { panic!("{arrivals:?}") };
+    assert_eq!(stored.entries.len(), 2, "nothing comes after a take-over");
+}
+
+#[tokio::test]
 async fn p4_ids_are_unique_over_replicas() {
     let database = Database::new().await;
     let (one, other) = (database.open().await, database.open().await);

@@ -32,6 +32,10 @@ impl Database {
         let client = connect(&host, "postgres").await;
         client.batch_execute(&format!("DROP DATABASE IF EXISTS {name}")).await.unwrap();
         client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+        // Until a server has been up for a lease, nobody is taken over.
+        let up = "SELECT pg_sleep(2.1 - extract(epoch FROM \
+                  clock_timestamp() - pg_postmaster_start_time())::double precision)";
+        client.batch_execute(up).await.unwrap();
         Self { host, name, role: "postgres" }
     }
 
