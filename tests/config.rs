@@ -443,6 +443,19 @@ fn mistakes_in_the_environment_are_told_with_their_mend() {
 }
 
 #[test]
+fn p7_a_password_in_the_journal_s_url_is_refused_and_not_repeated() {
+    let url = "postgres://u:s3cret@h/d";
+    let by_variable = parse_with(HEAD, &[("AUTHZ_SIDECAR_JOURNAL_URL", url)]);
+    let in_the_file = parse(&HEAD.replace("sqlite:j.db", url));
+    for error in [by_variable, in_the_file].map(|parsed| parsed.unwrap_err().to_string()) {
+        assert!(error.contains("journal.postgres.password_file"), "{error}");
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+    let without = HEAD.replace("sqlite:j.db", "postgres://u@h/d");
+    assert!(parse(&without).is_ok());
+}
+
+#[test]
 fn check_warns_of_what_is_lost() {
     let advice = |text: &str| parse(text).unwrap().rules.advice().join("\n");
     let probe = "    probe:
