@@ -1,6 +1,9 @@
 //! Several real sidecars on one PostgreSQL journal, before one real keys service: what becomes of
 //! operations whose owner is killed, or stopped and goes on after it was taken over.
 
+// clippy.toml's exception for tests ends at their helpers.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may fail loudly")]
+
 mod support;
 
 use std::collections::BTreeSet;
@@ -15,11 +18,16 @@ use support::postgres::Postgres;
 use support::provider::{DEREGISTER, Provider};
 use support::service::{Options, Service};
 use support::sidecar::{Config, Sidecar};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Long enough for a busy machine, where a process may wait for its turn.
 const LEASE: Duration = Duration::from_secs(3);
 
+/// Worlds at a time: each is four processes and a database.
+static ROOM: Semaphore = Semaphore::const_new(3);
+
 struct World {
+    _room: SemaphorePermit<'static>,
     service: Service,
     provider: Provider,
     database: Database,
@@ -32,9 +40,10 @@ impl World {
     }
 
     async fn on(database: Database, replicas: usize) -> Self {
+        let room = ROOM.acquire().await.unwrap();
         let service = Service::with_agent(Options::default()).await;
-        let mut world =
-            Self { service, provider: Provider::start(), database, replicas: Vec::new() };
+        let provider = Provider::start();
+        let mut world = Self { _room: room, service, provider, database, replicas: Vec::new() };
         for _ in 0..replicas {
             let replica = Sidecar::start(world.config()).await;
             world.replicas.push(replica);

@@ -98,8 +98,8 @@ async fn p2_a_take_over_waits_for_a_write_that_is_under_way() {
     let new = database.open().await;
     let (blocker, client) = (database.meddle().await, database.meddle().await);
     blocker.batch_execute("BEGIN; LOCK TABLE entries IN SHARE MODE").await.unwrap();
-    let writing = Arc::clone(&old);
-    let write = tokio::spawn(async move { writing.append(operation, vec![closed(2)]).await });
+    let replica = Arc::clone(&old);
+    let write = tokio::spawn(async move { replica.append(operation, vec![closed(2)]).await });
     let waiting = "SELECT 1 FROM pg_stat_activity \
                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
     eventually("the write waits", || async { client.query_opt(waiting, &[]).await.unwrap() }).await;
