@@ -11,6 +11,9 @@ use authz_sidecar::model::{
 
 use crate::support::database::Database;
 
+#[path = "model.rs"]
+mod model;
+
 /// A directory with a journal's file.
 pub(crate) struct Place {
     directory: tempfile::TempDir,
@@ -48,6 +51,7 @@ pub(crate) async fn each<F: Future<Output = ()>>(test: impl Fn(std::sync::Arc<dy
     test(std::sync::Arc::new(MemoryJournal::new())).await;
     let place = Place::new();
     test(std::sync::Arc::new(place.open())).await;
+    test(std::sync::Arc::new(model::model())).await;
     let database = Database::new().await;
     test(std::sync::Arc::new(database.open().await)).await;
 }

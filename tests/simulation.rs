@@ -1,0 +1,113 @@
+//! Deterministic simulation: core, runner and a model journal between models of their neighbours,
+//! in simulated time. One seed is one schedule, and the same trace every time.
+//!
+//! ```text
+//! cargo test --test simulation                                        # the fixed seeds
+//! SIMULATION_SCHEDULES=100000 SIMULATION_SEED=7 cargo test --test simulation every_schedule
+//! SIMULATION_SEED=1234 cargo test --test simulation replay -- --nocapture
+//! ```
+
+// clippy.toml's exception for tests ends at their helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
+#![allow(clippy::indexing_slicing, reason = "tests may fail loudly")]
+
+#[path = "simulation/clients.rs"]
+mod clients;
+#[path = "simulation/disk.rs"]
+mod disk;
+#[path = "simulation/faults.rs"]
+mod faults;
+#[path = "simulation/invariants.rs"]
+mod invariants;
+#[path = "simulation/journal.rs"]
+mod journal;
+#[path = "simulation/life.rs"]
+mod life;
+#[path = "simulation/network.rs"]
+mod network;
+#[path = "simulation/provider.rs"]
+mod provider;
+#[path = "simulation/replica.rs"]
+mod replica;
+#[path = "simulation/run.rs"]
+mod run;
+#[path = "simulation/schedule.rs"]
+mod schedule;
+#[path = "simulation/service.rs"]
+mod service;
+#[path = "simulation/settings.rs"]
+mod settings;
+#[path = "simulation/shared.rs"]
+mod shared;
+#[path = "simulation/trace.rs"]
+mod trace;
+#[path = "simulation/wire.rs"]
+mod wire;
+#[path = "simulation/world.rs"]
+mod world;
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+const REPLAY: &str = "cargo test --test simulation replay -- --nocapture";
+
+/// How many schedules the test runs unless told.
+const COUNT: u64 = 3000;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+#[test]
+fn p1_p2_p3_p4_hold_in_every_schedule() {
+    let count = number("SIMULATION_SCHEDULES").unwrap_or(COUNT);
+    let first = number("SIMULATION_SEED").unwrap_or(1);
+    let (next, began) = (AtomicU64::new(0), Instant::now());
+    let failed: Vec<(u64, Vec<String>)> = std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut failed = Vec::new();
+                    loop {
+                        let nth = next.fetch_add(1, Relaxed);
+                        if nth >= count {
+                            return failed;
+                        }
+                        let outcome = run::run(first + nth, false);
+                        if !outcome.broken.is_empty() {
+                            failed.push((first + nth, outcome.broken));
+                        }
+                    }
+                })
+            })
+            .collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    let seconds = began.elapsed().as_secs_f64();
+    eprintln!("{count} schedules from {first} in {seconds:.1} s");
+    for (seed, broken) in &failed {
+        eprintln!("{seed}: {broken:?}");
+    }
+    if let Some((seed, _)) = failed.iter().min() {
+        eprintln!("{}", run::run(*seed, true).trace);
+        let all = failed.len();
+        panic!("{all} of {count} failed; replay the first with\n  SIMULATION_SEED={seed} {REPLAY}");
+    }
+}
+
+/// Prints what happens in one schedule.
+#[test]
+fn replay() {
+    let seed = number("SIMULATION_SEED").unwrap_or(1);
+    let outcome = run::run(seed, true);
+    eprintln!("{}", outcome.trace);
+    assert!(outcome.broken.is_empty(), "{:?}", outcome.broken);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in 1..50 {
+        assert_eq!(run::run(seed, true).trace, run::run(seed, true).trace);
+    }
+}

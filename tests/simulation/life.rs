@@ -1,0 +1,121 @@
+//! The life of one process. Whatever it does to the world goes through [`Life::cross`], which is
+//! where it may die or stand still: a process that is killed between two such places has done just
+//! the same. What is left of a dead one waits for ever at the next, and so does nothing more.
+
+use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::faults::millis;
+use crate::settings::L;
+use crate::world::World;
+
+/// One process, from its start to its death.
+pub(crate) struct Life {
+    pub(crate) name: String,
+    pub(crate) world: Arc<World>,
+    dead: AtomicBool,
+    died: Notify,
+    vital: Mutex<Vital>,
+}
+
+struct Vital {
+    /// How many more crossings it survives, where that is limited.
+    fuse: Option<u32>,
+    /// Until when it stands still.
+    paused: Duration,
+}
+
+impl Life {
+    /// A process that starts.
+    pub(crate) fn begin(name: &str, world: &Arc<World>) -> Arc<Self> {
+        let fuse = world.with(|state| {
+            let may = !state.calm && state.crashes > 0 && state.rng.u8(..) < 200;
+            may.then(|| {
+                state.crashes -= 1;
+                let far = *state.rng.choice(&[6, 20, 60, 200]).expect("there are some");
+                state.rng.u32(1..far)
+            })
+        });
+        let vital = Mutex::new(Vital { fuse, paused: Duration::ZERO });
+        let (name, world) = (name.to_owned(), Arc::clone(world));
+        Arc::new(Self { name, world, dead: AtomicBool::new(false), died: Notify::new(), vital })
+    }
+
+    /// A place where the process may die, or stand still for a while.
+    pub(crate) async fn cross(&self) {
+        if self.burns() {
+            self.die("is killed");
+        }
+        loop {
+            if self.is_dead() {
+                return pending().await;
+            }
+            let until = self.vital().paused;
+            let now = self.world.elapsed();
+            if until <= now {
+                return;
+            }
+            tokio::time::sleep(until.saturating_sub(now)).await;
+        }
+    }
+
+    /// The time as the process knows it: what runs in it while it stands still runs, in truth, when
+    /// it goes on.
+    pub(crate) fn now(&self) -> Duration {
+        self.world.elapsed().max(self.vital().paused)
+    }
+
+    fn burns(&self) -> bool {
+        let (calm, pause) = self.world.with(|state| {
+            let likely = state.schedule.pauses;
+            let pause = !state.calm && likely > 0.0 && state.rng.f64() < likely;
+            let longest = 2 * L.as_millis();
+            (state.calm, pause.then(|| state.now + millis(&mut state.rng, 1, longest)))
+        });
+        if let Some(until) = pause {
+            let still = until.saturating_sub(self.world.elapsed());
+            self.say("process", || format!("stands still for {} ms", still.as_millis()));
+            self.vital().paused = until;
+        }
+        let mut vital = self.vital();
+        match &mut vital.fuse {
+            Some(fuse) if !calm => {
+                *fuse = fuse.saturating_sub(1);
+                *fuse == 0
+            }
+            _ => false,
+        }
+    }
+
+    /// The process dies.
+    pub(crate) fn die(&self, how: &str) {
+        if !self.dead.swap(true, Relaxed) {
+            self.say("process", || how.to_owned());
+            self.died.notify_waiters();
+        }
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Relaxed)
+    }
+
+    /// Waits for its death.
+    pub(crate) async fn death(&self) {
+        let died = self.died.notified();
+        if !self.is_dead() {
+            died.await;
+        }
+    }
+
+    pub(crate) fn say(&self, what: &str, text: impl FnOnce() -> String) {
+        self.world.say(&self.name, what, |_| text());
+    }
+
+    fn vital(&self) -> std::sync::MutexGuard<'_, Vital> {
+        self.vital.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

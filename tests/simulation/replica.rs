@@ -1,0 +1,269 @@
+//! A replica: processes that run one after the other on one disk.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use authz_sidecar::authz::{Circuits, Guarded};
+use authz_sidecar::dualwrite::{self, DualWrite, Parts};
+use authz_sidecar::http::breaker;
+use authz_sidecar::journal::{Error, Journal};
+use authz_sidecar::model::{Clock, Entry, OperationId, Record, Stored, Timestamp};
+use authz_sidecar::principal::{self, Resolver};
+use fastrand::Rng;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue};
+use prometheus_client::registry::Registry;
+
+use crate::disk::Disk;
+use crate::faults::millis;
+use crate::journal::{Host, ModelJournal};
+use crate::life::Life;
+use crate::settings::{L, config};
+use crate::shared::{self, Database};
+use crate::world::{World, wall};
+use crate::{provider, service};
+
+/// A place where one process runs at a time.
+pub(crate) struct Replica {
+    name: String,
+    world: Arc<World>,
+    store: Store,
+    running: Mutex<Option<Running>>,
+}
+
+/// Where the journal is.
+#[derive(Clone)]
+pub(crate) enum Store {
+    /// On a disk of its own.
+    Own(Arc<Mutex<Disk>>),
+    /// In a database that several replicas share.
+    Shared(Arc<Database>),
+}
+
+/// The journal of a process.
+#[derive(Clone)]
+pub(crate) enum Opened {
+    Own(ModelJournal),
+    Shared(Arc<Database>),
+}
+
+impl Opened {
+    /// What is unfinished, for whoever judges the schedule.
+    pub(crate) fn left(&self) -> Vec<Stored> {
+        match self {
+            Self::Own(journal) => journal.left(),
+            Self::Shared(database) => database.left(),
+        }
+    }
+
+    /// Whether nothing waits to be taken in.
+    pub(crate) fn is_still(&self) -> bool {
+        !matches!(self, Self::Shared(database) if database.has_evidence())
+    }
+}
+
+/// A process that serves.
+#[derive(Clone)]
+pub(crate) struct Running {
+    pub(crate) life: Arc<Life>,
+    pub(crate) dual_write: DualWrite,
+    pub(crate) journal: Opened,
+}
+
+impl Replica {
+    pub(crate) fn new(name: &str, world: &Arc<World>, store: Store) -> Arc<Self> {
+        let (name, world) = (name.to_owned(), Arc::clone(world));
+        Arc::new(Self { name, world, store, running: Mutex::default() })
+    }
+
+    /// The process that serves, if there is one.
+    pub(crate) fn running(&self) -> Option<Running> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.clone().filter(|running| !running.life.is_dead())
+    }
+
+    /// Starts a process whenever there is none.
+    pub(crate) async fn supervise(self: Arc<Self>) {
+        loop {
+            let life = Life::begin(&self.name, &self.world);
+            life.say("process", || "starts".into());
+            tokio::select! {
+                biased;
+                () = life.death() => {}
+                () = self.run(&life) => {}
+            }
+            life.die("stops");
+            let down = self.world.with(|state| {
+                if let Store::Own(disk) = &self.store {
+                    let mut disk = disk.lock().unwrap_or_else(PoisonError::into_inner);
+                    disk.tear_last(&mut state.rng);
+                    if state.rng.bool() {
+                        state.say(&self.name, "machine", |_| "loses what was not synced".into());
+                        disk.crash(&mut state.rng);
+                    }
+                }
+                let long = !state.calm && state.rng.u8(..) < 60;
+                millis(&mut state.rng, 1, if long { 2 * L.as_millis() } else { 40 })
+            });
+            tokio::time::sleep(down).await;
+        }
+    }
+
+    /// Recovers and serves, until the process dies or can't go on.
+    async fn run(&self, life: &Arc<Life>) {
+        let host = Owner { life: Arc::clone(life) };
+        let (journal, opened): (Arc<dyn Journal>, _) = match &self.store {
+            Store::Own(disk) => {
+                let journal = ModelJournal::open(Arc::clone(disk), host);
+                (Arc::new(journal.clone()), Opened::Own(journal))
+            }
+            Store::Shared(database) => {
+                let way = shared::Way::open(database, life);
+                (Arc::new(way), Opened::Shared(Arc::clone(database)))
+            }
+        };
+        let dual_write = dual_write(life, journal);
+        match dual_write.recover().await {
+            Ok(recovered) => {
+                let count = recovered.len();
+                life.say("process", || format!("serves; recovered {count} operations"));
+                recovered.resume();
+                tokio::spawn(dual_write.clone().prune());
+                tokio::spawn(dual_write.clone().follow());
+            }
+            Err(halt) => {
+                life.say("process", || format!("can't recover: {halt}"));
+                return;
+            }
+        }
+        let running = Running { life: Arc::clone(life), dual_write, journal: opened };
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
+        life.death().await;
+    }
+}
+
+fn dual_write(life: &Arc<Life>, journal: Arc<dyn Journal>) -> DualWrite {
+    let mut registry = Registry::default();
+    let config = config();
+    let clock: Arc<dyn Clock> = Arc::new(ReplicaClock(Arc::clone(life)));
+    let provider = Arc::new(provider::Way(Arc::clone(life)));
+    let resolver = Resolver::asking(
+        provider.clone(),
+        &config.principal,
+        Arc::clone(&clock),
+        principal::Metrics::default(),
+    );
+    let circuits = Circuits::new(&config.authz.breaker, &breaker::Metrics::new(&mut registry));
+    DualWrite::new(Parts {
+        config: config.bounds.clone(),
+        register: config.authz.deadline.0,
+        exclusive_writer: life.world.with(|state| state.schedule.exclusive),
+        upstream: Arc::new(service::Way(Arc::clone(life))),
+        service_headers: HeaderMap::new(),
+        host: HeaderValue::from_static("keys"),
+        authorizer: Arc::new(Guarded::new(provider, circuits.clone())),
+        circuits,
+        journal,
+        resolver: resolver.expect("a valid configuration"),
+        clock,
+        ids,
+        metrics: dualwrite::Metrics::new(&mut registry),
+    })
+}
+
+/// Ids by chance, but of the schedule's chance. (The simulation seeds it.)
+fn ids() -> OperationId {
+    OperationId::from_bytes(fastrand::u128(..).to_be_bytes())
+}
+
+/// The wall clock of a replica, off by what the schedule says.
+struct ReplicaClock(Arc<Life>);
+
+impl Clock for ReplicaClock {
+    fn now(&self) -> Timestamp {
+        let now = self.0.now();
+        let off = self.0.world.with(|state| state.schedule.clock_of(&self.0.name, now));
+        wall(now, off)
+    }
+}
+
+/// A process as its journal knows it.
+struct Owner {
+    life: Arc<Life>,
+}
+
+impl Owner {
+    fn chance(&self, likely: impl Fn(&crate::schedule::Schedule) -> f64) -> bool {
+        self.life.world.with(|state| {
+            let likely = likely(&state.schedule);
+            !state.calm && likely > 0.0 && state.rng.f64() < likely
+        })
+    }
+}
+
+impl Host for Owner {
+    fn cross(&self) -> BoxFuture<'_, ()> {
+        self.life.cross().boxed()
+    }
+
+    fn sync_fails(&self) -> bool {
+        self.chance(|schedule| schedule.sync_fails)
+    }
+
+    fn is_full(&self) -> bool {
+        self.chance(|schedule| schedule.full)
+    }
+
+    fn lies(&self) -> bool {
+        self.life.world.with(|state| state.schedule.lies)
+    }
+
+    fn pace(&self) -> (Duration, Duration) {
+        self.life.world.with(|state| {
+            let slow = !state.calm && state.rng.u8(..) < 8;
+            let sync = millis(&mut state.rng, 0, if slow { 300 } else { 4 });
+            (millis(&mut state.rng, 0, 1), sync)
+        })
+    }
+
+    fn rng(&self) -> Rng {
+        self.life.world.with(|state| state.rng.fork())
+    }
+
+    fn broke(&self) {
+        let life = Arc::clone(&self.life);
+        life.say("journal", || "is broken".into());
+        // As a liveness probe does.
+        tokio::spawn(async move {
+            let after = life.world.with(|state| millis(&mut state.rng, 1, 60));
+            tokio::time::sleep(after).await;
+            life.die("is restarted, since its journal is broken");
+        });
+    }
+
+    fn refused(&self, error: &Error) {
+        self.life.say("journal", || format!("refuses: {error}"));
+    }
+
+    fn durable(&self, operation: OperationId, entries: &[Entry]) {
+        self.life.world.with(|state| {
+            let name = self.life.name.clone();
+            for Entry { record, .. } in entries {
+                state.say(&name, "journal", |trace| {
+                    format!("{} {}", trace.name(operation), shown(record))
+                });
+            }
+        });
+    }
+}
+
+pub(crate) fn shown(record: &Record) -> String {
+    match record {
+        Record::Prepared { plan, .. } => format!("prepared ({})", plan.rule),
+        record => {
+            let json = serde_json::to_string(record).expect("records are JSON");
+            format!("{} {json}", record.name())
+        }
+    }
+}

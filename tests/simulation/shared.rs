@@ -1,0 +1,449 @@
+//! A model of a journal that several replicas share: one database, to which each process has a way
+//! of its own, with a lease by the database's clock, take-overs, fences and evidence.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use authz_sidecar::journal::{
+    Arrival, Deposit, Error, Journal, MemoryJournal, Of, Receipt, Shared,
+};
+use authz_sidecar::model::{Entry, OperationId, Resource, ResourceType, Stored, Timestamp};
+use futures_util::FutureExt;
+use tokio::sync::{Notify, oneshot};
+
+use crate::faults::millis;
+use crate::life::Life;
+use crate::replica::shown;
+
+/// How long a lease lasts.
+pub(crate) const LEASE: Duration = Duration::from_millis(300);
+
+/// What the replicas share.
+#[derive(Default)]
+pub(crate) struct Database {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    journal: MemoryJournal,
+    owners: BTreeMap<OperationId, usize>,
+    /// Who began an operation.
+    begun: BTreeMap<OperationId, usize>,
+    /// Each start of a process, by its epoch.
+    epochs: Vec<Epoch>,
+    evidence: BTreeMap<i64, Deposit>,
+    receipts: i64,
+}
+
+struct Epoch {
+    lease_until: Duration,
+    dead: bool,
+}
+
+/// One process's way to the database.
+#[derive(Clone)]
+pub(crate) struct Way {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    database: Arc<Database>,
+    life: Arc<Life>,
+    epoch: usize,
+    fenced: AtomicBool,
+    /// Until when the lease holds for certain.
+    certain: Mutex<Duration>,
+    queue: Mutex<Queue>,
+    arrived: Mutex<Arrived>,
+    came: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
+    calls: VecDeque<Call>,
+    writing: bool,
+    refused: BTreeMap<OperationId, Error>,
+}
+
+struct Call {
+    operation: OperationId,
+    entries: Vec<Entry>,
+    done: Option<Sender>,
+}
+
+type Sender = oneshot::Sender<Result<(), Error>>;
+
+#[derive(Default)]
+struct Arrived {
+    waiting: Vec<Arrival>,
+    handed: BTreeSet<OperationId>,
+    /// Evidence, and when it was handed out last.
+    told: BTreeMap<Receipt, Duration>,
+    recovered: bool,
+}
+
+impl Database {
+    /// What is unfinished, for whoever judges the schedule.
+    pub(crate) fn left(&self) -> Vec<Stored> {
+        now(lock(&self.kept).journal.unfinished()).expect("it never fails by itself")
+    }
+
+    /// Whether evidence waits for somebody.
+    pub(crate) fn has_evidence(&self) -> bool {
+        !lock(&self.kept).evidence.is_empty()
+    }
+}
+
+impl Way {
+    /// Begins an epoch.
+    pub(crate) fn open(database: &Arc<Database>, life: &Arc<Life>) -> Self {
+        let now = life.world.elapsed();
+        let epoch = {
+            let mut kept = lock(&database.kept);
+            kept.epochs.push(Epoch { lease_until: now + LEASE, dead: false });
+            kept.epochs.len() - 1
+        };
+        let inner = Arc::new(Inner {
+            database: Arc::clone(database),
+            life: Arc::clone(life),
+            epoch,
+            fenced: AtomicBool::new(false),
+            certain: Mutex::new(now + LEASE * 5 / 6),
+            queue: Mutex::default(),
+            arrived: Mutex::default(),
+            came: Notify::new(),
+        });
+        tokio::spawn(Arc::clone(&inner).keep());
+        Self { inner }
+    }
+
+    fn send(&self, call: Call) -> Result<(), Error> {
+        self.health()?;
+        let mut queue = lock(&self.inner.queue);
+        queue.calls.push_back(call);
+        if !queue.writing {
+            queue.writing = true;
+            tokio::spawn(Arc::clone(&self.inner).write());
+        }
+        Ok(())
+    }
+
+    async fn read<T>(
+        &self,
+        read: impl FnOnce(&MemoryJournal) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.inner.travel().await;
+        read(&lock(&self.inner.database.kept).journal)
+    }
+}
+
+impl Inner {
+    /// The way to the database, or back.
+    async fn travel(&self) {
+        self.life.cross().await;
+        let time = self.life.world.with(|state| {
+            let slow = !state.calm && state.rng.u8(..) < 6;
+            millis(&mut state.rng, 0, if slow { 150 } else { 3 })
+        });
+        tokio::time::sleep(time).await;
+        self.life.cross().await;
+    }
+
+    /// Commits what is queued, group by group.
+    async fn write(self: Arc<Self>) {
+        loop {
+            self.travel().await;
+            let calls = {
+                let mut queue = lock(&self.queue);
+                queue.writing = !queue.calls.is_empty();
+                if !queue.writing {
+                    return;
+                }
+                std::mem::take(&mut queue.calls)
+            };
+            // What left arrives, whatever becomes of who sent it.
+            let answers: Vec<_> = {
+                let mut queue = lock(&self.queue);
+                calls.into_iter().map(|call| self.commit(call, &mut queue.refused)).collect()
+            };
+            self.travel().await;
+            for (done, answer) in answers {
+                if answer == Err(Error::Fenced) {
+                    self.lost();
+                }
+                _ = done.map(|done| done.send(answer));
+            }
+        }
+    }
+
+    fn commit(
+        &self,
+        call: Call,
+        refused: &mut BTreeMap<OperationId, Error>,
+    ) -> (Option<Sender>, Result<(), Error>) {
+        let Call { operation, entries, done } = call;
+        let answer = match refused.remove(&operation) {
+            Some(error) if done.is_some() => Err(error),
+            Some(error) => {
+                refused.insert(operation, error);
+                Ok(())
+            }
+            None => self.keep_entries(operation, &entries),
+        };
+        if let (Err(error), None) = (&answer, &done) {
+            refused.insert(operation, error.clone());
+        }
+        (done, answer)
+    }
+
+    /// What the database does about one call.
+    fn keep_entries(&self, operation: OperationId, entries: &[Entry]) -> Result<(), Error> {
+        let mut kept = lock(&self.database.kept);
+        if kept.epochs[self.epoch].dead {
+            return Err(Error::Fenced);
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        match kept.owners.get(&operation) {
+            Some(owner) if *owner != self.epoch => return Err(Error::NotOwned(operation)),
+            _ => now(kept.journal.append(operation, entries.to_vec()))?,
+        }
+        kept.owners.insert(operation, self.epoch);
+        kept.begun.entry(operation).or_insert(self.epoch);
+        drop(kept);
+        self.tell(operation, entries);
+        Ok(())
+    }
+
+    fn tell(&self, operation: OperationId, entries: &[Entry]) {
+        for Entry { record, .. } in entries {
+            self.life.world.say(&self.life.name, "journal", |trace| {
+                format!("{} {}", trace.name(operation), shown(record))
+            });
+        }
+    }
+
+    /// Renews the lease, takes over those that ran out, and looks for what was left to this process.
+    async fn keep(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LEASE / 3).await;
+            let asked = self.life.world.elapsed();
+            self.travel().await;
+            let time = self.life.world.elapsed();
+            let mut kept = lock(&self.database.kept);
+            if kept.epochs[self.epoch].dead {
+                drop(kept);
+                return self.lost();
+            }
+            kept.epochs[self.epoch].lease_until = time + LEASE;
+            kept.take_over(time);
+            *lock(&self.certain) = asked + LEASE * 5 / 6;
+            let mut arrived = lock(&self.arrived);
+            if arrived.recovered {
+                let fresh = kept.adopt(self.epoch, time, &mut arrived);
+                arrived.waiting.extend(fresh);
+                self.came.notify_one();
+            }
+        }
+    }
+
+    /// Another replica has taken over.
+    fn lost(&self) {
+        if !self.fenced.swap(true, Relaxed) {
+            self.life.say("journal", || "is fenced: another replica took over".into());
+            self.came.notify_one();
+            let life = Arc::clone(&self.life);
+            // As a liveness probe does, once what was learnt late is handed in.
+            tokio::spawn(async move {
+                tokio::time::sleep(2 * crate::settings::L).await;
+                life.die("is restarted, since it was fenced");
+            });
+        }
+    }
+}
+
+impl Kept {
+    /// Marks dead whoever did not renew.
+    fn take_over(&mut self, time: Duration) {
+        for epoch in &mut self.epochs {
+            epoch.dead |= epoch.lease_until < time;
+        }
+    }
+
+    /// Gives `epoch` what nobody else carries on, and the evidence on what is its own.
+    fn adopt(&mut self, epoch: usize, time: Duration, arrived: &mut Arrived) -> Vec<Arrival> {
+        let mut fresh = Vec::new();
+        for stored in now(self.journal.unfinished()).expect("it never fails by itself") {
+            let owner = self.owners.entry(stored.id).or_insert(epoch);
+            if *owner != epoch && self.epochs[*owner].dead {
+                *owner = epoch;
+            }
+            let own = self.owners[&stored.id] == epoch;
+            // What this process began it drives itself.
+            let adopted = self.begun.get(&stored.id) != Some(&epoch);
+            if own && adopted && !arrived.handed.contains(&stored.id) {
+                arrived.handed.insert(stored.id);
+                fresh.push(Arrival::Adopted(stored));
+            }
+        }
+        for (receipt, deposit) in self.evidence.clone() {
+            let (operation, receipt) = (deposit.operation, Receipt(receipt));
+            let kept = now(self.journal.operation(operation)).is_ok_and(|kept| kept.is_some());
+            let free = self.owners.get(&operation).is_none_or(|owner| self.epochs[*owner].dead);
+            if !kept {
+                now(self.journal.append(operation, deposit.opening)).expect("it begins it");
+                self.begun.insert(operation, epoch);
+            }
+            if !kept || free {
+                self.owners.insert(operation, epoch);
+                arrived.handed.insert(operation);
+            }
+            let recently = arrived.told.get(&receipt).is_some_and(|told| time < *told + LEASE);
+            if self.owners[&operation] == epoch && !recently {
+                arrived.told.insert(receipt, time);
+                fresh.push(Arrival::Evidence { receipt, operation, late: deposit.late });
+            }
+        }
+        fresh
+    }
+}
+
+#[async_trait]
+impl Journal for Way {
+    async fn append(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
+        let (tell, told) = oneshot::channel();
+        self.send(Call { operation, entries, done: Some(tell) })?;
+        let stopped = || Error::Unknown("the writer has stopped".into());
+        let answer = told.await.unwrap_or_else(|_| Err(stopped()));
+        self.inner.life.cross().await;
+        answer
+    }
+
+    async fn enqueue(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
+        self.send(Call { operation, entries, done: None })
+    }
+
+    async fn unfinished(&self) -> Result<Vec<Stored>, Error> {
+        self.read(|journal| now(journal.unfinished())).await
+    }
+
+    async fn operation(&self, id: OperationId) -> Result<Option<Stored>, Error> {
+        self.read(|journal| now(journal.operation(id))).await
+    }
+
+    async fn holder(&self, resource: &Resource) -> Result<Option<Stored>, Error> {
+        self.read(|journal| now(journal.holder(resource))).await
+    }
+
+    async fn overlapping(
+        &self,
+        resource_type: &ResourceType,
+        of: Of,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<Stored>, Error> {
+        self.read(|journal| now(journal.overlapping(resource_type, of, from, to))).await
+    }
+
+    async fn prune(&self, at: Timestamp, before: Timestamp) -> Result<usize, Error> {
+        self.health()?;
+        self.read(|journal| now(journal.prune(at, before))).await
+    }
+
+    fn health(&self) -> Result<(), Error> {
+        if self.inner.fenced.load(Relaxed) { Err(Error::Fenced) } else { Ok(()) }
+    }
+
+    fn shared(&self) -> Option<&dyn Shared> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Shared for Way {
+    fn may_act(&self) -> Result<(), Error> {
+        self.health()?;
+        let certain = *lock(&self.inner.certain);
+        let late = || Error::Unavailable("the lease may have run out".into());
+        if self.inner.life.now() < certain { Ok(()) } else { Err(late()) }
+    }
+
+    async fn recover(&self) -> Result<Vec<Stored>, Error> {
+        self.inner.travel().await;
+        let time = self.inner.life.world.elapsed();
+        let mut kept = lock(&self.inner.database.kept);
+        if kept.epochs[self.inner.epoch].dead {
+            return Err(Error::Fenced);
+        }
+        kept.take_over(time);
+        let mut arrived = lock(&self.inner.arrived);
+        arrived.recovered = true;
+        let mut recovered = Vec::new();
+        for arrival in kept.adopt(self.inner.epoch, time, &mut arrived) {
+            match arrival {
+                Arrival::Adopted(stored) => recovered.push(stored),
+                evidence @ Arrival::Evidence { .. } => arrived.waiting.push(evidence),
+            }
+        }
+        Ok(recovered)
+    }
+
+    async fn arrivals(&self) -> Result<Vec<Arrival>, Error> {
+        loop {
+            self.inner.life.cross().await;
+            self.health()?;
+            let waiting = std::mem::take(&mut lock(&self.inner.arrived).waiting);
+            if !waiting.is_empty() {
+                for arrival in &waiting {
+                    let life = &self.inner.life;
+                    life.world.say(&life.name, "journal", |trace| match arrival {
+                        Arrival::Adopted(stored) => format!("hands over {}", trace.name(stored.id)),
+                        Arrival::Evidence { operation, late, .. } => {
+                            format!("tells of {}: {late:?}", trace.name(*operation))
+                        }
+                    });
+                }
+                return Ok(waiting);
+            }
+            self.inner.came.notified().await;
+        }
+    }
+
+    async fn deposit(&self, deposit: Deposit) -> Result<(), Error> {
+        self.inner.travel().await;
+        let late = deposit.late.clone();
+        let receipt = {
+            let mut kept = lock(&self.inner.database.kept);
+            kept.receipts += 1;
+            let receipt = kept.receipts;
+            kept.evidence.insert(receipt, deposit);
+            receipt
+        };
+        self.inner.life.say("journal", || format!("keeps evidence {receipt}: {late:?}"));
+        self.inner.travel().await;
+        Ok(())
+    }
+
+    async fn settle(&self, receipt: Receipt) -> Result<(), Error> {
+        self.inner.travel().await;
+        lock(&self.inner.database.kept).evidence.remove(&receipt.0);
+        Ok(())
+    }
+
+    async fn release(&self) {
+        lock(&self.inner.database.kept).epochs[self.inner.epoch].dead = true;
+    }
+}
+
+fn now<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().expect("a journal in memory never waits")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
