@@ -5,7 +5,7 @@
 
 Works on a copy of the tree in target/mutations, so that the checkout stays as it is. With words,
 only mutations whose description holds one of them are made. `--check` only looks whether every edit
-still fits. When all were made, the table in docs/MUTATIONS.md is written anew.
+still fits. Each that is noticed gets its row in docs/MUTATIONS.md.
 
 Ends with 1 if an edit no longer fits, does not compile, or is noticed by no test.
 """
@@ -32,7 +32,7 @@ def main():
     arguments.add_argument("--list", action="store_true", help="only list them")
     arguments.add_argument("word", nargs="*")
     arguments = arguments.parse_args()
-    known = tomllib.loads((ROOT / "tests" / "mutations.toml").read_text())["mutation"]
+    known = mutations()
     misfits = [problem for mutation in known if (problem := misfit(mutation))]
     if misfits:
         sys.exit("\n".join(misfits))
@@ -40,7 +40,11 @@ def main():
     if arguments.list:
         print("\n".join(f"{mutation['what']} ({mutation['promise']})" for mutation in chosen))
     if not (arguments.check or arguments.list):
-        sys.exit(run(chosen, whole=len(chosen) == len(known)))
+        sys.exit(run(chosen))
+
+
+def mutations():
+    return tomllib.loads((ROOT / "tests" / "mutations.toml").read_text())["mutation"]
 
 
 def misfit(mutation):
@@ -51,20 +55,19 @@ def misfit(mutation):
     return None
 
 
-def run(mutations, whole):
+def run(chosen):
     copy_tree()
-    rows, unnoticed = [], 0
-    for mutation in mutations:
+    unnoticed = 0
+    for mutation in chosen:
         red, failure = attempt(mutation)
         verdict = failure or (f"{len(red)} red" if red else "NOT NOTICED")
         print(f"{mutation['what']} ({mutation['promise']}): {verdict}", flush=True)
         for name in red:
             print(f"    {name}", flush=True)
         unnoticed += not red
-        rows.append(row(mutation, red))
-    if whole and not unnoticed:
-        write_table(rows)
-    print(f"mutations={len(mutations)} unnoticed={unnoticed}")
+        if red:
+            write_table([row(mutation, red)])
+    print(f"mutations={len(chosen)} unnoticed={unnoticed}")
     return 1 if unnoticed else 0
 
 
@@ -125,10 +128,14 @@ def row(mutation, red):
 
 
 def write_table(rows):
+    """Puts rows in the place of those of the same mutations, in the order of tests/mutations.toml."""
     head = ["| mutation | promise | edit in | red |", "|---|---|---|---|"]
-    text = TABLE.read_text()
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    TABLE.write_text("\n".join([before + BEGIN, *head, *rows, END]) + after)
+    before, rest = TABLE.read_text().split(BEGIN)
+    table, after = rest.split(END)
+    cells = {line.split(" | ")[0]: line for line in table.strip().splitlines()[len(head):]}
+    cells |= {line.split(" | ")[0]: line for line in rows}
+    kept = [cells[key] for m in mutations() if (key := f"| {m['what']}") in cells]
+    TABLE.write_text("\n".join([before + BEGIN, *head, *kept, END]) + after)
 
 
 if __name__ == "__main__":
