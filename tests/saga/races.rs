@@ -1,5 +1,8 @@
 //! A create and a delete of one row at the same time (the overlap rule of DESIGN §3).
 
+use std::time::Duration;
+
+use crate::support::eventually;
 use crate::support::keys::{Fault, Gate, Route};
 use crate::world::World;
 
@@ -75,6 +78,37 @@ async fn p3_a_registration_that_lands_after_the_delete_is_swept() {
     world.delete(&id).send().await.expect(200);
     world.operation_in("sweeping").await;
     gate.release();
+    world.provider.wait_until(|provider| !provider.registered().is_empty()).await;
+    world.comes_to_nothing().await;
+}
+
+/// The delete saw the row before its create had an id on record, and was recorded after the create had
+/// ended: nothing but the delete can know that a registration may land late.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_delete_of_a_row_whose_create_is_not_answered_yet_sweeps() {
+    let world = World::with(|settings| {
+        settings.register = "8s";
+        settings.attempt = "150ms";
+    })
+    .await;
+    let landing = world.provider.register().once().lands_after();
+    let creating = Gate::closed();
+    world.keys.on(Route::Create, Fault::once().held_after(&creating));
+    let create = tokio::spawn(world.create("k").send());
+    creating.reached(1).await;
+    let id = world.keys.rows().first().unwrap().clone();
+    let authn = world.provider.authn().once().holds();
+    let delete = tokio::spawn(world.delete(&id).header("x-user-id", "u-2").send());
+    authn.arrived(1).await;
+    let probed = || std::future::ready((world.keys.calls(Route::Get) > 0).then_some(()));
+    eventually("the probe sees the row", probed).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    creating.open();
+    create.await.unwrap().expect(200);
+    authn.release();
+    delete.await.unwrap().expect(200);
+    world.operation_in("sweeping").await;
+    landing.release();
     world.provider.wait_until(|provider| !provider.registered().is_empty()).await;
     world.comes_to_nothing().await;
 }
