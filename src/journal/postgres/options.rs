@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::{Config, Metrics, PostgresConfig};
 use crate::model::ByteSize;
 
-/// How a [`PostgresJournal`] is opened.
+/// How a [`PostgresJournal`](super::PostgresJournal) is opened.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
     /// What this replica is called, for operators: its host's name.
