@@ -217,30 +217,15 @@ impl Context {
         Ok(stored.as_ref().map(Operation::replay).transpose()?)
     }
 
-    /// Whether a create of `resource`, a row that was just seen, is, or may be, younger than L + S, so
-    /// that its registration may still land.
-    pub(super) async fn is_young_row(&self, resource: &Resource) -> Result<bool, Halt> {
-        // One that is under way may have made it, though no record names it yet. Asked before the
-        // holder: what settles in between holds its row by then.
-        let now = self.now();
-        let to = now.plus(self.policy.apart());
-        let under_way = self.journal.overlapping(&resource.kind, Of::Creates, now, to).await?;
-        self.is_young_or(resource, !under_way.is_empty()).await
-    }
-
-    /// The same of one that was not to be seen.
+    /// Whether a create of `resource` is, or may be, younger than L + S, so that its registration
+    /// may still land.
     pub(super) async fn is_young(&self, resource: &Resource) -> Result<bool, Halt> {
-        self.is_young_or(resource, false).await
-    }
-
-    async fn is_young_or(&self, resource: &Resource, if_unheld: bool) -> Result<bool, Halt> {
         let bounds = self.policy.bounds;
         let now = self.now();
         let since = now.minus(bounds.late_effect + bounds.clock_skew + self.policy.apart());
         let blind = now.as_micros() < self.blind_until.load(Ordering::Acquire);
         let holder = self.holder(resource).await?;
-        Ok(holder
-            .map_or(blind || if_unheld, |holder| holder.since >= since || holder.intent >= since))
+        Ok(holder.map_or(blind, |holder| holder.since >= since || holder.intent >= since))
     }
 
     /// Drops what is cached for credentials that the service itself refused.

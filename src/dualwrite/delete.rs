@@ -114,7 +114,7 @@ impl Delete {
             }
             Err(error) => return Ok(cannot_tell(error)),
         };
-        let young = self.context.is_young_row(&self.resource(&target)).await?;
+        let young = self.context.is_young(&self.resource(&target)).await?;
         Ok(Before::Targets { ids: vec![target], seen, young })
     }
 
@@ -126,7 +126,7 @@ impl Delete {
         let mut young = false;
         let mut ids = Vec::with_capacity(rows.len());
         for row in rows {
-            young = young || self.context.is_young_row(&self.resource(&row.id)).await?;
+            young = young || self.context.is_young(&self.resource(&row.id)).await?;
             ids.push(row.id);
         }
         Ok(Before::Targets { ids, seen: false, young })

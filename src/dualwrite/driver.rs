@@ -204,7 +204,7 @@ impl Driver {
 
     async fn saw(&mut self, event: Event) -> Result<Pause, Halt> {
         let before = (self.operation.phase.clone(), self.operation.gone.len());
-        let progressed_by = matches!(event, Event::Deregistered(_));
+        let progressed_by = matches!(event, Event::Deregistered { .. });
         let repeats_delete = matches!(event, Event::Confirmed(Presence::Present));
         match self.take(event).await {
             // Another operation claimed the row first: look again.

@@ -48,6 +48,9 @@ pub struct Operation {
     /// Of [`Operation::gone`], what was deregistered by this process since it last ran. Not
     /// durable: deregistering again is harmless.
     pub(super) deregistered: BTreeSet<ResourceId>,
+    /// Whether a create of one of those was young then: its id may not have been on record yet when
+    /// [`Targets`] were. Not durable either: deregistering again tells it again.
+    pub(super) young: bool,
 }
 
 /// The rows that a delete may remove, as seen before it.
@@ -167,6 +170,7 @@ impl Operation {
             since: first.at,
             retries: 0,
             deregistered: BTreeSet::new(),
+            young: false,
         })
     }
 

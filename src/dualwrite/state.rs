@@ -53,7 +53,12 @@ pub enum Event {
     /// The rows that a delete may have removed were looked at.
     Looked(Look),
     /// The back end acknowledged the deregistration of these.
-    Deregistered(BTreeSet<ResourceId>),
+    Deregistered {
+        /// Their ids.
+        ids: BTreeSet<ResourceId>,
+        /// Whether a registration of one of them may still land.
+        young: bool,
+    },
     /// A person gave an order.
     Ordered(Order),
 }
@@ -243,7 +248,7 @@ impl Event {
             Self::Confirmed(_) => "confirmed",
             Self::Undisturbed => "undisturbed",
             Self::Looked(_) => "looked",
-            Self::Deregistered(_) => "deregistered",
+            Self::Deregistered { .. } => "deregistered",
             Self::Ordered(Order::Retry { .. }) => "retry",
             Self::Ordered(Order::Discard { .. }) => "discard",
         }

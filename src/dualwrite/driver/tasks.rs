@@ -33,7 +33,7 @@ impl Driver {
             Task::Look => return self.look().await,
             Task::Delete(id) => self.delete(&id).await,
             Task::Confirm(id) => return self.confirm(&id).await,
-            Task::Deregister(ids) => self.deregister(ids).await,
+            Task::Deregister(ids) => return self.deregister(ids).await,
             Task::Nothing | Task::Wait(_) | Task::Expire => Attempt::Saw(Event::Restarted),
         })
     }
@@ -77,7 +77,7 @@ impl Driver {
 
     /// Deregisters with the caller's principal, else what is stored of it, else the configured
     /// one; the configured one also where the back end does not take the other.
-    async fn deregister(&self, ids: BTreeSet<ResourceId>) -> Attempt {
+    async fn deregister(&self, ids: BTreeSet<ResourceId>) -> Result<Attempt, Halt> {
         let stand_in = self.context.resolver.deregister_as();
         let own = self.memory.principal.clone().or_else(|| self.operation.principal.to_principal());
         for id in &ids {
@@ -90,9 +90,25 @@ impl Driver {
                 result = self.context.authorizer.deregister(stand_in, &resource).await;
             }
             if let Err(error) = result {
-                return Attempt::Failed("deregister", format!("{resource}: {error}"));
+                return Ok(Attempt::Failed("deregister", format!("{resource}: {error}")));
             }
         }
-        Attempt::Saw(Event::Deregistered(ids))
+        let young = self.is_any_young(&ids).await?;
+        Ok(Attempt::Saw(Event::Deregistered { ids, young }))
+    }
+
+    /// Whether a registration of one of these may still land, where the answer decides anything: a
+    /// create sweeps in any case. A create that has no id on record even now will find this delete
+    /// when it closes.
+    async fn is_any_young(&self, ids: &BTreeSet<ResourceId>) -> Result<bool, Halt> {
+        if self.operation.is_create() || self.operation.targets.young {
+            return Ok(false);
+        }
+        for id in ids {
+            if self.context.is_young(&self.operation.resource(id)).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }

@@ -63,7 +63,10 @@ fn every_phase() -> Vec<Operation> {
         after(delete(&["k"], true, true), [Event::DeleteAnswered(DeleteOutcome::Done)]),
         after(
             delete(&["k"], true, true),
-            [Event::DeleteAnswered(DeleteOutcome::Done), Event::Deregistered([id("k")].into())],
+            [
+                Event::DeleteAnswered(DeleteOutcome::Done),
+                Event::Deregistered { ids: [id("k")].into(), young: false },
+            ],
         ),
         reported(true),
         reported(false),

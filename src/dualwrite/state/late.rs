@@ -158,7 +158,7 @@ mod tests {
         take(&mut create, Event::Restarted, 10);
         take(&mut create, Event::Removed, 11);
         take(&mut create, Event::Confirmed(Presence::Gone), 12);
-        take(&mut create, Event::Deregistered([id("k")].into()), 13);
+        take(&mut create, Event::Deregistered { ids: [id("k")].into(), young: false }, 13);
         create
     }
 
@@ -199,8 +199,14 @@ mod tests {
         assert_eq!(tell(&mut create, registration(), 20), ["undoing"], "swept later than planned");
         take(&mut create, Event::Removed, 21);
         take(&mut create, Event::Confirmed(Presence::Gone), 22);
-        assert_eq!(take(&mut create, Event::Deregistered([id("k")].into()), 23), ["sweep"]);
-        for event in [Event::Confirmed(Presence::Gone), Event::Deregistered([id("k")].into())] {
+        assert_eq!(
+            take(&mut create, Event::Deregistered { ids: [id("k")].into(), young: false }, 23),
+            ["sweep"]
+        );
+        for event in [
+            Event::Confirmed(Presence::Gone),
+            Event::Deregistered { ids: [id("k")].into(), young: false },
+        ] {
             take(&mut create, event, 200);
         }
         assert!(create.is_finished());

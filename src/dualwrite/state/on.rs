@@ -65,7 +65,9 @@ pub fn on(
         (Phase::Registered, Event::Undisturbed) => Some(finished(Resolution::Registered)),
         (Phase::Passed, Event::Undisturbed) => Some(finished(Resolution::Passed)),
         (Phase::Looking, Event::Looked(look)) => Some(looked(operation, &look, now, policy)),
-        (phase, Event::Deregistered(ids)) => deregistered(operation, &phase, ids, now, policy),
+        (phase, Event::Deregistered { ids, young }) => {
+            deregistered(operation, &phase, (ids, young), now, policy)
+        }
         (_, Event::Ordered(order)) => ordered(operation, order),
         _ => None,
     };
@@ -207,15 +209,19 @@ fn may_still_remove(operation: &Operation) -> bool {
 fn deregistered(
     operation: &mut Operation,
     phase: &Phase,
-    ids: BTreeSet<ResourceId>,
+    (ids, young): (BTreeSet<ResourceId>, bool),
     now: Timestamp,
     policy: &Policy,
 ) -> Option<Transition> {
     Some(match phase {
         Phase::Undoing(_, Step::Deregister) => sweep(operation, now, policy),
         Phase::Gone if operation.is_create() => sweep(operation, now, policy),
-        Phase::Gone => end_of_delete(operation, now, policy),
+        Phase::Gone => {
+            operation.young |= young;
+            end_of_delete(operation, now, policy)
+        }
         Phase::Looking => {
+            operation.young |= young;
             operation.deregistered.extend(ids);
             Transition::default()
         }
@@ -228,7 +234,8 @@ fn deregistered(
 /// A registration may still land late for a row that is young, and for every row that a create
 /// beside this delete made: those are swept.
 fn end_of_delete(operation: &Operation, now: Timestamp, policy: &Policy) -> Transition {
-    let all_old = !operation.targets.young && operation.gone.is_subset(&operation.targets.ids);
+    let young = operation.targets.young || operation.young;
+    let all_old = !young && operation.gone.is_subset(&operation.targets.ids);
     if all_old { finished(Resolution::Deregistered) } else { sweep(operation, now, policy) }
 }
 

@@ -1,6 +1,7 @@
 //! The saga under random histories, and its named schedules.
 
 mod orders;
+mod sweeps;
 
 use std::collections::BTreeSet;
 
@@ -72,7 +73,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         (0..400i64, ids.clone(), any::<bool>()).prop_map(|(asked, gone, complete)| {
             Event::Looked(Look { asked: at(asked), gone, complete })
         }),
-        ids.prop_map(Event::Deregistered),
+        (ids, any::<bool>()).prop_map(|(ids, young)| Event::Deregistered { ids, young }),
         Just(Event::Ordered(orders::retry())),
         Just(Event::Ordered(orders::discard())),
     ]
@@ -182,6 +183,7 @@ proptest! {
 fn durable_part(operation: &Operation) -> Operation {
     let mut durable = operation.clone();
     durable.deregistered.clear();
+    durable.young = false;
     durable.phase = match durable.phase {
         Phase::Undoing(reason, _) => Phase::Undoing(reason, Step::Delete),
         Phase::Sweeping(due, _) => {
@@ -205,7 +207,7 @@ fn p3_an_undo_ends_with_a_sweep_that_does_everything_again() {
         (Task::Confirm(id("k")), Event::Confirmed(Presence::Present)),
         (Task::Delete(id("k")), Event::Removed),
         (Task::Confirm(id("k")), Event::Confirmed(Presence::Gone)),
-        (Task::Deregister(k.clone()), Event::Deregistered(k.clone())),
+        (Task::Deregister(k.clone()), Event::Deregistered { ids: k.clone(), young: false }),
     ];
     for (task, event) in script {
         assert_eq!(next(&create, at(3), &policy()), task);
@@ -218,7 +220,7 @@ fn p3_an_undo_ends_with_a_sweep_that_does_everything_again() {
         (Task::Confirm(id("k")), Event::Confirmed(Presence::Present)),
         (Task::Delete(id("k")), Event::Removed),
         (Task::Confirm(id("k")), Event::Confirmed(Presence::Gone)),
-        (Task::Deregister(k.clone()), Event::Deregistered(k)),
+        (Task::Deregister(k.clone()), Event::Deregistered { ids: k, young: false }),
     ];
     for (task, event) in script {
         assert_eq!(next(&create, due, &policy()), task);
@@ -284,7 +286,7 @@ fn p3_a_delete_beside_a_young_create_sweeps_and_one_of_an_old_row_does_not() {
         take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(1)).unwrap();
         let ids = BTreeSet::from([id("k")]);
         assert_eq!(next(&delete, at(1), &policy()), Task::Deregister(ids.clone()));
-        take(&mut delete, Event::Deregistered(ids), at(1)).unwrap();
+        take(&mut delete, Event::Deregistered { ids, young: false }, at(1)).unwrap();
         assert_eq!(matches!(delete.phase, Phase::Sweeping(..)), swept);
         assert_eq!(delete.is_finished(), !swept);
     }
@@ -383,6 +385,6 @@ fn p2_p3_a_time_of_another_replica_s_is_waited_for_by_the_slowest_clock() {
     assert!(create.is_finished());
     let mut delete = fixtures::delete(&["k"], true, true);
     take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), 1);
-    let swept = take(&mut delete, Event::Deregistered([id("k")].into()), 2);
+    let swept = take(&mut delete, Event::Deregistered { ids: [id("k")].into(), young: false }, 2);
     assert_eq!(swept, [Record::Sweep { ids: vec![id("k")], due: at(2 + 120 + 10) }]);
 }

@@ -36,7 +36,7 @@ fn unfinished() -> Vec<Operation> {
     let gone = || {
         vec![committed(), Event::Acknowledged { ambiguous: true }, Event::Confirmed(Presence::Gone)]
     };
-    let swept = gone().into_iter().chain([Event::Deregistered(k)]).collect();
+    let swept = gone().into_iter().chain([Event::Deregistered { ids: k, young: false }]).collect();
     let mut looking = fixtures::delete(&["k"], false, false);
     take(&mut looking, Event::DeleteAnswered(DeleteOutcome::Done), at(2)).unwrap();
     let mut removed = fixtures::delete(&["k"], true, false);
