@@ -5,6 +5,7 @@ mod memory;
 mod metrics;
 mod open;
 mod postgres;
+mod row;
 mod shared;
 mod sqlite;
 mod summary;

@@ -35,9 +35,10 @@ use self::keeper::{Handed, Keeper};
 use self::lease::{Identity, Lease};
 pub use self::options::OpenOptions;
 use self::read::Reads;
-use self::write::{Append, Row, Session, Verdict, uuid};
+use self::write::{Append, Session, Verdict, uuid};
 use self::writer::{Call, Writer};
 use super::config::PostgresUrl;
+use super::row::Row;
 use super::shared::{Arrival, Deposit, Receipt, Shared};
 use super::{Error, Journal, Of, OpenError};
 use crate::model::{

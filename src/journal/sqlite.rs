@@ -23,9 +23,9 @@ use tokio::sync::{Semaphore, oneshot};
 
 use self::file::Lock;
 use self::read::Reader;
-use self::write::Row;
 use self::writer::{Call, Verdict, Work, Writer};
 use super::config::Config;
+use super::row::Row;
 use super::{Error, Journal, Metrics, Of, OpenError};
 use crate::model::{ByteSize, Entry, OperationId, Resource, ResourceType, Stored, Timestamp};
 

@@ -2,14 +2,14 @@
 
 use tokio_postgres::Client;
 
-use super::super::Of;
+use super::super::{Of, row};
 use super::connect::{Problem, failed};
 
 /// The schema that all tables are in, so that the journal may live in a database with others.
 pub(super) const SCHEMA: &str = "authz_sidecar";
 
-/// The version of the records' JSON, raised with every change that this release could not read.
-pub(super) const RECORD_VERSION: i32 = 1;
+/// The version of the records' JSON, as a column holds it.
+pub(super) const RECORD_VERSION: i32 = row::RECORD_VERSION.cast_signed();
 
 /// `settled_at` of an operation that has not settled, so that one range of one index answers
 /// `overlapping`.

@@ -10,27 +10,14 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row as Found, Statement};
 use uuid::Uuid;
 
+use super::super::row::{Row, bound};
 use super::super::summary::{Phase, Summary};
 use super::super::{Error, Of};
 use super::connect::{Link, Problem, failed, told};
 use super::lease::Identity;
 use super::schema::{NEVER, RECORD_VERSION, code};
 use crate::failpoint;
-use crate::model::{Entry, OperationId, Resource, ResourceId, ResourceType, Timestamp};
-
-/// An entry with its record as it will be written.
-#[derive(Debug)]
-pub(super) struct Row {
-    entry: Entry,
-    record: String,
-}
-
-impl Row {
-    pub(super) fn encode(entry: Entry) -> Result<Self, serde_json::Error> {
-        let record = serde_json::to_string(&entry.record)?;
-        Ok(Self { entry, record })
-    }
-}
+use crate::model::{OperationId, Resource, ResourceId, ResourceType, Timestamp};
 
 /// A statement's values.
 type Values<'a, const N: usize> = [&'a (dyn ToSql + Sync); N];
@@ -365,11 +352,6 @@ fn summary(row: &Found) -> (OperationId, i64, Summary) {
     };
     let id: Uuid = row.get("id");
     (OperationId::from_bytes(*id.as_bytes()), row.get("owner"), summary)
-}
-
-fn bound(summary: &Summary, rows: &[Row]) -> Vec<Resource> {
-    let ids = rows.iter().filter_map(|row| row.entry.record.binds());
-    ids.map(|id| Resource { kind: summary.resource_type.clone(), id: id.clone() }).collect()
 }
 
 fn holder(row: &Found) -> Option<(Resource, OperationId)> {

@@ -6,7 +6,8 @@ use rusqlite::{Connection, Params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::Of;
-use super::schema::{RECORD_VERSION, code};
+use super::super::row::RECORD_VERSION;
+use super::schema::code;
 use super::{Error, Standing};
 use crate::model::{Entry, OperationId, Record, Resource, ResourceType, Stored, Timestamp};
 

@@ -5,20 +5,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
+use super::super::row::RECORD_VERSION;
 use super::super::{Of, OpenError};
 use super::file::{MAKE_ROOM, MOUNT, OWN, WRITABLE, sync_names, unusable};
 
 /// The layout's version, raised with every change to [`TABLES`].
 const SCHEMA_VERSION: u32 = 1;
-
-/// The version of the records' JSON, raised with every change that an earlier release could not
-/// read. This release reads all of them.
-///
-/// | version | brought |
-/// |---|---|
-/// | 1 | the first records |
-/// | 2 | `retried`, `discarded`, and `finished` as `discarded` |
-pub(super) const RECORD_VERSION: u32 = 2;
 
 /// Marks the file as ours in SQLite's header: `AuSc` in ASCII.
 const APPLICATION_ID: i32 = 0x4175_5363;

@@ -6,30 +6,12 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::Of;
+use super::super::row::{RECORD_VERSION, Row, bound};
 use super::super::summary::{Phase, Summary, horizon};
 use super::Error;
-use super::schema::{NEVER, RECORD_VERSION, code};
+use super::schema::{NEVER, code};
 use super::writer::PRUNE_CHUNK;
-use crate::model::{Entry, OperationId, Resource, ResourceType, Timestamp};
-
-/// An entry with its record as it will be written.
-#[derive(Debug)]
-pub(super) struct Row {
-    entry: Entry,
-    record: String,
-}
-
-impl Row {
-    pub(super) fn encode(entry: Entry) -> Result<Self, serde_json::Error> {
-        let record = serde_json::to_string(&entry.record)?;
-        Ok(Self { entry, record })
-    }
-
-    /// The name of its record.
-    pub(super) fn name(&self) -> &'static str {
-        self.entry.record.name()
-    }
-}
+use crate::model::{OperationId, Resource, ResourceType, Timestamp};
 
 /// Whether new operations may be opened.
 #[derive(Clone, Copy, Debug)]
@@ -167,11 +149,6 @@ fn put_row(connection: &Connection, operation: OperationId, row: &Row) -> rusqli
     let values = params![operation.as_bytes(), at, RECORD_VERSION, row.record];
     connection.prepare_cached(put)?.execute(values)?;
     Ok(())
-}
-
-fn bound(summary: &Summary, rows: &[Row]) -> Vec<Resource> {
-    let ids = rows.iter().filter_map(|row| row.entry.record.binds());
-    ids.map(|id| Resource { kind: summary.resource_type.clone(), id: id.clone() }).collect()
 }
 
 fn holder(connection: &Connection, resource: &Resource) -> rusqlite::Result<Option<OperationId>> {

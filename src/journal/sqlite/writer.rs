@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::super::row::Row;
 use super::schema::{drain, pragma};
-use super::write::{self, Room, Row};
+use super::write::{self, Room};
 use super::{Error, Metrics, Standing};
 use crate::failpoint;
 use crate::model::{OperationId, Timestamp};
