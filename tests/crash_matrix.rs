@@ -26,9 +26,10 @@ use std::time::{Duration, Instant};
 
 use authz_sidecar::failpoint;
 
+use crash::bounds::Bounds;
 use crash::check::Kind;
 use crash::journal::Journal;
-use crash::lane::{Bounds, Lane, Outcome};
+use crash::lane::{Lane, Outcome};
 use crash::plan::Plan;
 use crash::tally::{Line, Tally};
 use support::service::{Options, Service};

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
+use super::bounds::Bounds;
 use super::check::{Kind, Seen, Violation, check};
 use super::journal::Journal;
 use super::ledger::Ledger;
@@ -18,49 +19,6 @@ use super::victim::Victim;
 use crate::support::provider::Provider;
 use crate::support::service::Service;
 use crate::support::sidecar::Config;
-
-/// The bounds that a lane's sidecar has.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// L.
-    pub late_effect: Duration,
-    /// S.
-    pub clock_skew: Duration,
-    /// How long the service may take to answer.
-    pub exchange: Duration,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            late_effect: Duration::from_secs(2),
-            clock_skew: Duration::from_secs(2),
-            exchange: Duration::from_millis(600),
-        }
-    }
-}
-
-impl Bounds {
-    /// A configuration with these bounds, and others as short.
-    pub fn configure(self, config: Config) -> Config {
-        config
-            .late_effect(self.late_effect)
-            .clock_skew(self.clock_skew)
-            .set("/bounds/exchange", format!("{}ms", self.exchange.as_millis()))
-            .set("/bounds/call", "500ms")
-            .set("/bounds/reply", "500ms")
-            .set("/bounds/inline_deregister", "100ms")
-            .set("/bounds/retry", "200ms")
-            .set("/authz/deadline", "500ms")
-            .set("/authz/agentex/timeout", "250ms")
-            .set("/principal/authn/timeout", "500ms")
-    }
-
-    /// For how long the journal keeps what ended, at least.
-    fn kept(self) -> Duration {
-        2 * (self.late_effect + 2 * self.clock_skew)
-    }
-}
 
 /// How long all may take to become quiet. Far more than it needs, on machines far slower.
 const PATIENCE: Duration = Duration::from_secs(40);

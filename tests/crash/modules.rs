@@ -12,6 +12,8 @@
     reason = "a fixture fails loudly"
 )]
 
+#[path = "bounds.rs"]
+pub mod bounds;
 #[path = "check.rs"]
 pub mod check;
 #[path = "journal.rs"]

@@ -357,14 +357,16 @@ async fn p2_a_server_that_fell_back_breaks_the_journal_and_says_so() {
 
 #[tokio::test]
 async fn what_a_later_release_wrote_is_refused() {
-    for what in ["schema", "records"] {
+    // Records are of one form in both databases, and so is their version.
+    for (what, this) in [("schema", 1), ("records", 2)] {
         let database = Database::new().await;
         drop(database.open().await);
         let client = database.meddle().await;
         let raise = "UPDATE versions SET version = version + 1 WHERE what = $1";
         assert_eq!(client.execute(raise, &[&what]).await.unwrap(), 1);
         let error = database.try_open(database.options()).await.unwrap_err();
-        assert!(matches!(error, OpenError::NewerDatabase { found: 2, known: 1, .. }), "{error}");
+        let OpenError::NewerDatabase { found, known, .. } = error else { panic!("{error}") };
+        assert_eq!((found, known), (this + 1, this), "{what}");
     }
 }
 

@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use authz_sidecar::journal::{
-    Arrival, Deposit, Error, Journal, MemoryJournal, Of, Receipt, Shared,
-};
-use authz_sidecar::model::{Entry, OperationId, Resource, ResourceType, Stored, Timestamp};
+use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, MemoryJournal, Receipt};
+use authz_sidecar::model::{Entry, OperationId, Stored};
 use futures_util::FutureExt;
 use tokio::sync::{Notify, oneshot};
 
 use crate::faults::millis;
 use crate::life::Life;
 use crate::replica::shown;
+
+#[path = "contract.rs"]
+mod contract;
 
 /// How long a lease lasts.
 pub(crate) const LEASE: Duration = Duration::from_millis(300);
@@ -310,133 +310,6 @@ impl Kept {
             }
         }
         fresh
-    }
-}
-
-#[async_trait]
-impl Journal for Way {
-    async fn append(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
-        let (tell, told) = oneshot::channel();
-        self.send(Call { operation, entries, done: Some(tell) })?;
-        let stopped = || Error::Unknown("the writer has stopped".into());
-        let answer = told.await.unwrap_or_else(|_| Err(stopped()));
-        self.inner.life.cross().await;
-        answer
-    }
-
-    async fn enqueue(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
-        self.send(Call { operation, entries, done: None })
-    }
-
-    async fn unfinished(&self) -> Result<Vec<Stored>, Error> {
-        self.read(|journal| now(journal.unfinished())).await
-    }
-
-    async fn operation(&self, id: OperationId) -> Result<Option<Stored>, Error> {
-        self.read(|journal| now(journal.operation(id))).await
-    }
-
-    async fn holder(&self, resource: &Resource) -> Result<Option<Stored>, Error> {
-        self.read(|journal| now(journal.holder(resource))).await
-    }
-
-    async fn overlapping(
-        &self,
-        resource_type: &ResourceType,
-        of: Of,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> Result<Vec<Stored>, Error> {
-        self.read(|journal| now(journal.overlapping(resource_type, of, from, to))).await
-    }
-
-    async fn prune(&self, at: Timestamp, before: Timestamp) -> Result<usize, Error> {
-        self.health()?;
-        self.read(|journal| now(journal.prune(at, before))).await
-    }
-
-    fn health(&self) -> Result<(), Error> {
-        if self.inner.fenced.load(Relaxed) { Err(Error::Fenced) } else { Ok(()) }
-    }
-
-    fn shared(&self) -> Option<&dyn Shared> {
-        Some(self)
-    }
-}
-
-#[async_trait]
-impl Shared for Way {
-    fn may_act(&self) -> Result<(), Error> {
-        self.health()?;
-        let certain = *lock(&self.inner.certain);
-        let late = || Error::Unavailable("the lease may have run out".into());
-        if self.inner.life.now() < certain { Ok(()) } else { Err(late()) }
-    }
-
-    async fn recover(&self) -> Result<Vec<Stored>, Error> {
-        self.inner.travel().await;
-        let time = self.inner.life.world.elapsed();
-        let mut kept = lock(&self.inner.database.kept);
-        if kept.epochs[self.inner.epoch].dead {
-            return Err(Error::Fenced);
-        }
-        kept.take_over(time);
-        let mut arrived = lock(&self.inner.arrived);
-        arrived.recovered = true;
-        let mut recovered = Vec::new();
-        for arrival in kept.adopt(self.inner.epoch, time, &mut arrived) {
-            match arrival {
-                Arrival::Adopted(stored) => recovered.push(stored),
-                evidence @ Arrival::Evidence { .. } => arrived.waiting.push(evidence),
-            }
-        }
-        Ok(recovered)
-    }
-
-    async fn arrivals(&self) -> Result<Vec<Arrival>, Error> {
-        loop {
-            self.inner.life.cross().await;
-            self.health()?;
-            let waiting = std::mem::take(&mut lock(&self.inner.arrived).waiting);
-            if !waiting.is_empty() {
-                for arrival in &waiting {
-                    let life = &self.inner.life;
-                    life.world.say(&life.name, "journal", |trace| match arrival {
-                        Arrival::Adopted(stored) => format!("hands over {}", trace.name(stored.id)),
-                        Arrival::Evidence { operation, late, .. } => {
-                            format!("tells of {}: {late:?}", trace.name(*operation))
-                        }
-                    });
-                }
-                return Ok(waiting);
-            }
-            self.inner.came.notified().await;
-        }
-    }
-
-    async fn deposit(&self, deposit: Deposit) -> Result<(), Error> {
-        self.inner.travel().await;
-        let late = deposit.late.clone();
-        let receipt = {
-            let mut kept = lock(&self.inner.database.kept);
-            kept.receipts += 1;
-            let receipt = kept.receipts;
-            kept.evidence.insert(receipt, deposit);
-            receipt
-        };
-        self.inner.life.say("journal", || format!("keeps evidence {receipt}: {late:?}"));
-        self.inner.travel().await;
-        Ok(())
-    }
-
-    async fn settle(&self, receipt: Receipt) -> Result<(), Error> {
-        self.inner.travel().await;
-        lock(&self.inner.database.kept).evidence.remove(&receipt.0);
-        Ok(())
-    }
-
-    async fn release(&self) {
-        lock(&self.inner.database.kept).epochs[self.inner.epoch].dead = true;
     }
 }
 
