@@ -5,6 +5,7 @@ mod memory;
 mod metrics;
 mod open;
 mod postgres;
+mod retention;
 mod row;
 mod shared;
 mod sqlite;
@@ -81,9 +82,15 @@ pub trait Journal: Send + Sync + 'static {
         to: Timestamp,
     ) -> Result<Vec<Stored>, Error>;
 
-    /// Forgets finished operations that ended before `before` and before the intent of every
-    /// open operation less the same margin (`now - before`). `Reported` operations hold nothing
-    /// but themselves. Returns how many were forgotten.
+    /// Forgets finished operations that ended before `before` and whose life, from intent to end,
+    /// meets no window of an operation that may still look for rows. Such a window reaches from the
+    /// intent to when the operation settled, and a margin (`now - before`) further on both sides; as
+    /// long as it has not settled there is no end.
+    ///
+    /// What is unfinished and looks for no rows any more has no window: it was claimed for undoing, its
+    /// rows are known to be gone, it sweeps, or it was reported. A create that registered may yet look at
+    /// deletes, and a delete that was `Closed` looks for rows until it sweeps. Returns how many were
+    /// forgotten.
     async fn prune(&self, now: Timestamp, before: Timestamp) -> Result<usize, Error>;
 
     /// Whether the journal accepts entries.

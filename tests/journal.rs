@@ -9,6 +9,8 @@ mod conformance;
 mod crash;
 #[path = "journal/fixture.rs"]
 mod fixture;
+#[path = "journal/forgetting.rs"]
+mod forgetting;
 #[path = "journal/memory.rs"]
 mod memory;
 #[path = "journal/postgres.rs"]

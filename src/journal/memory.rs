@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::summary::{Phase, Summary, horizon};
+use super::retention::gaps;
+use super::summary::{Phase, Summary};
 use super::{Error, Journal, Of};
 use crate::model::{Entry, OperationId, Resource, ResourceType, Stored, Timestamp};
 
@@ -121,12 +122,17 @@ impl Journal for MemoryJournal {
     async fn prune(&self, now: Timestamp, before: Timestamp) -> Result<usize, Error> {
         let mut state = self.lock();
         state.health()?;
-        let open = state.operations.values().filter(|kept| kept.summary.phase == Phase::Open);
-        let horizon = horizon(now, before, open.map(|kept| kept.summary.opened_at).min());
+        let open = state.operations.values().map(|kept| &kept.summary);
+        let open = open.filter(|summary| summary.phase == Phase::Open);
+        let mut open: Vec<_> =
+            open.map(|summary| (summary.opened_at, summary.settled_at)).collect();
+        open.sort_unstable();
+        let gaps = gaps(now, before, open);
         let count = state.operations.len();
-        state
-            .operations
-            .retain(|_, kept| !matches!(kept.summary.phase, Phase::Finished(at) if at < horizon));
+        state.operations.retain(|_, Kept { summary, .. }| match summary.phase {
+            Phase::Finished(at) => !gaps.iter().any(|gap| gap.holds(summary.opened_at, at)),
+            Phase::Open | Phase::Alone => true,
+        });
         let State { operations, bindings, .. } = &mut *state;
         bindings.retain(|_, id| operations.contains_key(id));
         Ok(count - operations.len())

@@ -16,13 +16,15 @@ pub(super) struct Summary {
     pub(super) phase: Phase,
 }
 
-/// What the last record makes of an operation.
+/// What its records make of an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
-    /// Something is left to do: pins what happened since its intent.
+    /// Which rows its request made or removed is asked yet, and others' records help to tell: it
+    /// keeps what happened within its window.
     Open,
-    /// An operator has to decide; pins nothing.
-    Reported,
+    /// Unfinished, and what is left needs no other's records: rows that are known are removed and
+    /// deregistered, or an operator decides. It keeps nothing but itself.
+    Alone,
     /// Over, since then.
     Finished(Timestamp),
 }
@@ -58,12 +60,23 @@ impl Summary {
     }
 
     fn with(self, entry: &Entry) -> Option<Self> {
-        let phase = match &entry.record {
-            Record::Prepared { .. } => return None,
-            Record::Finished { .. } => Phase::Finished(entry.at),
-            Record::Reported { .. } => Phase::Reported,
+        let closed = self.settled_at.is_some();
+        let phase = match (&entry.record, self.of) {
+            (Record::Prepared { .. }, _) => return None,
+            (Record::Finished { .. }, _) => Phase::Finished(entry.at),
             // What a person said of it, and nothing that happened to it.
-            Record::Retried { .. } | Record::Discarded { .. } => self.phase,
+            (Record::Retried { .. } | Record::Discarded { .. }, _) => self.phase,
+            // A reported create stays reported; no other is alone when it is closed.
+            (Record::Closed { .. }, Of::Creates) if self.phase == Phase::Alone => Phase::Alone,
+            // A delete that had to look for rows when some were found gone looks on.
+            (Record::Deleted { .. }, Of::Deletes) if closed => self.phase,
+            (
+                Record::Reported { .. }
+                | Record::Undoing { .. }
+                | Record::Deleted { .. }
+                | Record::Sweep { .. },
+                _,
+            ) => Phase::Alone,
             _ => Phase::Open,
         };
         // Evidence may close an operation again, whose request then takes effect later than was thought.
@@ -75,13 +88,21 @@ impl Summary {
     }
 }
 
-/// Before which time a finished operation must have ended to be forgotten: whatever happened
-/// within the margin of an open operation's life may be needed to judge whose a row is.
-pub(super) fn horizon(
-    now: Timestamp,
-    before: Timestamp,
-    oldest_open: Option<Timestamp>,
-) -> Timestamp {
-    let margin = now.since(before);
-    oldest_open.map_or(before, |intent| before.min(intent.minus(margin)))
+/// How the databases keep a phase: the columns `state` and `finished_at`.
+impl Phase {
+    pub(super) fn columns(self) -> (i16, Option<i64>) {
+        match self {
+            Self::Open => (0, None),
+            Self::Alone => (1, None),
+            Self::Finished(at) => (2, Some(at.as_micros())),
+        }
+    }
+
+    pub(super) fn of_columns(state: i16, finished_at: Option<i64>) -> Self {
+        match (state, finished_at) {
+            (0, _) => Self::Open,
+            (2, Some(at)) => Self::Finished(Timestamp::from_micros(at)),
+            _ => Self::Alone,
+        }
+    }
 }

@@ -226,44 +226,6 @@ async fn an_unsettled_life_has_no_end_and_committed_does_not_settle() {
 }
 
 #[tokio::test]
-async fn prune_forgets_the_finished_and_frees_their_ids() {
-    each(|journal| async move {
-        let gone = opened(&*journal, 10).await;
-        journal.append(gone, vec![committed(11, "k"), finished(19)]).await.unwrap();
-        let edge = done(&*journal, 10, 20).await;
-        assert_eq!(journal.prune(at(30), at(20)).await, Ok(1));
-        assert_eq!(journal.operation(gone).await, Ok(None));
-        assert_eq!(journal.holder(&resource("api_key", "k")).await, Ok(None));
-        assert_eq!(names(&*journal, edge).await, ["prepared", "finished"]);
-        let next = opened(&*journal, 31).await;
-        journal.append(next, vec![committed(32, "k")]).await.unwrap();
-        // Evidence that comes too late even for that finds nothing to reopen.
-        let late = journal.append(gone, vec![committed(33, "k2")]).await;
-        assert_eq!(late, Err(Error::Misplaced(gone)));
-        assert_eq!(journal.prune(at(30), at(20)).await, Ok(0));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn p4_an_open_operation_keeps_all_that_its_window_may_need() {
-    each(|journal| async move {
-        let before = done(&*journal, 10, 89).await;
-        let within = done(&*journal, 10, 90).await;
-        let open = opened(&*journal, 100).await;
-        // Margin 10: what ended before 100 - 10 may go, whatever `before` says.
-        assert_eq!(journal.prune(at(1000), at(990)).await, Ok(1));
-        assert_eq!(journal.operation(before).await, Ok(None));
-        assert_eq!(names(&*journal, within).await, ["prepared", "finished"]);
-        journal.append(open, vec![reported(101)]).await.unwrap();
-        assert_eq!(journal.prune(at(1000), at(990)).await, Ok(1), "a reported one holds nothing");
-        assert_eq!(names(&*journal, open).await, ["prepared", "reported"], "but itself");
-        assert_eq!(journal.operation(within).await, Ok(None));
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn a_caller_that_goes_away_takes_nothing_back() {
     each(|journal| async move {
         let operation = OperationId::new();

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use authz_sidecar::journal::{Journal, MemoryJournal, OpenError, OpenOptions, SqliteJournal};
 use authz_sidecar::model::{
-    As, Call, Confirm, DeletePlan, Effect, Entry, IdCall, Kind, Mode, OperationId, PassReason,
-    Plan, Pointer, Probe, Record, Resolution, Resource, ResourceId, ResourceType, Row, Stored,
-    StoredPrincipal, Timestamp, Words,
+    As, Call, Confirm, CreatePlan, DeletePlan, Effect, Entry, Evidence, IdCall, Kind, Mode,
+    OperationId, PassReason, Plan, Pointer, Probe, Record, Resolution, Resource, ResourceId,
+    ResourceType, Row, Stored, StoredPrincipal, Timestamp, Undo, UndoReason, Words,
 };
 
 use crate::support::database::Database;
@@ -73,9 +73,33 @@ pub(crate) fn entry(seconds: i64, record: Record) -> Entry {
     Entry { at: at(seconds), record }
 }
 
+/// A delete by name.
 pub(crate) fn prepared(kind: &str, intent: i64) -> Entry {
-    let pointer = Pointer::parse("/id").unwrap();
-    let confirm = Confirm {
+    begun(kind, intent, Kind::Delete(DeletePlan::ByProbe { probe: probe(), confirm: confirm() }))
+}
+
+/// A create.
+pub(crate) fn create(intent: i64) -> Entry {
+    let call = IdCall { method: "DELETE".into(), ..confirm().call };
+    let undo = Undo { call, accepted_on: vec![200, 404] };
+    let (id, probe) = (confirm().id, Some(probe()));
+    let plan = CreatePlan { id, parent: None, undo, confirm: confirm(), probe };
+    begun("api_key", intent, Kind::Create(plan))
+}
+
+fn begun(kind: &str, intent: i64, what: Kind) -> Entry {
+    let plan = Plan {
+        rule: "key".into(),
+        mode: Mode::Enforce,
+        resource_type: ResourceType::new(kind),
+        kind: what,
+    };
+    let principal = StoredPrincipal::default();
+    entry(intent, Record::Prepared { plan, intent: at(intent), principal, pass: None })
+}
+
+fn confirm() -> Confirm {
+    Confirm {
         call: IdCall {
             method: "GET".into(),
             before: "/keys/".into(),
@@ -83,23 +107,18 @@ pub(crate) fn prepared(kind: &str, intent: i64) -> Entry {
             credentials: As::Service,
         },
         gone_on: vec![404],
-        id: pointer.clone(),
-    };
-    let probe = Probe {
+        id: Pointer::parse("/id").unwrap(),
+    }
+}
+
+fn probe() -> Probe {
+    Probe {
         call: Call { method: "GET".into(), target: "/keys".into(), credentials: As::Caller },
         page: None,
         rows: Pointer::parse("").unwrap(),
         conditions: Vec::new(),
-        row: Row { id: pointer, created_at: None },
-    };
-    let plan = Plan {
-        rule: "delete-key".into(),
-        mode: Mode::Enforce,
-        resource_type: ResourceType::new(kind),
-        kind: Kind::Delete(DeletePlan::ByProbe { probe, confirm }),
-    };
-    let principal = StoredPrincipal::default();
-    entry(intent, Record::Prepared { plan, intent: at(intent), principal, pass: None })
+        row: Row { id: Pointer::parse("/id").unwrap(), created_at: None },
+    }
 }
 
 pub(crate) fn committed(seconds: i64, text: &str) -> Entry {
@@ -121,6 +140,19 @@ pub(crate) fn closed(seconds: i64) -> Entry {
 pub(crate) fn targets(seconds: i64, ids: &[&str]) -> Entry {
     let ids = ids.iter().map(|text| id(text)).collect();
     entry(seconds, Record::Targets { ids, seen: true, young: false })
+}
+
+pub(crate) fn undoing(seconds: i64, text: &str) -> Entry {
+    let (evidence, reason) = (Evidence::Answer, UndoReason::Refused);
+    entry(seconds, Record::Undoing { id: id(text), evidence, reason })
+}
+
+pub(crate) fn deleted(seconds: i64, ids: &[&str]) -> Entry {
+    entry(seconds, Record::Deleted { ids: ids.iter().map(|text| id(text)).collect() })
+}
+
+pub(crate) fn sweep(seconds: i64, text: &str) -> Entry {
+    entry(seconds, Record::Sweep { ids: vec![id(text)], due: at(seconds + 120) })
 }
 
 pub(crate) fn reported(seconds: i64) -> Entry {

@@ -1,6 +1,7 @@
 //! The saga under random histories, and its named schedules.
 
 mod orders;
+mod retention;
 mod sweeps;
 
 use std::collections::BTreeSet;

@@ -4,7 +4,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::super::shared::{Deposit, Receipt};
-use super::super::summary::{Phase, Summary};
+use super::super::summary::Summary;
 use super::connect::{Problem, failed};
 use super::lease::Identity;
 use super::schema::{NEVER, RECORD_VERSION, code};
@@ -89,7 +89,7 @@ async fn begin(
     let at: Vec<i64> = opening.iter().map(|entry| entry.at.as_micros()).collect();
     let records = opening.iter().map(|entry| serde_json::to_string(&entry.record));
     let records: Vec<String> = records.filter_map(Result::ok).collect();
-    let state: i16 = i16::from(summary.phase != Phase::Open);
+    let (state, _) = summary.phase.columns();
     let settled = summary.settled_at.map_or(NEVER, Timestamp::as_micros);
     let kind = code(summary.of);
     let opened = summary.opened_at.as_micros();

@@ -1,8 +1,9 @@
 //! Forgetting what no claim and no overlap can need any more.
 
 use super::super::Error;
-use super::super::summary::horizon;
+use super::super::retention::{Gap, gaps};
 use super::read::Reads;
+use super::write::settled;
 use crate::model::Timestamp;
 
 /// Operations forgotten in one transaction.
@@ -11,13 +12,19 @@ const PRUNE_CHUNK: i64 = 500;
 /// Held by the one replica that forgets: `AuSd`, beside the schema's.
 const PRUNE_LOCK: i64 = 0x4175_5364;
 
-const OLDEST_OPEN: &str = "SELECT min(opened_at) FROM operations WHERE state = 0";
+const OPEN: &str =
+    "SELECT opened_at, settled_at FROM operations WHERE state = 0 ORDER BY opened_at";
 
-/// What a replica is about to change is locked, and stays.
+/// Gap by gap, so that what lies between is not read. What a replica is about to change is locked,
+/// and stays.
 const FORGET: &str = "WITH gone AS MATERIALIZED ( \
-         SELECT id FROM operations WHERE state = 2 AND finished_at < $1 \
-             AND id NOT IN (SELECT operation FROM evidence) \
-         ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED), \
+         SELECT o.id FROM unnest($1::bigint[], $2::bigint[]) AS gap (after, before) \
+         CROSS JOIN LATERAL ( \
+             SELECT id FROM operations WHERE state = 2 \
+                 AND finished_at > gap.after AND finished_at < gap.before AND opened_at > gap.after \
+                 AND id NOT IN (SELECT operation FROM evidence) \
+             ORDER BY finished_at LIMIT $3 FOR UPDATE SKIP LOCKED) AS o \
+         LIMIT $3), \
      e AS (DELETE FROM entries USING gone WHERE entries.operation = gone.id), \
      b AS (DELETE FROM bindings USING gone WHERE bindings.operation = gone.id) \
      DELETE FROM operations USING gone WHERE operations.id = gone.id";
@@ -42,11 +49,13 @@ pub(super) async fn chunk(
             if !locked.get::<_, bool>(0) {
                 return Ok(0);
             }
-            let oldest = transaction.query_one(OLDEST_OPEN, &[]).await?;
-            let oldest: Option<i64> = oldest.get(0);
-            let horizon = horizon(now, before, oldest.map(Timestamp::from_micros));
-            let forgotten =
-                transaction.execute(FORGET, &[&horizon.as_micros(), &PRUNE_CHUNK]).await?;
+            let open = transaction.query(OPEN, &[]).await?;
+            let open =
+                open.iter().map(|row| (Timestamp::from_micros(row.get(0)), settled(row.get(1))));
+            let micros = |gap: Gap| (gap.after.as_micros(), gap.before.as_micros());
+            let (after, until): (Vec<i64>, Vec<i64>) =
+                gaps(now, before, open).into_iter().map(micros).unzip();
+            let forgotten = transaction.execute(FORGET, &[&after, &until, &PRUNE_CHUNK]).await?;
             transaction.batch_execute(FORGET_REPLICAS).await?;
             transaction.commit().await?;
             Ok(usize::try_from(forgotten).unwrap_or(usize::MAX))

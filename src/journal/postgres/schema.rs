@@ -55,7 +55,7 @@ CREATE TABLE operations (
     kind smallint NOT NULL, -- 0 create, 1 delete
     opened_at bigint NOT NULL, -- times are microseconds since 1970, by a replica's clock
     settled_at bigint NOT NULL,
-    state smallint NOT NULL, -- 0 open, 1 reported, 2 finished
+    state smallint NOT NULL, -- 0 open, 1 alone, 2 finished
     finished_at bigint
 );
 CREATE INDEX unfinished ON operations (owner, opened_at) WHERE state < 2;

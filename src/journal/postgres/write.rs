@@ -309,11 +309,7 @@ impl<'a> Columns<'a> {
     fn of(operations: &'a BTreeMap<OperationId, Summary>) -> Self {
         let mut columns = Self::default();
         for (id, summary) in operations {
-            let (state, finished) = match summary.phase {
-                Phase::Open => (0, None),
-                Phase::Reported => (1, None),
-                Phase::Finished(at) => (2, Some(at.as_micros())),
-            };
+            let (state, finished) = summary.phase.columns();
             columns.ids.push(uuid(*id));
             columns.types.push(summary.resource_type.as_str());
             columns.kinds.push(code(summary.of));
@@ -337,21 +333,20 @@ pub(super) fn uuid(id: OperationId) -> Uuid {
 }
 
 fn summary(row: &Found) -> (OperationId, i64, Summary) {
-    let settled_at: i64 = row.get("settled_at");
-    let finished_at: Option<i64> = row.get("finished_at");
     let summary = Summary {
         resource_type: ResourceType::new(row.get::<_, String>("resource_type")),
         of: if row.get::<_, i16>("kind") == code(Of::Deletes) { Of::Deletes } else { Of::Creates },
         opened_at: Timestamp::from_micros(row.get("opened_at")),
-        settled_at: (settled_at != NEVER).then(|| Timestamp::from_micros(settled_at)),
-        phase: match (row.get::<_, i16>("state"), finished_at) {
-            (0, _) => Phase::Open,
-            (2, Some(at)) => Phase::Finished(Timestamp::from_micros(at)),
-            _ => Phase::Reported,
-        },
+        settled_at: settled(row.get("settled_at")),
+        phase: Phase::of_columns(row.get("state"), row.get("finished_at")),
     };
     let id: Uuid = row.get("id");
     (OperationId::from_bytes(*id.as_bytes()), row.get("owner"), summary)
+}
+
+/// What the column `settled_at` says.
+pub(super) fn settled(at: i64) -> Option<Timestamp> {
+    (at != NEVER).then(|| Timestamp::from_micros(at))
 }
 
 fn holder(row: &Found) -> Option<(Resource, OperationId)> {

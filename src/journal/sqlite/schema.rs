@@ -42,7 +42,7 @@ CREATE TABLE operations (
     kind INTEGER NOT NULL, -- 0 create, 1 delete
     opened_at INTEGER NOT NULL,
     settled_at INTEGER NOT NULL,
-    state INTEGER NOT NULL, -- 0 open, 1 reported, 2 finished
+    state INTEGER NOT NULL, -- 0 open, 1 alone, 2 finished
     finished_at INTEGER
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX unfinished ON operations (state, opened_at) WHERE state < 2;
@@ -237,7 +237,7 @@ mod tests {
             super::super::read::OPERATION,
             super::super::read::HOLDER,
             super::super::read::OVERLAPPING,
-            super::super::write::OLDEST_OPEN,
+            super::super::write::OPEN,
             super::super::write::FORGETTABLE,
         ] {
             let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();

@@ -6,8 +6,9 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::Of;
+use super::super::retention::gaps;
 use super::super::row::{RECORD_VERSION, Row, bound};
-use super::super::summary::{Phase, Summary, horizon};
+use super::super::summary::{Phase, Summary};
 use super::Error;
 use super::schema::{NEVER, code};
 use super::writer::PRUNE_CHUNK;
@@ -63,11 +64,13 @@ pub(super) fn append(
     Ok(Ok(()))
 }
 
-pub(super) const OLDEST_OPEN: &str =
-    "SELECT min(opened_at) FROM operations WHERE state < 2 AND state = 0";
+/// The first half of the condition is that of the index.
+pub(super) const OPEN: &str = "SELECT opened_at, settled_at FROM operations \
+     WHERE state < 2 AND state = 0 ORDER BY opened_at";
 
 pub(super) const FORGETTABLE: &str = "SELECT id FROM operations \
-     WHERE state = 2 AND finished_at < ? ORDER BY finished_at LIMIT ?";
+     WHERE state = 2 AND finished_at > ?1 AND finished_at < ?2 AND opened_at > ?1 \
+     ORDER BY finished_at LIMIT ?3";
 
 /// Forgets at most [`PRUNE_CHUNK`] operations; returns how many.
 pub(super) fn prune(
@@ -75,13 +78,7 @@ pub(super) fn prune(
     now: Timestamp,
     before: Timestamp,
 ) -> rusqlite::Result<usize> {
-    let oldest: Option<i64> =
-        connection.prepare_cached(OLDEST_OPEN)?.query_row([], |row| row.get(0))?;
-    let horizon = horizon(now, before, oldest.map(Timestamp::from_micros));
-    let mut found = connection.prepare_cached(FORGETTABLE)?;
-    let ids: Vec<[u8; 16]> = found
-        .query_map(params![horizon.as_micros(), PRUNE_CHUNK], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
+    let ids = forgettable(connection, now, before)?;
     for id in &ids {
         for forget in [
             "DELETE FROM entries WHERE operation = ?",
@@ -94,26 +91,51 @@ pub(super) fn prune(
     Ok(ids.len())
 }
 
+/// At most [`PRUNE_CHUNK`] operations. Gap by gap, so that what lies between is not read.
+fn forgettable(
+    connection: &Connection,
+    now: Timestamp,
+    before: Timestamp,
+) -> rusqlite::Result<Vec<[u8; 16]>> {
+    let mut open = connection.prepare_cached(OPEN)?;
+    let open =
+        open.query_map([], |row| Ok((Timestamp::from_micros(row.get(0)?), settled(row.get(1)?))))?;
+    let gaps = gaps(now, before, open.collect::<rusqlite::Result<Vec<_>>>()?);
+    let mut search = connection.prepare_cached(FORGETTABLE)?;
+    let mut ids = Vec::new();
+    for gap in gaps {
+        let left = i64::try_from(PRUNE_CHUNK.saturating_sub(ids.len())).unwrap_or(0);
+        if left == 0 {
+            break;
+        }
+        let values = (gap.after.as_micros(), gap.before.as_micros(), left);
+        let mut found = search.query(values)?;
+        while let Some(row) = found.next()? {
+            ids.push(row.get(0)?);
+        }
+    }
+    Ok(ids)
+}
+
 fn summary(connection: &Connection, operation: OperationId) -> rusqlite::Result<Option<Summary>> {
     let select = "SELECT resource_type, opened_at, settled_at, state, finished_at, kind \
                   FROM operations WHERE id = ?";
     let mut select = connection.prepare_cached(select)?;
     let read = |row: &rusqlite::Row<'_>| {
-        let settled_at = row.get(2)?;
-        let finished_at = row.get::<_, Option<i64>>(4)?.map(Timestamp::from_micros);
         Ok(Summary {
             resource_type: ResourceType::new(row.get::<_, String>(0)?),
             of: if row.get::<_, i64>(5)? == code(Of::Deletes) { Of::Deletes } else { Of::Creates },
             opened_at: Timestamp::from_micros(row.get(1)?),
-            settled_at: (settled_at != NEVER).then(|| Timestamp::from_micros(settled_at)),
-            phase: match (row.get::<_, i64>(3)?, finished_at) {
-                (0, _) => Phase::Open,
-                (2, Some(at)) => Phase::Finished(at),
-                _ => Phase::Reported,
-            },
+            settled_at: settled(row.get(2)?),
+            phase: Phase::of_columns(row.get(3)?, row.get(4)?),
         })
     };
     select.query_row([operation.as_bytes()], read).optional()
+}
+
+/// What the column `settled_at` says.
+fn settled(at: i64) -> Option<Timestamp> {
+    (at != NEVER).then(|| Timestamp::from_micros(at))
 }
 
 fn put_summary(
@@ -121,11 +143,7 @@ fn put_summary(
     operation: OperationId,
     summary: &Summary,
 ) -> rusqlite::Result<()> {
-    let (state, finished_at) = match summary.phase {
-        Phase::Open => (0, None),
-        Phase::Reported => (1, None),
-        Phase::Finished(at) => (2, Some(at.as_micros())),
-    };
+    let (state, finished_at) = summary.phase.columns();
     let put = "INSERT INTO operations \
                (id, resource_type, kind, opened_at, settled_at, state, finished_at) \
                VALUES (?, ?, ?, ?, ?, ?, ?) \

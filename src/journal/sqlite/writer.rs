@@ -28,7 +28,7 @@ const BATCH: usize = 256;
 const IDLE: Duration = Duration::from_millis(20);
 
 /// Operations forgotten in one step: some milliseconds, for which appends wait.
-pub(super) const PRUNE_CHUNK: u32 = 200;
+pub(super) const PRUNE_CHUNK: usize = 200;
 
 /// Operations whose enqueued call was refused and whose next append has not come. That needs a
 /// service that hands out an id twice; a thousand at once are a fault, not a load.
