@@ -16,6 +16,9 @@
 #   CRASH_DIRECTORY=DIR  logs, one line a round, and what failed rounds left; default target/crash
 #   CRASH_BINARY=FILE    a release binary with the feature `failpoints`; else one is built
 #
+# Rounds in which the service broke L are void: printed, not counted, run again. A run with many of
+# them fails.
+#
 # Last line: kills=N operations=N orphans=N lost=N stuck=N recovery_p50_ms=N recovery_max_ms=N
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -18,13 +18,16 @@ use std::sync::Arc;
 use authz_sidecar::failpoint;
 use serde_json::json;
 
+use crash::bounds::Bounds;
 use crash::check::{Kind, Seen, check};
 use crash::journal::Journal;
-use crash::lane::Lane;
+use crash::lane::{Lane, Outcome};
 use crash::ledger::{Create, Ledger, Target};
 use crash::plan::{Kill, Plan};
 use crash::tally::{Line, Tally};
+use support::database::Database;
 use support::service::{Made, Options, Service};
+use support::{PATIENCE, eventually};
 
 /// A row of the create `secret`, registered, and its records.
 fn world() -> (Ledger, Seen) {
@@ -208,6 +211,17 @@ fn what_several_runs_logged_adds_up() {
     assert!(!Tally::read(&log).is_clean());
 }
 
+/// Runs a round, again where it is void: this machine may be busy.
+async fn round_of(lane: &mut Lane, plan: &Plan) -> Outcome {
+    for _ in 0..10 {
+        let outcome = lane.round(plan).await;
+        if outcome.void.is_none() {
+            return outcome;
+        }
+    }
+    unreachable!("the service does not keep L on this machine");
+}
+
 /// A few rounds of the long run, with the process killed at random instants.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p2_p3_what_is_killed_under_load_loses_nothing() {
@@ -221,7 +235,8 @@ async fn p2_p3_what_is_killed_under_load_loses_nothing() {
                 let name = format!("lane{number}");
                 let mut lane = Lane::sidecar(&name, service, Journal::Sqlite, true).await;
                 for round in 0..3 {
-                    let outcome = lane.round(&Plan::new(seed, number * 3 + round, false)).await;
+                    let plan = Plan::new(seed, number * 3 + round, false);
+                    let outcome = round_of(&mut lane, &plan).await;
                     assert_eq!(outcome.violations, [], "{outcome:#?}");
                     assert!(!outcome.kills.is_empty() && outcome.operations > 0);
                 }
@@ -244,10 +259,9 @@ async fn what_is_planted_between_service_and_back_end_is_found() {
     let (ledger, seen) = loop {
         let number = rounds.next().expect("a round that leaves a registered row");
         let plan = Plan { provider: Vec::new(), ..Plan::new(11, number, false) };
-        let outcome = lane.round(&plan).await;
+        let outcome = round_of(&mut lane, &plan).await;
         assert_eq!(outcome.violations, []);
-        let agent = format!("agent-planted-{number}");
-        let seen = lane.seen(&agent, &outcome.ledger, 0).await;
+        let seen = lane.seen(&outcome.agent, &outcome.ledger, 0).await;
         if !seen.edges.is_empty() {
             break (outcome.ledger, seen);
         }
@@ -258,6 +272,76 @@ async fn what_is_planted_between_service_and_back_end_is_found() {
     let rows = seen.rows.iter().filter(|row| row.id != *id).cloned().collect();
     assert!(found(&ledger, &Seen { rows, ..seen }).contains(&Kind::Orphan));
     assert_eq!(lane.whole().await.len(), 1);
+}
+
+/// A service that breaks L proves nothing about the sidecar.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_round_in_which_the_service_broke_l_is_void_and_is_run_again() {
+    let service = Arc::new(Service::start(Options::default()).await);
+    let mut lane = Lane::sidecar("void", Arc::clone(&service), Journal::Sqlite, true).await;
+    let first = Kill::After(2 * Bounds::default().exchange);
+    let plan = Plan { first, again: Vec::new(), provider: Vec::new(), ..Plan::new(5, 0, false) };
+    let database = Database::meddle_with(&service).await;
+    database.batch_execute("BEGIN; LOCK TABLE agent_api_keys IN EXCLUSIVE MODE").await.unwrap();
+    let stalled = async {
+        eventually("L is broken", || async {
+            service.late(PATIENCE, Bounds::default().late_effect).await.pop()
+        })
+        .await;
+        database.batch_execute("COMMIT").await.unwrap();
+    };
+    let (void, ()) = tokio::join!(lane.round(&plan), stalled);
+    assert!(void.void.is_some(), "{void:#?}");
+    service.idle().await;
+    assert_eq!(lane.whole().await, [], "what a void round left is not looked at");
+    let again = lane.round(&plan).await;
+    assert_eq!((again.void, again.violations), (None, Vec::new()));
+    assert!(again.operations > 0);
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("5.log");
+    Line { kills: 3, lost: 1, void: true, ..Line::default() }.append(&log);
+    let tally = Tally::read(&log);
+    assert_eq!((tally.kills, tally.void, tally.rounds.len()), (0, 1, 0));
+    assert!(tally.is_clean() && !tally.is_blind());
+}
+
+/// What went wrong for any other reason is not void.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p2_a_row_that_is_lost_with_no_standstill_is_found_and_not_void() {
+    let service = Arc::new(Service::start(Options::default()).await);
+    let mut lane = Lane::sidecar("lost", Arc::clone(&service), Journal::Sqlite, true).await;
+    // They are told of, and never committed.
+    service.fault("POST /agent_api_keys").hang_commit().arm().await;
+    let mut rounds = 0..20;
+    let outcome = loop {
+        let number = rounds.next().expect("a round that loses a row");
+        let plan = Plan { provider: Vec::new(), ..Plan::new(13, number, false) };
+        let outcome = lane.round(&plan).await;
+        assert_eq!(outcome.void, None);
+        if !outcome.violations.is_empty() {
+            break outcome;
+        }
+    };
+    assert!(outcome.violations.iter().any(|found| found.kind == Kind::Lost), "{outcome:#?}");
+    service.release().await;
+}
+
+#[test]
+fn a_run_with_many_void_rounds_is_blind() {
+    let add = |tally: &mut Tally, rounds: std::ops::Range<u64>, void| {
+        rounds.for_each(|round| tally.add(&Line { round, void, ..Line::default() }));
+    };
+    let mut tally = Tally::default();
+    add(&mut tally, 0..20, true);
+    assert!(!tally.is_blind(), "one standstill voids a round of each lane");
+    add(&mut tally, 20..21, true);
+    assert!(tally.is_blind());
+    add(&mut tally, 0..210, false);
+    assert!(!tally.is_blind());
+    let mut other = Tally::default();
+    add(&mut other, 0..10, true);
+    tally.join(other);
+    assert!(tally.is_blind());
 }
 
 /// The same clients and the same comparison, with a service that does the dual write itself.

@@ -15,6 +15,8 @@ mod support;
 mod answers;
 #[path = "keys_service/double.rs"]
 mod double;
+#[path = "keys_service/late.rs"]
+mod late;
 #[path = "keys_service/races.rs"]
 mod races;
 #[path = "keys_service/spellings.rs"]

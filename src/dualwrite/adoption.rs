@@ -8,6 +8,7 @@ use super::context::{Context, Halt};
 use super::driver::{Memory, drive};
 use super::inbox::Letter;
 use super::operation::{Operation, Phase};
+use crate::failpoint;
 use crate::journal::{Arrival, Deposit, Error, Receipt};
 use crate::model::{Backoff, Late, OperationId};
 
@@ -108,7 +109,9 @@ pub(super) async fn restart(context: &Context, operation: &mut Operation) -> Res
     if operation.is_create() && operation.phase == Phase::Prepared {
         context.blinded();
     }
-    context.take(operation, Event::Restarted).await.map(drop)
+    context.take(operation, Event::Restarted).await?;
+    failpoint::hit("recovery.replayed");
+    Ok(())
 }
 
 /// Drives an operation that another process began. It takes a place of `bounds.open_operations`

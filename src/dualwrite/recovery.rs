@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::adoption::{restart, resume};
 use super::context::{Context, Halt};
 use super::operation::Operation;
-use crate::failpoint;
 
 /// Operations that an earlier process left unfinished.
 pub struct Recovered {
@@ -30,7 +29,6 @@ impl Recovered {
         for stored in left {
             let mut operation = Operation::replay(&stored)?;
             restart(&context, &mut operation).await?;
-            failpoint::hit("recovery.replayed");
             operations.push(operation);
         }
         if !operations.is_empty() {

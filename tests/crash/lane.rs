@@ -11,13 +11,15 @@ use serde_json::Value;
 
 use super::bounds::Bounds;
 use super::check::{Kind, Seen, Violation, check};
+use super::fault::arm;
 use super::journal::Journal;
 use super::ledger::Ledger;
 use super::load::Load;
-use super::plan::{Fails, Kill, Plan, ProviderFault};
+use super::plan::{Kill, Plan};
 use super::victim::Victim;
 use crate::support::provider::Provider;
 use crate::support::service::Service;
+use crate::support::service::late::Late;
 use crate::support::sidecar::Config;
 
 /// How long all may take to become quiet. Far more than it needs, on machines far slower.
@@ -37,6 +39,8 @@ pub struct Lane {
     name: String,
     /// The rows of keys that passed unregistered.
     passed: BTreeSet<String>,
+    /// The agents of void rounds.
+    void: BTreeSet<String>,
 }
 
 /// What came of a round.
@@ -52,8 +56,12 @@ pub struct Outcome {
     pub reported: usize,
     /// What is wrong.
     pub violations: Vec<Violation>,
+    /// How the service broke L, so that nothing follows from what is wrong.
+    pub void: Option<Late>,
     /// Places that the process came to.
     pub places: BTreeSet<String>,
+    /// Whose keys they were.
+    pub agent: String,
     /// What the clients know.
     pub ledger: Ledger,
     /// What the sidecar logged.
@@ -84,23 +92,33 @@ impl Lane {
         let config = config.set("/journal/exclusive_writer", exclusive);
         let bounds = Bounds::default();
         let victim = Victim::sidecar(journal.configure(bounds.configure(config))).await;
-        let passed = BTreeSet::new();
-        Self { service, provider, victim, journal, bounds, name: name.into(), passed }
+        Self::new(name, service, provider, victim, journal)
     }
 
     /// A lane with a service that does the dual write itself.
     pub async fn in_process(name: &str, service: Arc<Service>) -> Self {
         let provider = Provider::start();
         let victim = Victim::in_process(&service, &provider.url()).await;
-        let (journal, bounds, passed) = (Journal::Sqlite, Bounds::default(), BTreeSet::new());
-        Self { service, provider, victim, journal, bounds, name: name.into(), passed }
+        Self::new(name, service, provider, victim, Journal::Sqlite)
+    }
+
+    fn new(
+        name: &str,
+        service: Arc<Service>,
+        provider: Provider,
+        victim: Victim,
+        journal: Journal,
+    ) -> Self {
+        let (bounds, passed, void) = (Bounds::default(), BTreeSet::new(), BTreeSet::new());
+        Self { service, provider, victim, journal, bounds, name: name.into(), passed, void }
     }
 
     /// Runs a round: load, kills, recovery, and then the comparison.
     pub async fn round(&mut self, plan: &Plan) -> Outcome {
         let mut outcome = Outcome::default();
         let began = (Instant::now(), now());
-        let name = format!("{}-{}", self.name, plan.number);
+        // A void round is run again, with an agent of its own.
+        let name = format!("{}-{}-{}", self.name, plan.number, self.void.len());
         let agent = self.service.agent(&name).await;
         let load = Load {
             client: self.victim.client(),
@@ -113,7 +131,7 @@ impl Lane {
             stop: Arc::default(),
         };
         let ledger = Arc::clone(&load.ledger);
-        plan.provider.iter().for_each(|fault| self.fail(*fault));
+        plan.provider.iter().for_each(|fault| arm(&self.provider, *fault));
         self.load(plan, load, &mut outcome).await;
         let over = Instant::now();
         let quiet = self.recover(plan, &ledger, &mut outcome).await;
@@ -132,6 +150,13 @@ impl Lane {
         }
         self.passed.extend(outcome.ledger.passed(&seen.rows));
         outcome.violations = check(&outcome.ledger, &seen);
+        // Later than what was seen: what was under way then, and is late, is told too.
+        let late = self.service.late(began.0.elapsed(), self.bounds.late_effect).await;
+        outcome.void = late.into_iter().next();
+        if outcome.void.is_some() {
+            self.void.insert(agent.clone());
+        }
+        outcome.agent = agent;
         self.take_log(&mut outcome);
         self.provider.register().reset();
         self.provider.deregister().reset();
@@ -139,13 +164,18 @@ impl Lane {
         outcome
     }
 
-    /// Compares all rows and edges of all rounds so far.
+    /// Compares all rows and edges of all rounds so far that are not void.
     pub async fn whole(&self) -> Vec<Violation> {
         let agents = format!("agent-{}-", self.name);
+        let counts = |agent: &str| agent.starts_with(&agents) && !self.void.contains(agent);
         let rows = self.service.rows().await.into_iter();
-        let rows = rows.filter(|row| row.agent_id.starts_with(&agents)).map(|row| row.id);
+        let rows = rows.filter(|row| counts(&row.agent_id)).map(|row| row.id);
         let rows: BTreeSet<_> = rows.filter(|id| !self.passed.contains(id)).collect();
-        let edges = self.provider.registered();
+        let mut edges = self.provider.registered();
+        for agent in &self.void {
+            let void = self.provider.children_of(&format!("agent:{agent}"));
+            edges.retain(|edge| !void.contains(edge));
+        }
         let edges = edges.iter().filter_map(|name| name.strip_prefix("api_key:"));
         let edges: BTreeSet<_> = edges.map(str::to_owned).collect();
         let differ = rows.symmetric_difference(&edges);
@@ -320,33 +350,6 @@ impl Lane {
             let event: Value = serde_json::from_str(line).unwrap_or_default();
             if event["message"] == "came to a place" {
                 outcome.places.insert(event["name"].as_str().unwrap().to_owned());
-            }
-        }
-    }
-
-    fn fail(&self, fault: ProviderFault) {
-        let endpoint =
-            if fault.of_register { self.provider.register() } else { self.provider.deregister() };
-        let endpoint = endpoint.times(fault.times);
-        match fault.what {
-            Fails::Answers(status) => endpoint.answers(status),
-            Fails::AppliesAndAnswers(status) => endpoint.applies_and_answers(status),
-            Fails::Closes { applied: true } => endpoint.closes_after(),
-            Fails::Closes { applied: false } => endpoint.closes_before(),
-            Fails::Delays(time) => endpoint.delays(time),
-            Fails::Lands(time) => {
-                let gate = endpoint.lands_after();
-                tokio::spawn(async move {
-                    // Far into the next round at most, where nobody may come to it any more.
-                    for _ in 0..500 {
-                        if gate.arrivals() > 0 {
-                            break;
-                        }
-                        tokio::time::sleep(Duration::from_millis(20)).await;
-                    }
-                    tokio::time::sleep(time).await;
-                    gate.release();
-                });
             }
         }
     }

@@ -16,6 +16,8 @@
 pub mod bounds;
 #[path = "check.rs"]
 pub mod check;
+#[path = "fault.rs"]
+pub mod fault;
 #[path = "journal.rs"]
 pub mod journal;
 #[path = "lane.rs"]

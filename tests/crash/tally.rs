@@ -29,6 +29,9 @@ pub struct Line {
     pub killed: Vec<String>,
     /// Places that it came to.
     pub places: BTreeSet<String>,
+    /// Whether the service broke L in it, so that it counts for nothing.
+    #[serde(default)]
+    pub void: bool,
 }
 
 /// Rounds, added up.
@@ -43,6 +46,8 @@ pub struct Tally {
     recoveries: Vec<u64>,
     /// The rounds that are in it.
     pub rounds: BTreeSet<u64>,
+    /// How often a round was void. Nothing else of those is in it.
+    pub void: usize,
     /// Places that a process was killed at, and came to.
     pub killed: BTreeSet<String>,
     pub places: BTreeSet<String>,
@@ -62,6 +67,7 @@ impl Line {
             recoveries: outcome.recoveries.clone(),
             killed: outcome.kills.clone(),
             places: outcome.places.clone(),
+            void: outcome.void.is_some(),
         }
     }
 
@@ -86,6 +92,10 @@ impl Tally {
 
     /// Adds a round.
     pub fn add(&mut self, line: &Line) {
+        if line.void {
+            self.void += 1;
+            return;
+        }
         self.kills += line.kills;
         self.operations += line.operations;
         self.orphans += line.orphans;
@@ -109,8 +119,15 @@ impl Tally {
         self.reported += other.reported;
         self.recoveries.extend(other.recoveries);
         self.rounds.extend(other.rounds);
+        self.void += other.void;
         self.killed.extend(other.killed);
         self.places.extend(other.places);
+    }
+
+    /// Whether so many rounds were void that the others may not be worth much either: one in ten,
+    /// and more than one standstill makes.
+    pub fn is_blind(&self) -> bool {
+        self.void > 20 && self.void * 10 > self.rounds.len()
     }
 
     /// Whether anything is wrong.

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 import uuid
 from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
@@ -76,9 +77,10 @@ Ex = Annotated[Exchange, Depends(exchange_of)]
 async def session_of(request: Request, exchange: Ex):
     """A transaction that FastAPI commits after the answer has left, as in the real service."""
     async with request.app.state.pool.acquire() as connection:
+        exchange.effect.connected = time.monotonic()
         transaction = connection.transaction()
         await transaction.start()
-        session = Session(connection, transaction)
+        session = Session(connection, transaction, exchange.effect)
         try:
             yield session
         except BaseException:
@@ -87,6 +89,7 @@ async def session_of(request: Request, exchange: Ex):
         settings: Settings = request.app.state.settings
         if not session.ended:
             if settings.commit_delay:
+                exchange.effect.asked += settings.commit_delay
                 await asyncio.sleep(settings.commit_delay)
             if any(f.do == "rollback" for f in await exchange.at("commit")):
                 await session.rollback()

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 import store
+from delays import Delays
 from faults import Faults
 from settings import Settings
 
@@ -43,7 +44,7 @@ class Log:
         entry["done"] = True
 
 
-def build(pool, settings: Settings, faults: Faults, log: Log) -> FastAPI:
+def build(pool, settings: Settings, faults: Faults, log: Log, delays: Delays) -> FastAPI:
     """The control application."""
     app = FastAPI()
 
@@ -121,5 +122,9 @@ def build(pool, settings: Settings, faults: Faults, log: Log) -> FastAPI:
     @app.delete("/requests")
     async def forget():
         log.entries.clear()
+
+    @app.get("/late")
+    async def late(within: float, bound: float):
+        return delays.late(within, bound)
 
     return app

@@ -22,6 +22,8 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from delays import FOR_EVER, Delays, Effect
+
 POINTS = ("before", "after", "commit", "answer")
 
 # What a fault can do at a point in the handler …
@@ -111,9 +113,10 @@ class Faults:
 class Exchange:
     """One request and its answer, as the faults see them."""
 
-    def __init__(self, faults: Faults, transport: asyncio.Transport):
+    def __init__(self, faults: Faults, transport: asyncio.Transport, effect: Effect):
         self.faults = faults
         self.transport = transport
+        self.effect = effect
         self.route: str | None = None
         self.handler: str | None = None
         # Faults that the request itself asks for.
@@ -138,8 +141,10 @@ class Exchange:
     async def suffer(self, fault: Fault) -> None:
         """What is the same at every point."""
         if fault.do == "delay":
+            self.effect.asked += fault.value
             await asyncio.sleep(fault.value)
         elif fault.do == "hang":
+            self.effect.asked = FOR_EVER
             await self.faults.released.wait()
         elif fault.do == "abort":
             self.transport.abort()
@@ -152,16 +157,18 @@ class Exchange:
 class FaultLayer:
     """The outermost ASGI application: gives each request its exchange and bends its answer."""
 
-    def __init__(self, app, faults: Faults, log):
+    def __init__(self, app, faults: Faults, log, delays: Delays):
         self.app = app
         self.faults = faults
         self.log = log
+        self.delays = delays
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         # uvicorn's cycle object owns `send` and the transport, whichever parser is used.
-        exchange = Exchange(self.faults, send.__self__.transport)
+        effect = Effect(self.delays, scope["method"], scope["path"])
+        exchange = Exchange(self.faults, send.__self__.transport, effect)
         for name, value in scope["headers"]:
             if name == b"x-fault":
                 for spec in json.loads(value):
@@ -174,6 +181,7 @@ class FaultLayer:
         except Gone:
             pass
         finally:
+            effect.ended()
             self.log.end(entry, exchange, answer.status)
 
 
@@ -244,12 +252,14 @@ class Answer:
         half = len(self.body) // 2
         do = sending.do if sending else None
         if do == "slow":
+            self.exchange.effect.asked += sending.value * len(self.body)
             for at in range(len(self.body)):
                 await self.piece(self.body[at : at + 1])
                 await asyncio.sleep(sending.value)
         elif do:
             await self.piece(self.body[:half])
             if do == "stall":
+                self.exchange.effect.asked = FOR_EVER
                 await self.exchange.faults.released.wait()
                 await self.piece(self.body[half:])
             else:

@@ -20,6 +20,7 @@ import uvicorn
 import app
 import control
 import store
+from delays import Delays
 from faults import FaultLayer, Faults
 from settings import Settings
 
@@ -79,8 +80,8 @@ async def serve(flags: argparse.Namespace) -> None:
     settings = Settings(gzip=flags.gzip)
     settings.change(flags.settings)
     pool = await store.open_pool(flags.database_host, flags.database)
-    faults, log = Faults(), control.Log()
-    service = FaultLayer(app.build(pool, settings), faults, log)
+    faults, log, delays = Faults(), control.Log(), Delays()
+    service = FaultLayer(app.build(pool, settings), faults, log, delays)
     listener, controls = bind(flags), bind_tcp("127.0.0.1", flags.control_port)
     # uvicorn's defaults, spelt out where a test depends on them.
     server = uvicorn.Server(uvicorn.Config(
@@ -88,11 +89,14 @@ async def serve(flags: argparse.Namespace) -> None:
         log_level="warning", access_log=False, backlog=2048,
     ))
     control_server = uvicorn.Server(uvicorn.Config(
-        control.build(pool, settings, faults, log), log_level="error", access_log=False,
+        control.build(pool, settings, faults, log, delays),
+        log_level="error", access_log=False,
     ))
     served = asyncio.gather(
         server.serve(sockets=[listener]), control_server.serve(sockets=[controls])
     )
+    # Kept: the event loop itself does not hold its tasks.
+    watch = asyncio.create_task(delays.watch())
     while not (server.started and control_server.started):
         if served.done():
             break
@@ -103,6 +107,7 @@ async def serve(flags: argparse.Namespace) -> None:
         "control": "{}:{}".format(*controls.getsockname()),
     }), flush=True)
     await served
+    watch.cancel()
 
 
 if __name__ == "__main__":

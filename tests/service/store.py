@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from delays import Effect
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS agents (
     id text PRIMARY KEY,
@@ -57,12 +59,14 @@ class Session:
 
     connection: asyncpg.Connection
     transaction: asyncpg.transaction.Transaction
+    effect: Effect
     ended: bool = False
 
     async def commit(self):
         if not self.ended:
             self.ended = True
             await self.transaction.commit()
+            self.effect.committed()
 
     async def rollback(self):
         if not self.ended:

@@ -10,6 +10,7 @@ use authz_sidecar::journal::{
 use tokio_postgres::{Client, NoTls};
 
 use super::postgres::Postgres;
+use super::service::Service;
 
 /// An empty database.
 pub struct Database {
@@ -80,6 +81,12 @@ impl Database {
         let client = connect(&self.host, &self.name).await;
         client.batch_execute("SET search_path = authz_sidecar").await.unwrap();
         client
+    }
+
+    /// As [`Database::meddle`], in the database of a service.
+    pub async fn meddle_with(service: &Service) -> Client {
+        let host = Postgres::shared().host();
+        connect(&host, service.database()).await
     }
 
     fn place(&self) -> PostgresUrl {

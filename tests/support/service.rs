@@ -1,6 +1,7 @@
 //! The keys service of `tests/service`, and what tests do to it behind the sidecar's back.
 
 mod fault;
+pub mod late;
 
 use std::path::PathBuf;
 use std::process::Stdio;
