@@ -8,6 +8,7 @@
 //! | [`claim`] | pure: whose a row is; who may have removed it |
 //! | `create`, `delete`, `register`, `exchange` | the sagas up to the client's answer |
 //! | `driver`, `inbox`, `recovery`, `adoption` | what is unfinished then, in this process and after a crash |
+//! | `peers`, `neighbours` | who may call the service and the back end now; what other operations may matter |
 //! | `service`, `credentials`, `reply` | calls to the service; what the client gets |
 //! | `explain`, `ledger`, `operators` | what people see of operations, and may order |
 //! | `board`, `metrics`, `config`, `context` | counters, bounds, what sagas share |
@@ -33,9 +34,11 @@ mod fixtures;
 mod inbox;
 mod ledger;
 mod metrics;
+mod neighbours;
 pub mod operation;
 mod operators;
 pub mod outcome;
+mod peers;
 mod recovery;
 mod register;
 mod reply;
@@ -59,6 +62,7 @@ pub use self::explain::{Explanation, Happening};
 pub use self::ledger::{Account, Cursor, Ledger, Listing, Page, Refused};
 pub use self::metrics::Metrics;
 use self::operation::Illegal;
+use self::peers::Peers;
 pub use self::recovery::Recovered;
 use self::service::{Limits, Service};
 use self::state::{Event, Policy, Presence};
@@ -66,6 +70,7 @@ use crate::authz::{Authorizer, Circuits};
 use crate::error::{Kind as ProblemKind, Problem};
 use crate::failpoint;
 use crate::http::TraceContext;
+use crate::http::breaker::Breaker;
 use crate::journal::{self, Journal};
 use crate::model::{Clock, Kind, OperationId};
 use crate::principal::Resolver;
@@ -90,6 +95,8 @@ pub struct Parts {
     pub authorizer: Arc<dyn Authorizer>,
     /// The circuits to it.
     pub circuits: Circuits,
+    /// The circuit to the service. What is unfinished waits at it; what clients send never does.
+    pub service_circuit: Breaker,
     /// The journal.
     pub journal: Arc<dyn Journal>,
     /// Principals.
@@ -118,7 +125,14 @@ impl DualWrite {
             answer: parts.config.answer.0,
             pages: parts.config.probe_pages,
         };
-        let service = Service::new(parts.upstream, parts.service_headers, parts.host, limits);
+        let circuit = parts.service_circuit.clone();
+        let service =
+            Service::new(parts.upstream, circuit, parts.service_headers, parts.host, limits);
+        let peers = Peers::new(
+            parts.service_circuit,
+            parts.circuits.deregister.clone(),
+            parts.config.background_calls,
+        );
         let bounds = parts.config.bounds();
         let exclusive_writer = parts.exclusive_writer;
         let shared = parts.journal.shared().is_some();
@@ -130,6 +144,7 @@ impl DualWrite {
             service,
             parts.authorizer,
             parts.circuits,
+            peers,
             parts.journal,
             parts.resolver,
             parts.clock,

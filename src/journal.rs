@@ -20,6 +20,7 @@ pub use self::open::{OpenError, open};
 pub use self::postgres::{OpenOptions as PostgresOptions, PostgresJournal};
 pub use self::shared::{Arrival, Deposit, Receipt, Shared};
 pub use self::sqlite::{OpenOptions, SqliteJournal};
+pub use self::summary::Life;
 use crate::model::{Entry, Kind, OperationId, Resource, ResourceType, Stored, Timestamp};
 
 /// The journal's contract; every implementation passes `tests/journal.rs`.
@@ -108,7 +109,7 @@ pub trait Journal: Send + Sync + 'static {
 
 /// Which operations are asked for. A create asks only for deletes, so that a service that mostly
 /// creates pays for what it seldom does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Of {
     /// Creates.
     Creates,

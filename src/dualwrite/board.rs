@@ -35,12 +35,15 @@ pub(super) struct Note {
     pub(super) next: Option<Timestamp>,
     /// What was tried last.
     pub(super) task: Option<&'static str>,
+    /// The neighbour that is down and that it waits for.
+    pub(super) waits_for: Option<&'static str>,
 }
 
 impl Note {
-    /// Whether its last attempts all failed.
+    /// Whether it does not get on: its last attempts all failed, or it makes none because the
+    /// neighbour that it needs is down.
     pub(super) fn is_stuck(&self) -> bool {
-        self.attempts >= STUCK_AFTER
+        self.attempts >= STUCK_AFTER || self.waits_for.is_some()
     }
 }
 
@@ -55,6 +58,7 @@ impl Board {
             failure: None,
             next: None,
             task: None,
+            waits_for: None,
         };
         self.lock().insert(operation.id, note);
     }
@@ -79,6 +83,15 @@ impl Board {
         self.change(id, |note| {
             note.task = Some(task);
             note.next = None;
+            note.waits_for = None;
+        });
+    }
+
+    /// Notes that it makes no attempt before this neighbour is back.
+    pub(super) fn waits_for(&self, id: OperationId, peer: &'static str) {
+        self.change(id, |note| {
+            note.next = None;
+            note.waits_for = Some(peer);
         });
     }
 
@@ -162,9 +175,11 @@ const GAUGES: [Gauge; 4] = [
         "Operations whose request is over and that this process carries on",
         |counts| counts.carried_on,
     ),
-    ("operations_stuck", "Unfinished operations whose last attempts all failed", |counts| {
-        counts.stuck
-    }),
+    (
+        "operations_stuck",
+        "Unfinished operations that don't get on: their last attempts all failed, or what they call is down",
+        |counts| counts.stuck,
+    ),
     ("operations_reported", "Unfinished operations that only a person can decide", |counts| {
         counts.reported
     }),

@@ -2,6 +2,7 @@
 
 mod presence;
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -57,25 +58,26 @@ pub enum Verdict {
 
 /// What is known besides the rows.
 #[derive(Clone, Copy, Debug)]
-pub struct Sighting<'a> {
+pub struct Sighting<'a, O> {
     /// When the probe's answer was complete.
     pub at: Timestamp,
     /// Every other operation on the type that may have made or bound one of the rows.
-    pub others: &'a [Operation],
+    pub others: &'a [O],
     /// Whether the service's clock was seen to be further from ours than S.
     pub skewed: bool,
 }
 
 /// Judges the rows that a probe saw for the unknown create `own`.
 #[must_use]
-pub fn judge(
+pub fn judge<O: Borrow<Operation>>(
     own: &Operation,
     rows: &[SightedRow],
-    seen: &Sighting<'_>,
+    seen: &Sighting<'_, O>,
     policy: &Policy,
 ) -> Verdict {
+    let others = || seen.others.iter().map(Borrow::borrow);
     let bound: BTreeSet<&ResourceId> =
-        seen.others.iter().filter_map(|other| other.bound.as_ref()).collect();
+        others().filter_map(|other: &Operation| other.bound.as_ref()).collect();
     let free = rows.iter().filter(|row| !bound.contains(&row.id));
     // With skewed clocks no time says anything: then no row is out of the question.
     let in_window: Vec<&SightedRow> = free
@@ -90,9 +92,7 @@ pub fn judge(
         rows: in_window.iter().map(|row| row.id.clone()).collect(),
         why: why.to_owned(),
     };
-    let rivals: Vec<&Operation> = seen
-        .others
-        .iter()
+    let rivals: Vec<&Operation> = others()
         .filter(|other| in_window.iter().any(|row| is_rival(other, row, seen.at, policy)))
         .collect();
     if rivals.iter().any(|rival| matches!(rival.phase, Phase::Prepared)) {
@@ -165,17 +165,21 @@ fn is_rival(other: &Operation, row: &SightedRow, sighted: Timestamp, policy: &Po
 /// Whether a delete among `others` may have removed the row that `create` made, so that the
 /// create has to confirm it (the overlap rule, for the one that closes second).
 #[must_use]
-pub fn may_be_removed(create: &Operation, others: &[Operation], policy: &Policy) -> bool {
+pub fn may_be_removed<O: Borrow<Operation>>(
+    create: &Operation,
+    others: &[O],
+    policy: &Policy,
+) -> bool {
     removers(create, others, policy).next().is_some()
 }
 
 /// The deletes among `others` that may have removed the row that `create` made, or still may.
-fn removers<'a>(
+fn removers<'a, O: Borrow<Operation>>(
     create: &'a Operation,
-    others: &'a [Operation],
+    others: &'a [O],
     policy: &'a Policy,
 ) -> impl Iterator<Item = &'a Operation> {
-    others.iter().filter(move |other| {
+    others.iter().map(Borrow::borrow).filter(move |other: &&Operation| {
         let means = match (&other.plan.kind, &create.bound) {
             (Kind::Create(_), _) | (_, None) => false,
             (Kind::Delete(DeletePlan::ById { .. }), Some(id)) => other.targets.ids.contains(id),
@@ -206,9 +210,9 @@ fn had_effect(delete: &Operation) -> bool {
 /// The rows that `delete` may have removed, and whether a create that is still without an id may
 /// have made one more.
 #[must_use]
-pub fn candidates(
+pub fn candidates<O: Borrow<Operation>>(
     delete: &Operation,
-    others: &[Operation],
+    others: &[O],
     policy: &Policy,
 ) -> (BTreeSet<ResourceId>, bool) {
     let mut ids = delete.targets.ids.clone();
@@ -219,7 +223,8 @@ pub fn candidates(
             _ => effect_ends(delete, policy),
         };
         let end = end.plus(policy.apart());
-        let beside = others.iter().filter(|other| {
+        let others = others.iter().map(Borrow::borrow);
+        let beside = others.filter(|other: &&Operation| {
             other.is_create() && other.intent <= end && !are_disjoint(other, delete)
         });
         for create in beside {

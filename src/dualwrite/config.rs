@@ -28,7 +28,8 @@ pub struct Config {
     /// Most operations under way or unfinished; beyond it intercepted requests get 503.
     /// Default 10000.
     pub open_operations: usize,
-    /// Most calls that unfinished operations make at once. Default 32.
+    /// Most calls that unfinished operations make at once, of the service and of the back end each.
+    /// Default 32.
     pub background_calls: usize,
     /// Most pages that a probe reads; a longer list fails the probe. Default 100.
     pub probe_pages: usize,

@@ -14,7 +14,9 @@ use super::claim::shows_skew;
 use super::config::Config;
 use super::inbox::Inbox;
 use super::metrics::Metrics;
+use super::neighbours::Neighbours;
 use super::operation::Operation;
+use super::peers::Peers;
 use super::service::Service;
 use super::state::{Policy, Transition, Wait, evidence, on};
 use super::{Event, Illegal};
@@ -40,8 +42,8 @@ pub(super) struct Context {
     pub(super) inbox: Inbox,
     /// One permit an operation that is under way or unfinished (`bounds.open_operations`).
     room: Arc<Semaphore>,
-    /// One permit a call of an unfinished operation (`bounds.background_calls`).
-    pub(super) calls: Semaphore,
+    pub(super) peers: Peers,
+    neighbours: Neighbours,
     skewed: AtomicBool,
     /// Deletes under way, or unfinished, in this process.
     deletes: Arc<AtomicUsize>,
@@ -90,6 +92,7 @@ impl Context {
         service: Service,
         authorizer: Arc<dyn Authorizer>,
         circuits: Circuits,
+        peers: Peers,
         journal: Arc<dyn Journal>,
         resolver: Resolver,
         clock: Arc<dyn Clock>,
@@ -97,7 +100,7 @@ impl Context {
     ) -> Self {
         Self {
             room: Arc::new(Semaphore::new(config.open_operations)),
-            calls: Semaphore::new(config.background_calls),
+            neighbours: Neighbours::new(Arc::clone(&journal)),
             board: Arc::clone(&metrics.board),
             inbox: Inbox::default(),
             skewed: AtomicBool::new(false),
@@ -109,6 +112,7 @@ impl Context {
             service,
             authorizer,
             circuits,
+            peers,
             journal,
             resolver,
             clock,
@@ -202,13 +206,17 @@ impl Context {
 
     /// Every other create, or delete, on the type of `own` that may matter to its rows: those whose life
     /// reaches to within L + S before its intent, or later.
-    pub(super) async fn others(&self, own: &Operation, of: Of) -> Result<Vec<Operation>, Halt> {
+    pub(super) async fn others(
+        &self,
+        own: &Operation,
+        of: Of,
+    ) -> Result<Vec<Arc<Operation>>, Halt> {
         let bounds = self.policy.bounds;
         let from = own.intent.minus(bounds.late_effect + 2 * bounds.clock_skew);
         let to = self.now().plus(self.policy.apart());
-        let stored = self.journal.overlapping(&own.plan.resource_type, of, from, to).await?;
-        let others = stored.iter().filter(|stored| stored.id != own.id);
-        Ok(others.map(Operation::replay).collect::<Result<_, _>>()?)
+        let mut others = self.neighbours.of(&own.plan.resource_type, of, from, to).await?;
+        others.retain(|other| other.id != own.id);
+        Ok(others)
     }
 
     /// The operation that `resource` is bound to.

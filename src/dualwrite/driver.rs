@@ -4,6 +4,7 @@
 
 mod look;
 mod tasks;
+mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,6 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::adoption::{self, hand_in};
-use super::board::STUCK_AFTER;
 use super::context::{Context, Deleting, Halt, Room};
 use super::credentials::Credentials;
 use super::inbox::{Letter, Letters};
@@ -21,7 +21,7 @@ use super::outcome::CreateOutcome;
 use super::state::{Task, born_by, legacy, look_ends, next, poll_delay};
 use super::{Event, Presence};
 use crate::journal;
-use crate::model::{Backoff, Late, Principal, Timestamp};
+use crate::model::{Late, Principal, Timestamp};
 
 /// What this process knows of an operation and the journal does not.
 #[derive(Default)]
@@ -107,6 +107,8 @@ enum Pause {
     None,
     /// At this time, or with the next letter; whether all that a client may wait for is done.
     Until(Timestamp, bool),
+    /// At this time, with the next letter, or once the neighbour is back that it failed at.
+    Retry(Timestamp, Option<watch::Receiver<u64>>),
     /// With the next letter: only a person can end it.
     Letter,
     /// Never: it ended.
@@ -169,36 +171,13 @@ impl Driver {
             };
             match pause {
                 Pause::None => {}
-                Pause::Until(due, settled) => self.sleep_until(due, settled, letters).await?,
+                Pause::Until(due, settled) => self.sleep_until(due, settled, None, letters).await?,
+                Pause::Retry(due, returns) => {
+                    self.sleep_until(due, false, returns, letters).await?;
+                }
                 Pause::Letter => self.wait_for(letters).await?,
                 Pause::End => return Ok(()),
             }
-        }
-    }
-
-    /// Makes one attempt at `task` and takes what it shows.
-    async fn attempt(&mut self, task: Task, letters: &mut Letters) -> Result<Pause, Halt> {
-        let context = Arc::clone(&self.context);
-        context.board.does(self.operation.id, tasks::name(&task));
-        let attempt = async {
-            // The semaphore is never closed; without it, going on unbounded is the lesser evil.
-            let _permit = context.calls.acquire().await.ok();
-            self.perform(task).await
-        };
-        let attempt = tokio::select! {
-            biased;
-            // What hangs is given up: each attempt may be made again.
-            () = letters.ordered() => return Ok(Pause::None),
-            attempt = attempt => attempt,
-        };
-        let attempt = match attempt {
-            // The journal can't be asked for now, and what is durable is as it was.
-            Err(Halt::Journal(journal::Error::Unavailable(why))) => Attempt::Failed("journal", why),
-            attempt => attempt?,
-        };
-        match attempt {
-            Attempt::Saw(event) => self.saw(event).await,
-            Attempt::Failed(call, failure) => Ok(self.failed_with(call, failure)),
         }
     }
 
@@ -244,27 +223,12 @@ impl Driver {
         Pause::Until(now.plus(delay), false)
     }
 
-    fn failed_with(&mut self, call: &'static str, failure: String) -> Pause {
-        self.context.metrics.failed(call);
-        let told = failure.clone();
-        let attempts = self.context.board.failed(self.operation.id, failure);
-        if attempts == STUCK_AFTER {
-            tracing::warn!(
-                call,
-                failure = told,
-                "the operation is stuck; it is tried again and again"
-            );
-        }
-        let backoff = Backoff::new(Duration::from_millis(50), self.context.config.retry.0);
-        let delay = backoff.delay(attempts.saturating_sub(self.retried_at + 1), fastrand::u64(..));
-        Pause::Until(self.context.now().plus(delay), false)
-    }
-
-    /// Sleeps until `due`, or until a letter comes.
+    /// Sleeps until `due`, until a letter comes, or until the neighbour `returns`.
     async fn sleep_until(
         &mut self,
         due: Timestamp,
         settled: bool,
+        returns: Option<watch::Receiver<u64>>,
         letters: &mut Letters,
     ) -> Result<(), Halt> {
         self.context.board.sleeps_until(self.operation.id, due);
@@ -276,6 +240,7 @@ impl Driver {
             biased;
             Some(letter) = letters.next() => self.read(letter).await,
             () = sleep => Ok(()),
+            () = returned(returns) => Ok(()),
         }
     }
 
@@ -326,4 +291,14 @@ impl Driver {
     fn row_is_gone(&self) -> bool {
         matches!(self.operation.phase, Phase::Undoing(_, Step::Deregister))
     }
+}
+
+/// Waits until a neighbour is back; for ever where there is none to wait for.
+async fn returned(returns: Option<watch::Receiver<u64>>) {
+    if let Some(mut returns) = returns
+        && returns.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
 }

@@ -50,7 +50,9 @@ pub struct Explanation {
     pub attempts: u32,
     /// Why the last attempt failed.
     pub last_failure: Option<String>,
-    /// Whether it failed several times in a row.
+    /// The neighbour that is down, and that it waits for without an attempt of its own.
+    pub waits_for: Option<&'static str>,
+    /// Whether it does not get on: it failed several times in a row, or waits for a neighbour.
     pub stuck: bool,
     /// Whether only a person can end it, or let it end.
     pub needs_a_person: bool,
@@ -97,7 +99,7 @@ pub(super) fn explain(
         phase: operation.phase.name(),
         intent: operation.intent.to_string(),
         since: operation.since.to_string(),
-        next: next(&story, operation, carried_on, teller),
+        next: next(&story, operation, note, teller),
         known: story.known,
         unknown: story.unknown,
         next_at: due(operation).or(note.and_then(|note| note.next)).map(|at| at.to_string()),
@@ -105,9 +107,10 @@ pub(super) fn explain(
         task: note.and_then(|note| note.task),
         attempts: note.map_or(0, |note| note.attempts),
         last_failure: note.and_then(|note| note.failure.clone()),
+        waits_for: note.and_then(|note| note.waits_for),
         stuck,
         needs_a_person: reported,
-        remedy: remedy(operation, story.remedy.as_deref(), stuck, carried_on, teller),
+        remedy: remedy(operation, story.remedy.as_deref(), note, teller),
         discarding: story.discarding.filter(|_| story.may_be_ordered),
         commands: commands(operation, waits, teller),
     }
@@ -117,7 +120,13 @@ fn due(operation: &Operation) -> Option<Timestamp> {
     if let Phase::Sweeping(due, _) = operation.phase { Some(due) } else { None }
 }
 
-fn next(story: &story::Story, operation: &Operation, carried_on: bool, teller: Teller) -> String {
+fn next(
+    story: &story::Story,
+    operation: &Operation,
+    note: Option<&Note>,
+    teller: Teller,
+) -> String {
+    let waits_for = note.and_then(|note| note.waits_for);
     let under_way = matches!(operation.phase, Phase::Prepared | Phase::Committed);
     match teller {
         _ if operation.is_finished() => story.next.clone(),
@@ -129,7 +138,13 @@ fn next(story: &story::Story, operation: &Operation, carried_on: bool, teller: T
         Teller::Journal => {
             format!("nothing until a sidecar runs on this journal; then: {}", story.next)
         }
-        Teller::Sidecar if carried_on || under_way => story.next.clone(),
+        Teller::Sidecar if waits_for.is_some() => format!(
+            "nothing until the {} answers again, which one operation after the other tries all \
+             the time; then at once: {}",
+            waits_for.unwrap_or_default(),
+            story.next
+        ),
+        Teller::Sidecar if note.is_some() || under_way => story.next.clone(),
         Teller::Sidecar => {
             format!("nothing by this process, which does not carry it on; else: {}", story.next)
         }
@@ -139,8 +154,7 @@ fn next(story: &story::Story, operation: &Operation, carried_on: bool, teller: T
 fn remedy(
     operation: &Operation,
     of_phase: Option<&str>,
-    stuck: bool,
-    carried_on: bool,
+    note: Option<&Note>,
     teller: Teller,
 ) -> Option<String> {
     let under_way = matches!(operation.phase, Phase::Prepared | Phase::Committed);
@@ -155,14 +169,19 @@ fn remedy(
             "see that a sidecar runs on this journal: it carries on every operation".into(),
         );
     }
-    if !carried_on && !under_way {
+    if note.is_none() && !under_way {
         return Some(
             "on a shared journal ask the replica that owns it; else look into the log for this \
              id, and restart the sidecar: it recovers every operation from the journal"
                 .into(),
         );
     }
-    stuck.then(|| {
+    if let Some(peer) = note.and_then(|note| note.waits_for) {
+        return Some(format!(
+            "see that the {peer} runs and can be reached from here; it goes on by itself then"
+        ));
+    }
+    note.is_some_and(Note::is_stuck).then(|| {
         "mend what the last failure names: the service, its credentials (credentials.service) or \
          the back end; attempts go on by themselves, and `retry` makes the next one at once"
             .into()

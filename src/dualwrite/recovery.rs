@@ -4,9 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
+
 use super::adoption::{restart, resume};
 use super::context::{Context, Halt};
 use super::operation::Operation;
+use crate::model::Stored;
+
+/// How many operations are replayed at once.
+const AT_ONCE: usize = 64;
 
 /// Operations that an earlier process left unfinished.
 pub struct Recovered {
@@ -21,16 +27,18 @@ impl Recovered {
     /// # Errors
     /// When the journal can't be read or written, or holds an impossible history.
     pub(super) async fn replay(context: Arc<Context>) -> Result<Self, Halt> {
-        let mut operations = Vec::new();
         let left = match context.journal.shared() {
             Some(shared) => shared.recover().await?,
             None => context.journal.unfinished().await?,
         };
-        for stored in left {
+        let replay = async |stored: Stored| {
             let mut operation = Operation::replay(&stored)?;
             restart(&context, &mut operation).await?;
-            operations.push(operation);
-        }
+            Ok::<_, Halt>(operation)
+        };
+        // Beside each other, so that they share the journal's commits.
+        let operations: Vec<_> =
+            stream::iter(left).map(replay).buffered(AT_ONCE).try_collect().await?;
         if !operations.is_empty() {
             tracing::info!(operations = operations.len(), "unfinished operations were recovered");
         }

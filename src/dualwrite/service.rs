@@ -14,6 +14,7 @@ use super::credentials::Credentials;
 use super::outcome::{BodySeen, Seen};
 use super::state::Presence;
 use crate::failpoint;
+use crate::http::breaker::Breaker;
 use crate::model::{Call, Confirm, Pointer, Probe, ResourceId, Timestamp, Undo};
 use crate::rules;
 use crate::upstream::{self, Collected, Sent, Transport};
@@ -21,6 +22,8 @@ use crate::upstream::{self, Collected, Sent, Transport};
 /// A handle on the service for sagas.
 pub(super) struct Service {
     transport: Arc<dyn Transport>,
+    /// What calls come to. Whoever could do without one asks it; calls for a client never do.
+    circuit: Breaker,
     /// What `as: service` sends.
     headers: HeaderMap,
     /// Where calls that have no caller's Host are addressed to.
@@ -95,15 +98,29 @@ impl Service {
 
     pub(super) fn new(
         transport: Arc<dyn Transport>,
+        circuit: Breaker,
         headers: HeaderMap,
         host: HeaderValue,
         limits: Limits,
     ) -> Self {
-        Self { transport, headers, host, limits }
+        Self { transport, circuit, headers, host, limits }
     }
 
     /// Sends an intercepted request, once, and reads the answer up to the limit.
+    ///
+    /// A whole answer shows that the service is there. That there is none shows nothing but where
+    /// it could not be reached: this request may be what it chokes on.
     pub(super) async fn exchange(&self, request: Request<Bytes>) -> Result<Answer, Sent> {
+        let answer = self.send(request).await;
+        match &answer {
+            Ok(answer) if answer.is_whole() => self.circuit.succeeded(),
+            Err(Sent::Never) => self.circuit.failed(),
+            Ok(_) | Err(Sent::Maybe) => {}
+        }
+        answer
+    }
+
+    async fn send(&self, request: Request<Bytes>) -> Result<Answer, Sent> {
         let response = self.transport.send(request).await.map_err(|error| error.sent)?;
         let (head, body) = response.into_parts();
         let body = upstream::collect(body, self.limits.answer).await;
@@ -236,7 +253,13 @@ impl Service {
     /// Makes one call and gives its answer if it is whole.
     async fn call(&self, call: &Call, credentials: &Credentials) -> Result<Answer, CallError> {
         let request = self.request(call, credentials)?;
-        let answer = tokio::time::timeout(self.limits.call, self.exchange(request)).await;
+        let answer = tokio::time::timeout(self.limits.call, self.send(request)).await;
+        // Whatever it says: who answers is there.
+        if matches!(&answer, Ok(Ok(answer)) if answer.is_whole()) {
+            self.circuit.succeeded();
+        } else {
+            self.circuit.failed();
+        }
         match answer {
             Err(_) => Err(no_answer(call, "no answer within bounds.call")),
             Ok(Err(_)) => Err(no_answer(call, "the service can't be reached or broke off")),

@@ -2,7 +2,7 @@
 //! implementations share, so that they can't differ in what `settles`, `open` or `reported` mean.
 
 use super::{Error, Of};
-use crate::model::{Entry, OperationId, Record, ResourceType, Timestamp};
+use crate::model::{Entry, OperationId, Record, ResourceType, Stored, Timestamp};
 
 /// The searchable facts of one operation.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -14,6 +14,33 @@ pub(super) struct Summary {
     /// When the first record that settles, or the last `Closed`, was appended.
     pub(super) settled_at: Option<Timestamp>,
     pub(super) phase: Phase,
+}
+
+/// From when to when an operation may have had an effect: what [`Journal::overlapping`] goes by.
+///
+/// [`Journal::overlapping`]: super::Journal::overlapping
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Life {
+    opened_at: Timestamp,
+    settled_at: Option<Timestamp>,
+}
+
+impl Life {
+    /// The life of `stored`.
+    ///
+    /// # Errors
+    /// [`Error::Misplaced`] where its records begin with no `Prepared`, or hold another.
+    pub fn of(stored: &Stored) -> Result<Self, Error> {
+        let Summary { opened_at, settled_at, .. } =
+            Summary::fold(stored.id, None, &stored.entries)?;
+        Ok(Self { opened_at, settled_at })
+    }
+
+    /// Whether it meets the window, both ends counted.
+    #[must_use]
+    pub fn meets(&self, from: Timestamp, to: Timestamp) -> bool {
+        self.opened_at <= to && self.settled_at.is_none_or(|settled_at| settled_at >= from)
+    }
 }
 
 /// What its records make of an operation.
@@ -45,7 +72,7 @@ impl Summary {
 
     /// Whether the operation's life meets the window, both ends counted.
     pub(super) fn overlaps(&self, from: Timestamp, to: Timestamp) -> bool {
-        self.opened_at <= to && self.settled_at.is_none_or(|settled_at| settled_at >= from)
+        Life { opened_at: self.opened_at, settled_at: self.settled_at }.meets(from, to)
     }
 
     fn opened_by(entry: &Entry) -> Option<Self> {

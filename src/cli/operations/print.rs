@@ -54,6 +54,9 @@ fn attention(operation: &Value) -> String {
     let is = |name| operation.get(name).and_then(Value::as_bool).unwrap_or_default();
     match number(operation, "attempts") {
         _ if is("needs_a_person") => "needs a person".into(),
+        _ if !text(operation, "waits_for").is_empty() => {
+            format!("stuck: the {} is down", text(operation, "waits_for"))
+        }
         failed if is("stuck") => format!("stuck: {failed} attempts failed"),
         0 => "-".into(),
         failed => format!("{failed} attempts failed"),

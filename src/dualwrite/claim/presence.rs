@@ -4,6 +4,8 @@
 //! is there may be about to go: whoever took the one for a removal would deregister a row that is
 //! about to stand, and whoever took the other for an end would leave an edge behind.
 
+use std::borrow::Borrow;
+
 use super::{answered, removers};
 use crate::dualwrite::operation::Operation;
 use crate::dualwrite::state::{Policy, Presence, born_by};
@@ -11,10 +13,10 @@ use crate::model::{DeletePlan, Kind, ResourceId, Timestamp};
 
 /// What it means for `create`, which stands, that its row was `seen` so at `asked`.
 #[must_use]
-pub fn presence(
+pub fn presence<O: Borrow<Operation>>(
     seen: Presence,
     create: &Operation,
-    deletes: &[Operation],
+    deletes: &[O],
     asked: Timestamp,
     policy: &Policy,
 ) -> Presence {
@@ -24,7 +26,9 @@ pub fn presence(
         answered(delete).is_some_and(|at| asked >= at.plus(late))
     };
     match seen {
-        Presence::Gone => absence(id, Some(create), deletes.iter(), asked, policy),
+        Presence::Gone => {
+            absence(id, Some(create), deletes.iter().map(Borrow::borrow), asked, policy)
+        }
         Presence::Present if removers(create, deletes, policy).all(ended) => Presence::Present,
         Presence::Present | Presence::Unsettled => Presence::Unsettled,
     }

@@ -99,7 +99,7 @@ fn p4_a_row_that_an_unenforced_create_may_have_made_is_reported() {
 #[test]
 fn p4_without_exclusivity_or_with_skewed_clocks_nothing_is_claimed() {
     let (own, rows) = (unknown(), [row("r", 1)]);
-    let seen = Sighting { at: at(10), others: &[], skewed: false };
+    let seen = Sighting::<Operation> { at: at(10), others: &[], skewed: false };
     let shared = Policy { exclusive_writer: false, ..policy() };
     assert!(why(judge(&own, &rows, &seen, &shared)).contains("exclusive_writer"));
     let skewed = Sighting { skewed: true, ..seen };
@@ -110,7 +110,7 @@ fn p4_without_exclusivity_or_with_skewed_clocks_nothing_is_claimed() {
 
 #[test]
 fn p2_with_skewed_clocks_a_row_outside_the_window_is_reported_and_not_called_absent() {
-    let seen = Sighting { at: at(10), others: &[], skewed: true };
+    let seen = Sighting::<Operation> { at: at(10), others: &[], skewed: true };
     let long_ago = [row("r", -1000)];
     assert!(why(judge(&unknown(), &long_ago, &seen, &policy())).contains("clock"));
 }

@@ -1,6 +1,7 @@
 //! The tasks that look for rows: which may be a create's, which a delete may have removed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Attempt, Driver};
 use crate::dualwrite::Event;
@@ -35,7 +36,7 @@ impl Driver {
                 if let Some(created_at) = row.created_at {
                     self.context.observe_clock(&holder, created_at, at);
                 }
-                others.push(holder);
+                others.push(Arc::new(holder));
             }
         }
         let seen = Sighting { at, others: &others, skewed: self.context.is_skewed() };
@@ -59,7 +60,7 @@ impl Driver {
         };
         let (ids, open) = candidates(&self.operation, &creates, &self.context.policy);
         let mut gone = self.operation.gone.clone();
-        let owed = owed_by(creates.iter().chain(&deletes));
+        let owed = owed_by(creates.iter().chain(&deletes).map(Arc::as_ref));
         let left: BTreeSet<_> = &(&ids - &gone) - &owed;
         let listed = self.listed(plan, left.len()).await;
         for id in left.difference(&listed) {
@@ -81,11 +82,11 @@ impl Driver {
     async fn is_proven(
         &self,
         id: &ResourceId,
-        deletes: &[Operation],
+        deletes: &[Arc<Operation>],
         asked: Timestamp,
     ) -> Result<bool, Halt> {
         let maker = self.context.holder(&self.operation.resource(id)).await?;
-        let deletes = deletes.iter().chain([&self.operation]);
+        let deletes = deletes.iter().map(Arc::as_ref).chain([&self.operation]);
         let presence = absence(id, maker.as_ref(), deletes, asked, &self.context.policy);
         Ok(presence == Presence::Gone)
     }

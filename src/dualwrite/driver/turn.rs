@@ -1,0 +1,100 @@
+//! One attempt: it waits for its turn at the neighbour that it needs, is made, and what it came to
+//! says when to go on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Attempt, Driver, Pause, tasks};
+use crate::dualwrite::board::STUCK_AFTER;
+use crate::dualwrite::context::{Context, Halt};
+use crate::dualwrite::inbox::Letters;
+use crate::dualwrite::peers::{Peer, Turn};
+use crate::dualwrite::state::Task;
+use crate::journal;
+use crate::model::Backoff;
+
+/// The neighbour that a task calls.
+fn needed<'a>(context: &'a Context, task: &Task) -> Option<&'a Peer> {
+    match task {
+        Task::Probe | Task::Delete(_) | Task::Confirm(_) | Task::Look => {
+            Some(&context.peers.service)
+        }
+        Task::Deregister(_) => Some(&context.peers.back_end),
+        Task::Nothing | Task::Wait(_) | Task::Expire => None,
+    }
+}
+
+impl Driver {
+    /// Makes one attempt at `task` and takes what it shows.
+    pub(super) async fn attempt(
+        &mut self,
+        task: Task,
+        letters: &mut Letters,
+    ) -> Result<Pause, Halt> {
+        let context = Arc::clone(&self.context);
+        let peer = needed(&context, &task);
+        let returns = peer.map(Peer::returns);
+        let attempt = async {
+            let _turn = self.turn(peer, &task).await;
+            self.perform(task).await
+        };
+        let attempt = tokio::select! {
+            biased;
+            // What hangs is given up: each attempt may be made again.
+            () = letters.ordered() => {
+                if let Some(peer) = peer {
+                    peer.expect_success();
+                }
+                return Ok(Pause::None);
+            }
+            attempt = attempt => attempt,
+        };
+        let attempt = match attempt {
+            // The journal can't be asked for now, and what is durable is as it was.
+            Err(Halt::Journal(journal::Error::Unavailable(why))) => Attempt::Failed("journal", why),
+            attempt => attempt?,
+        };
+        let (call, failure) = match attempt {
+            Attempt::Saw(event) => return self.saw(event).await,
+            Attempt::Failed(call, failure) => (call, failure),
+        };
+        let delay = self.failed_with(call, failure);
+        Ok(match (peer, returns) {
+            // The circuit says when it is worth asking again.
+            (Some(peer), _) if peer.is_down() => Pause::None,
+            (_, returns) => Pause::Retry(self.context.now().plus(delay), returns),
+        })
+    }
+
+    /// Waits for the turn of `task` at the neighbour that it needs.
+    async fn turn<'a>(&self, peer: Option<&'a Peer>, task: &Task) -> Option<Turn<'a>> {
+        let (board, id) = (&self.context.board, self.operation.id);
+        let turn = match peer {
+            Some(peer) => {
+                if peer.is_down() {
+                    board.waits_for(id, peer.name);
+                }
+                Some(peer.turn(board.attempts(id) > 0).await)
+            }
+            None => None,
+        };
+        board.does(id, tasks::name(task));
+        turn
+    }
+
+    /// Notes a failure, and gives after what time the next attempt is due.
+    fn failed_with(&mut self, call: &'static str, failure: String) -> Duration {
+        self.context.metrics.failed(call);
+        let told = failure.clone();
+        let attempts = self.context.board.failed(self.operation.id, failure);
+        if attempts == STUCK_AFTER {
+            tracing::warn!(
+                call,
+                failure = told,
+                "the operation is stuck; it is tried again and again"
+            );
+        }
+        let backoff = Backoff::new(Duration::from_millis(50), self.context.config.retry.0);
+        backoff.delay(attempts.saturating_sub(self.retried_at + 1), fastrand::u64(..))
+    }
+}

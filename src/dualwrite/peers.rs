@@ -1,0 +1,126 @@
+//! The neighbours that unfinished operations call: whether each is there, and how many calls it
+//! gets at once.
+//!
+//! While one is down, whoever needs it waits at its circuit and makes no attempt: thousands that
+//! wait cost it one probe at a time, and all go on as soon as it answers. Each has places of its
+//! own, so that calls that hang at one keep nobody from the other.
+
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+
+use crate::http::breaker::{Breaker, Entry, Lane};
+
+/// Both neighbours.
+pub(super) struct Peers {
+    pub(super) service: Peer,
+    pub(super) back_end: Peer,
+}
+
+/// One neighbour.
+pub(super) struct Peer {
+    /// What operators call it.
+    pub(super) name: &'static str,
+    circuit: Breaker,
+    places: Semaphore,
+}
+
+/// That a call may be made, for as long as this lives.
+pub(super) struct Turn<'a> {
+    _entry: Entry,
+    /// A probe needs none: it would queue behind the very calls that hang.
+    _place: Option<SemaphorePermit<'a>>,
+}
+
+impl Peers {
+    /// Both with `places` calls at once (`bounds.background_calls`).
+    pub(super) fn new(service: Breaker, back_end: Breaker, places: usize) -> Self {
+        let peer = |name, circuit| Peer { name, circuit, places: Semaphore::new(places) };
+        Self { service: peer("service", service), back_end: peer("back end", back_end) }
+    }
+}
+
+impl Peer {
+    /// Whether calls are held back.
+    pub(super) fn is_down(&self) -> bool {
+        self.circuit.is_open()
+    }
+
+    /// Waits until a call may go out. `again` is for who failed before.
+    pub(super) async fn turn(&self, again: bool) -> Turn<'_> {
+        let lane = if again { Lane::Again } else { Lane::New };
+        loop {
+            let mut entry = self.circuit.enter(lane).await;
+            if entry.is_probe() {
+                entry.tried();
+                return Turn { _entry: entry, _place: None };
+            }
+            // The semaphore is never closed; without it, going on unbounded is the lesser evil.
+            let place = self.places.acquire().await.ok();
+            // It may have opened while this waited for a place.
+            if !self.circuit.is_open() {
+                return Turn { _entry: entry, _place: place };
+            }
+        }
+    }
+
+    /// A person believes that it works again.
+    pub(super) fn expect_success(&self) {
+        self.circuit.expect_success();
+    }
+
+    /// Changes whenever it is back.
+    pub(super) fn returns(&self) -> watch::Receiver<u64> {
+        self.circuit.closings()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::http::breaker::{Metrics, Settings};
+
+    const LONG: Duration = Duration::from_mins(1);
+
+    fn circuit(name: &'static str) -> Breaker {
+        let settings = Settings { failures: 1, span: Duration::ZERO, pause: LONG, max_pause: LONG };
+        Breaker::new(name, settings, Metrics::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p3_calls_that_hang_at_one_keep_nobody_from_the_other() {
+        let peers = Peers::new(circuit("a"), circuit("b"), 1);
+        let hangs = peers.back_end.turn(false).await;
+        let soon = Duration::from_secs(1);
+        assert!(tokio::time::timeout(soon, peers.back_end.turn(false)).await.is_err());
+        assert!(tokio::time::timeout(soon, peers.service.turn(false)).await.is_ok());
+        drop(hangs);
+        assert!(tokio::time::timeout(soon, peers.back_end.turn(false)).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waited_for_a_place_while_the_circuit_opened_makes_no_call() {
+        let (service, back_end) = (circuit("a"), circuit("b"));
+        let peers = Peers::new(service, back_end.clone(), 1);
+        let hangs = peers.back_end.turn(false).await;
+        let soon = Duration::from_secs(1);
+        let queued = async { tokio::time::timeout(soon, peers.back_end.turn(false)).await.is_ok() };
+        let fails = async {
+            tokio::task::yield_now().await;
+            back_end.failed();
+            drop(hangs);
+        };
+        let (called, ()) = tokio::join!(queued, fails);
+        assert!(!called, "the circuit is open");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_goes_out_although_all_places_hang() {
+        let (service, back_end) = (circuit("a"), circuit("b"));
+        let peers = Peers::new(service, back_end.clone(), 1);
+        let _hangs = peers.back_end.turn(false).await;
+        back_end.failed();
+        let probe = tokio::time::timeout(2 * LONG, peers.back_end.turn(true)).await;
+        assert!(probe.is_ok());
+    }
+}
