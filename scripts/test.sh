@@ -4,8 +4,8 @@
 #   scripts/test.sh [quick|full]          default: quick
 #
 # Installs what is missing: Python packages into .venv, tools of cargo into .cache/tools, system
-# packages by apt-get where the user is root. Full adds cargo-deny, more of the simulation, the crash
-# matrix, the container image and a short benchmark to quick.
+# packages by apt-get where the user is root. Full adds cargo-deny, more of the simulation, a
+# recovery against the clock, the crash matrix, the container image and a short benchmark to quick.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib/install.sh
@@ -64,6 +64,8 @@ step "demo" target/release/authz-sidecar demo --once
 if [[ $tier == full ]]; then
     step "simulation" env SIMULATION_SCHEDULES=20000 SIMULATION_SEED=100000 \
         cargo test --quiet --locked --test simulation every_schedule
+    step "recovery of a thousand operations" env RECOVERY_LIMIT_MS=2000 \
+        AUTHZ_SIDECAR_BINARY="$PWD/target/release/authz-sidecar" cargo test --quiet --locked --test outage thousand
     step "crash matrix" scripts/crash.sh 200
     step "container image" scripts/image.sh
     step "benchmark" scripts/bench.sh 1 2

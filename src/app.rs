@@ -19,7 +19,7 @@ use self::watched::Watched;
 use crate::admin::Health;
 use crate::config::Config;
 use crate::dualwrite::{self, DualWrite, Recovered};
-use crate::http::breaker::{self, Breaker, Settings};
+use crate::http::breaker;
 use crate::model::{Clock, OperationId, SystemClock};
 use crate::principal::{self, Resolver};
 use crate::proxy::{self, Names, Proxy};
@@ -111,7 +111,7 @@ impl App {
             host: host_of(&config.upstream),
             authorizer,
             circuits,
-            service_circuit: Breaker::new("service", Settings::default(), circuit_metrics),
+            service_circuit: dualwrite::service_circuit(circuit_metrics),
             journal: Arc::clone(&journal),
             resolver,
             clock,

@@ -63,6 +63,7 @@ pub use self::ledger::{Account, Cursor, Ledger, Listing, Page, Refused};
 pub use self::metrics::Metrics;
 use self::operation::Illegal;
 use self::peers::Peers;
+pub use self::peers::service_circuit;
 pub use self::recovery::Recovered;
 use self::service::{Limits, Service};
 use self::state::{Event, Policy, Presence};

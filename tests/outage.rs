@@ -11,11 +11,19 @@
 
 mod support;
 
+#[path = "outage/authn.rs"]
+mod authn;
 #[path = "outage/back_end.rs"]
 mod back_end;
 #[allow(dead_code, reason = "shared with the tests of the sagas")]
 #[path = "saga/client.rs"]
 mod client;
+#[path = "outage/long.rs"]
+mod long;
+#[path = "outage/service.rs"]
+mod service;
+#[path = "outage/thousand.rs"]
+mod thousand;
 #[allow(dead_code, reason = "shared with the tests of the sagas")]
 #[path = "saga/world.rs"]
 mod world;

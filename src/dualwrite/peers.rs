@@ -5,9 +5,22 @@
 //! wait cost it one probe at a time, and all go on as soon as it answers. Each has places of its
 //! own, so that calls that hang at one keep nobody from the other.
 
+use std::time::Duration;
+
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
-use crate::http::breaker::{Breaker, Entry, Lane};
+use crate::http::breaker::{Breaker, Entry, Lane, Metrics, Settings};
+
+/// The longest pause between two probes of a service that is down. It is beside us: to ask costs
+/// little, and everything unfinished waits for the answer.
+const MAX_PAUSE: Duration = Duration::from_millis(500);
+
+/// The circuit to the service, closed.
+#[must_use]
+pub fn service_circuit(metrics: Metrics) -> Breaker {
+    let settings = Settings { max_pause: MAX_PAUSE, ..Settings::default() };
+    Breaker::new("service", settings, metrics)
+}
 
 /// Both neighbours.
 pub(super) struct Peers {
@@ -75,10 +88,7 @@ impl Peer {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::http::breaker::{Metrics, Settings};
 
     const LONG: Duration = Duration::from_mins(1);
 

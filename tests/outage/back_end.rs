@@ -33,11 +33,11 @@ async fn opened(world: &World) {
 
 impl World {
     /// Whether a circuit is open, as its metric tells.
-    async fn circuit(&self, name: &str) -> u64 {
+    pub(crate) async fn circuit(&self, name: &str) -> u64 {
         self.counted(&format!("authz_sidecar_circuit_open{{circuit=\"{name}\"}}")).await
     }
 
-    async fn until_circuit(&self, name: &str, open: u64) {
+    pub(crate) async fn until_circuit(&self, name: &str, open: u64) {
         let what = format!("the circuit {name} is {open}");
         eventually(&what, || async { (self.circuit(name).await == open).then_some(()) }).await;
     }

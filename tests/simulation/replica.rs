@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use authz_sidecar::authz::{Circuits, Guarded};
 use authz_sidecar::dualwrite::{self, DualWrite, Parts};
-use authz_sidecar::http::breaker::{self, Breaker};
+use authz_sidecar::http::breaker;
 use authz_sidecar::journal::{Error, Journal};
 use authz_sidecar::model::{Clock, Entry, OperationId, Record, Stored, Timestamp};
 use authz_sidecar::principal::{self, Resolver};
@@ -165,7 +165,7 @@ fn dual_write(life: &Arc<Life>, journal: Arc<dyn Journal>) -> DualWrite {
         host: HeaderValue::from_static("keys"),
         authorizer: Arc::new(Guarded::new(provider, circuits.clone())),
         circuits,
-        service_circuit: Breaker::new("service", breaker::Settings::default(), metrics),
+        service_circuit: dualwrite::service_circuit(metrics),
         journal,
         resolver: resolver.expect("a valid configuration"),
         clock,

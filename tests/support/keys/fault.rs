@@ -1,6 +1,7 @@
 //! What a double is told to do wrong, and the gates that hold it at a chosen moment.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -27,7 +28,7 @@ impl Gate {
     /// Waits until `count` requests have come to the gate.
     pub async fn reached(&self, count: usize) {
         let mut arrived = self.arrived.subscribe();
-        let patience = std::time::Duration::from_secs(10);
+        let patience = Duration::from_secs(10);
         let reached = tokio::time::timeout(patience, arrived.wait_for(|at| *at >= count)).await;
         reached.expect("nobody came to the gate").expect("the sender lives as long as the gate");
     }
@@ -65,6 +66,7 @@ enum Says {
     CutHead,
     CutBody,
     Nothing,
+    Trickles(Duration),
 }
 
 impl Fault {
@@ -130,6 +132,11 @@ impl Fault {
         Self { says: Says::CutBody, ..self }
     }
 
+    /// The answer's body comes a byte at a time, with this pause before each.
+    pub fn trickles(self, pause: Duration) -> Self {
+        Self { says: Says::Trickles(pause), ..self }
+    }
+
     /// The connection ends without an answer.
     pub fn closes(self) -> Self {
         Self { says: Says::Nothing, ..self }
@@ -173,6 +180,7 @@ impl Fault {
                 Out::Last(bytes[..bytes.len() - 5].to_vec())
             }
             Says::Nothing => Out::Last(Vec::new()),
+            Says::Trickles(pause) => Out::Trickle(response, pause),
         }
     }
 }

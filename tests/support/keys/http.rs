@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -77,6 +78,8 @@ pub enum Out {
     Answer(Response),
     /// These bytes, and then the end of the connection.
     Last(Vec<u8>),
+    /// An answer whose body comes a byte at a time, with this pause before each.
+    Trickle(Response, Duration),
 }
 
 /// A server whose port can be closed for a while.
@@ -161,6 +164,18 @@ where
                 // The peer may be gone; so is the connection, either way.
                 let _ = stream.write_all(&bytes).await;
                 return;
+            }
+            Ok(Out::Trickle(response, pause)) => {
+                let bytes = response.to_bytes();
+                let (head, body) = bytes.split_at(bytes.len() - response.body.len());
+                let mut written = stream.write_all(head).await;
+                for byte in body {
+                    tokio::time::sleep(pause).await;
+                    written = written.and(stream.write_all(&[*byte]).await);
+                }
+                if written.is_err() {
+                    return;
+                }
             }
             Err(_) => return,
         }
