@@ -11,7 +11,9 @@ use serde_json::Value;
 pub use self::presence::{absence, presence};
 use super::operation::{Operation, Phase};
 use super::state::{Policy, effect_ends};
-use crate::model::{Condition, DeletePlan, Effect, Kind, Resolution, ResourceId, Timestamp};
+use crate::model::{
+    Bounds, Condition, DeletePlan, Effect, Kind, Resolution, ResourceId, Timestamp,
+};
 
 /// A row that a probe saw and that satisfies the probe's conditions.
 #[derive(Clone, PartialEq)]
@@ -112,6 +114,9 @@ pub fn judge<O: Borrow<Operation>>(
     if seen.skewed {
         return unprovable("the service's clock is further from ours than bounds.clock_skew");
     }
+    if in_window.iter().any(|row| row.created_at.is_some_and(|at| is_unkept(own, at, policy))) {
+        return unprovable("the create that made it may have been forgotten before evidence came");
+    }
     if rivals.iter().any(|rival| rival.is_discarded()) {
         return unprovable("a create that an operator discarded may have made it");
     }
@@ -133,13 +138,23 @@ pub fn judge<O: Borrow<Operation>>(
 }
 
 /// Whether `operation` may have made a row whose `created_at` is `at`:
-/// `at` is in `[intent − S, end + L + S]`.
+/// `at` is in `[intent − S, end + L + S]`, less the time for which it was looked for in vain before
+/// evidence came.
 #[must_use]
 pub fn may_have_made_at(operation: &Operation, at: Timestamp, policy: &Policy) -> bool {
     let skew = policy.bounds.clock_skew;
     let open = operation.closed.is_none() && matches!(operation.phase, Phase::Prepared);
-    let from = operation.intent.minus(skew);
+    let from = operation.cleared.unwrap_or(operation.intent).minus(skew);
     at >= from && (open || at <= effect_ends(operation, policy).plus(skew))
+}
+
+/// Whether the create that made a row at `at` may have been forgotten: the journal kept nothing for
+/// `own` then.
+fn is_unkept(own: &Operation, at: Timestamp, policy: &Policy) -> bool {
+    let Bounds { late_effect, clock_skew } = policy.bounds;
+    own.unkept.iter().any(|(since, until)| {
+        at > since.plus(late_effect + clock_skew) && at < until.minus(policy.reach())
+    })
 }
 
 /// Whether `other` may have made `row`: a create that was intended before the row was seen, whose

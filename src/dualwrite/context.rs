@@ -211,8 +211,7 @@ impl Context {
         own: &Operation,
         of: Of,
     ) -> Result<Vec<Arc<Operation>>, Halt> {
-        let bounds = self.policy.bounds;
-        let from = own.intent.minus(bounds.late_effect + 2 * bounds.clock_skew);
+        let from = own.intent.minus(self.policy.reach());
         let to = self.now().plus(self.policy.apart());
         let mut others = self.neighbours.of(&own.plan.resource_type, of, from, to).await?;
         others.retain(|other| other.id != own.id);

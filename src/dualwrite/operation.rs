@@ -29,6 +29,12 @@ pub struct Operation {
     pub targets: Targets,
     /// When, and with what left to come, the exchange was closed without a decision.
     pub closed: Option<Closed>,
+    /// Spans of which the journal may have forgotten who made which row: before its first record, and,
+    /// where evidence closed it again, before that; from when it was closed before, if it had not ended.
+    pub unkept: Vec<(Timestamp, Timestamp)>,
+    /// Until when it is known to have had no effect: its row was looked for in vain until L had passed
+    /// since. Evidence closed it again.
+    pub cleared: Option<Timestamp>,
     /// The row that is bound to this operation.
     pub bound: Option<ResourceId>,
     /// When it was first on record that the service had answered: a row's id, or rows gone.
@@ -161,6 +167,8 @@ impl Operation {
             pass: *pass,
             targets: Targets::default(),
             closed: None,
+            unkept: vec![(Timestamp::from_micros(i64::MIN), first.at)],
+            cleared: None,
             bound: None,
             answered: None,
             undone: false,
@@ -186,6 +194,7 @@ impl Operation {
                 self.targets = Targets { ids, seen: *seen, young: *young };
             }
             Record::Closed { effect } => {
+                self.close_again(entry.at);
                 self.closed = Some(Closed { at: entry.at, effect: *effect });
             }
             Record::Deleted { ids } => {
@@ -206,6 +215,17 @@ impl Operation {
         }
         self.phase = phase;
         Ok(())
+    }
+
+    /// Where it was closed before, or has ended: evidence tells that it may take effect yet.
+    fn close_again(&mut self, at: Timestamp) {
+        let before = self.closed.map(|closed| closed.at);
+        if self.phase == Phase::Finished(Resolution::Rejected) {
+            self.cleared = before;
+        }
+        let since =
+            if self.is_finished() { Some(Timestamp::from_micros(i64::MIN)) } else { before };
+        self.unkept.extend(since.map(|since| (since, at)));
     }
 
     /// The phase after `record`, or `None` where it can't follow.

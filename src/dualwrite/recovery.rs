@@ -77,7 +77,7 @@ pub(super) async fn prune(context: Arc<Context>) {
         tokio::time::sleep(every).await;
         let now = context.now();
         // Twice, since windows are compared by their two ends.
-        let kept = bounds.late_effect + 2 * bounds.clock_skew + context.policy.apart();
+        let kept = context.policy.reach() + context.policy.apart();
         let before = now.minus(2 * kept);
         match context.journal.prune(now, before).await {
             Ok(0) => {}

@@ -155,6 +155,12 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// How long after its request a create's row may still appear, whoever's clock tells the time.
+    #[must_use]
+    pub fn reach(&self) -> Duration {
+        self.bounds.late_effect + 2 * self.bounds.clock_skew
+    }
+
     /// How far the clocks of two processes on this journal may be apart: each is within S of the
     /// service's. A time that one of them recorded is compared with another's clock with this margin.
     #[must_use]

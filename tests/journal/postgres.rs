@@ -191,6 +191,9 @@ async fn p3_evidence_of_a_forgotten_operation_begins_it_anew() {
     let arrivals = new.arrivals().await.unwrap();
     assert!(matches!(&arrivals[..], [Arrival::Evidence { operation: of, .. }] if *of == operation));
     assert_eq!(names(&new, operation).await, ["prepared"]);
+    // It is recorded only now, and what was forgotten until now is not known for it (P4).
+    let begun = new.operation(operation).await.unwrap().unwrap().entries.remove(0);
+    assert!(begun.at > at(1000), "{}", begun.at);
     new.append(operation, vec![closed(1001), committed(1001, "k")]).await.unwrap();
     assert_eq!(new.prune(at(9000), at(8000)).await, Ok(0), "what evidence waits for is kept");
 }

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::faults::millis;
 use crate::life::Life;
 use crate::replica::shown;
+use crate::world::wall;
 
 #[path = "contract.rs"]
 mod contract;
@@ -296,7 +297,9 @@ impl Kept {
             let kept = now(self.journal.operation(operation)).is_ok_and(|kept| kept.is_some());
             let free = self.owners.get(&operation).is_none_or(|owner| self.epochs[*owner].dead);
             if !kept {
-                now(self.journal.append(operation, deposit.opening)).expect("it begins it");
+                let at = wall(time, 0);
+                let opening = deposit.opening.into_iter().map(|entry| Entry { at, ..entry });
+                now(self.journal.append(operation, opening.collect())).expect("it begins it");
                 self.begun.insert(operation, epoch);
             }
             if !kept || free {

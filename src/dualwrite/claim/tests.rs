@@ -3,7 +3,7 @@
 use super::super::fixtures::{create, create_named, delete, delete_named, id, policy};
 use super::super::state::Presence;
 use super::*;
-use crate::model::{Entry, Mode, PassReason, Record};
+use crate::model::{Entry, Mode, OperationId, PassReason, Record, Stored};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
@@ -113,6 +113,67 @@ fn p2_with_skewed_clocks_a_row_outside_the_window_is_reported_and_not_called_abs
     let seen = Sighting::<Operation> { at: at(10), others: &[], skewed: true };
     let long_ago = [row("r", -1000)];
     assert!(why(judge(&unknown(), &long_ago, &seen, &policy())).contains("clock"));
+}
+
+/// Looked for in vain until second 130, and closed again at second 1000: another process told only then
+/// that the request had left. What happened meanwhile the journal may have forgotten.
+fn reopened() -> Operation {
+    let rejected = Record::Finished { resolution: Resolution::Rejected };
+    let rejected = after(unknown(), rejected, 130);
+    after(rejected, Record::Closed { effect: Effect::MayCome }, 1000)
+}
+
+#[test]
+fn p4_a_row_of_a_time_that_the_journal_may_have_forgotten_is_reported() {
+    let seen = |own: &Operation, created| verdict(own, &[row("r", created)], &[]);
+    // L + 2 S are 130 s.
+    for created in [0, 1, 500, 1000 - 131] {
+        assert!(why(seen(&reopened(), created)).contains("forgotten"), "{created}");
+    }
+    for created in [1000 - 130, 1000, 1000 + 125] {
+        assert!(matches!(seen(&reopened(), created), Verdict::Claim { .. }), "{created}");
+    }
+    // One that was closed again while it was looked for keeps its first window, until 2 + 125.
+    let again = after(unknown(), Record::Closed { effect: Effect::MayCome }, 1000);
+    for created in [128, 500, 1000 - 131] {
+        assert!(why(seen(&again, created)).contains("forgotten"), "{created}");
+    }
+    for created in [1, 127, 1000 - 130] {
+        assert!(matches!(seen(&again, created), Verdict::Claim { .. }), "{created}");
+    }
+    let at_once = after(unknown(), Record::Closed { effect: Effect::MayCome }, 4);
+    assert!(matches!(seen(&at_once, 2), Verdict::Claim { .. }));
+}
+
+/// Until second 160 no row was to be seen but those of others.
+#[test]
+fn p2_a_row_of_a_time_for_which_none_was_found_is_not_taken_for_ours_when_evidence_comes() {
+    let may_come = || Record::Closed { effect: Effect::MayCome };
+    let looked_for = after(create(Mode::Enforce, None), may_come(), 40);
+    let rejected = Record::Finished { resolution: Resolution::Rejected };
+    let own = after(after(looked_for, rejected, 160), may_come(), 1000);
+    assert_eq!(verdict(&own, &[row("r", 40 - 6)], &[]), Verdict::NoRow);
+    assert!(why(verdict(&own, &[row("r", 40 - 5)], &[])).contains("forgotten"));
+    // What is not enforced was never looked for, so nothing is known of its rows.
+    let passed = after(create(Mode::Enforce, Some(PassReason::Bypass)), may_come(), 40);
+    let unsettled = Record::Finished { resolution: Resolution::Unsettled };
+    let rival = after(after(passed, unsettled, 160), may_come(), 1000);
+    assert!(why(verdict(&unknown(), &[row("r", 1)], &[rival])).contains("not enforced"));
+}
+
+/// Evidence of an operation that the journal had forgotten begins it anew.
+#[test]
+fn p4_a_create_that_evidence_began_anew_claims_nothing_of_the_time_before() {
+    let mut entries = super::super::fixtures::history(&create(Mode::Enforce, None));
+    for entry in &mut entries {
+        entry.at = at(1000);
+    }
+    entries.push(Entry { at: at(1001), record: Record::Closed { effect: Effect::MayCome } });
+    let resource_type = create(Mode::Enforce, None).plan.resource_type.clone();
+    let stored = Stored { id: OperationId::new(), resource_type, entries };
+    let own = Operation::replay(&stored).unwrap();
+    assert!(why(verdict(&own, &[row("r", 1)], &[])).contains("forgotten"));
+    assert!(matches!(verdict(&own, &[row("r", 900)], &[]), Verdict::Claim { .. }));
 }
 
 #[test]

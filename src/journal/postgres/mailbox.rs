@@ -9,7 +9,7 @@ use super::connect::{Problem, failed};
 use super::lease::Identity;
 use super::schema::{NEVER, RECORD_VERSION, code};
 use super::write::uuid;
-use crate::model::{Entry, Late, OperationId, Timestamp};
+use crate::model::{Clock, Entry, Late, OperationId, SystemClock, Timestamp};
 
 /// Without a fence. One statement, and durable once it is answered.
 pub(super) const DEPOSIT: &str =
@@ -49,7 +49,8 @@ pub(super) async fn waiting(client: &Client, identity: Identity) -> Result<Vec<L
     Ok(letters)
 }
 
-/// Begins forgotten operations anew that evidence tells of, with the records that it brought.
+/// Begins forgotten operations anew that evidence tells of, with the records that it brought. They
+/// have the time at which they are recorded now: what was forgotten until then is not known for them.
 pub(super) async fn revive(client: &Client, identity: Identity) -> Result<(), Problem> {
     let forgotten = "SELECT DISTINCT ON (v.operation) v.operation, v.opening FROM evidence v \
                      WHERE NOT EXISTS (SELECT 1 FROM operations o WHERE o.id = v.operation) \
@@ -63,7 +64,7 @@ pub(super) async fn revive(client: &Client, identity: Identity) -> Result<(), Pr
             tracing::error!(operation = %id, "evidence of a forgotten operation can't be read");
             continue;
         };
-        begin(client, identity, operation, &summary, &opening).await?;
+        begin(client, identity, operation, &summary, &opening, SystemClock.now()).await?;
     }
     Ok(())
 }
@@ -75,6 +76,7 @@ async fn begin(
     operation: Uuid,
     summary: &Summary,
     opening: &[Entry],
+    at: Timestamp,
 ) -> Result<(), Problem> {
     let begin = "WITH me AS MATERIALIZED ( \
              SELECT epoch FROM replicas WHERE epoch = $1 AND token = $2 AND NOT dead FOR KEY SHARE), \
@@ -83,10 +85,10 @@ async fn begin(
                  state) SELECT $3, me.epoch, 0, $4, $5, $6, $7, $8 FROM me \
              ON CONFLICT DO NOTHING RETURNING id) \
          INSERT INTO entries (operation, at, version, record) \
-         SELECT begun.id, u.at, $9, u.record \
-         FROM begun, unnest($10::bigint[], $11::text[]) WITH ORDINALITY AS u (at, record, n) \
+         SELECT begun.id, $10, $9, u.record \
+         FROM begun, unnest($11::text[]) WITH ORDINALITY AS u (record, n) \
          ORDER BY u.n";
-    let at: Vec<i64> = opening.iter().map(|entry| entry.at.as_micros()).collect();
+    let at = at.as_micros();
     let records = opening.iter().map(|entry| serde_json::to_string(&entry.record));
     let records: Vec<String> = records.filter_map(Result::ok).collect();
     let (state, _) = summary.phase.columns();
