@@ -66,6 +66,14 @@ pub trait Journal: Send + Sync + 'static {
     /// appended to a finished operation so reopens it.
     async fn unfinished(&self) -> Result<Vec<Stored>, Error>;
 
+    /// At most `limit` of [`Journal::unfinished`], in its order: those behind an intent and an id. Reads
+    /// the records of no others.
+    async fn unfinished_page(
+        &self,
+        after: Option<(Timestamp, OperationId)>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, Error>;
+
     /// One operation.
     async fn operation(&self, id: OperationId) -> Result<Option<Stored>, Error>;
 

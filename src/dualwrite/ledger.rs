@@ -165,6 +165,9 @@ impl Ledger {
     }
 }
 
+/// Operations read at once (promise P8).
+const STEP: usize = 256;
+
 /// The page of `journal`'s unfinished operations.
 pub(super) async fn list(
     journal: &dyn Journal,
@@ -172,25 +175,33 @@ pub(super) async fn list(
     explained: impl Fn(&Operation) -> Explanation,
 ) -> Result<Listing, Halt> {
     let mut listing = Listing { operations: Vec::new(), after: None };
-    let mut last = page.after;
-    for stored in journal.unfinished().await? {
-        let operation = Operation::replay(&stored)?;
-        let here = Cursor { intent: operation.intent, id: operation.id };
-        if page.after.is_some_and(|after| here <= after) {
-            continue;
+    let (mut last, mut read) = (page.after, page.after);
+    loop {
+        // One more than the page holds tells whether there is more. How many of them are stuck only
+        // a look at each tells.
+        let left = page.limit.saturating_sub(listing.operations.len()).saturating_add(1);
+        let step = if page.stuck { STEP } else { left.min(STEP) };
+        let found = journal.unfinished_page(read.map(Cursor::place), step).await?;
+        let more = found.len() >= step;
+        for stored in found {
+            let operation = Operation::replay(&stored)?;
+            let here = Cursor { intent: operation.intent, id: operation.id };
+            read = Some(here);
+            let explanation = explained(&operation);
+            if page.stuck && !(explanation.stuck || explanation.needs_a_person) {
+                continue;
+            }
+            if listing.operations.len() >= page.limit {
+                listing.after = last;
+                return Ok(listing);
+            }
+            last = read;
+            listing.operations.push(explanation);
         }
-        let explanation = explained(&operation);
-        if page.stuck && !(explanation.stuck || explanation.needs_a_person) {
-            continue;
+        if !more {
+            return Ok(listing);
         }
-        if listing.operations.len() >= page.limit {
-            listing.after = last;
-            break;
-        }
-        last = Some(here);
-        listing.operations.push(explanation);
     }
-    Ok(listing)
 }
 
 /// One operation and its history.
@@ -204,6 +215,12 @@ pub(super) async fn show(
         Ok(Account { explanation, history: history(stored) })
     };
     journal.operation(id).await?.as_ref().map(account).transpose()
+}
+
+impl Cursor {
+    fn place(self) -> (Timestamp, OperationId) {
+        (self.intent, self.id)
+    }
 }
 
 impl fmt::Display for Cursor {

@@ -91,6 +91,24 @@ impl Journal for MemoryJournal {
         self.select(|kept| !matches!(kept.summary.phase, Phase::Finished(_)))
     }
 
+    async fn unfinished_page(
+        &self,
+        after: Option<(Timestamp, OperationId)>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, Error> {
+        let state = self.lock();
+        state.health()?;
+        let left = state
+            .operations
+            .iter()
+            .filter(|(_, kept)| !matches!(kept.summary.phase, Phase::Finished(_)));
+        let mut places: Vec<_> = left.map(|(id, kept)| (kept.summary.opened_at, *id)).collect();
+        places.retain(|place| after.is_none_or(|after| *place > after));
+        places.sort_unstable();
+        let page = places.iter().take(limit);
+        Ok(page.filter_map(|(_, id)| Some(state.operations.get(id)?.stored(*id))).collect())
+    }
+
     async fn operation(&self, id: OperationId) -> Result<Option<Stored>, Error> {
         let state = self.lock();
         state.health()?;

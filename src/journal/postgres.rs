@@ -192,6 +192,16 @@ impl Journal for PostgresJournal {
         self.reads.stored(read::UNFINISHED, &[]).await
     }
 
+    async fn unfinished_page(
+        &self,
+        after: Option<(Timestamp, OperationId)>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, Error> {
+        let (at, id) = after.map_or((i64::MIN, Uuid::nil()), |(at, id)| (at.as_micros(), uuid(id)));
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.reads.stored(read::UNFINISHED_PAGE, &[&at, &id, &limit]).await
+    }
+
     async fn operation(&self, id: OperationId) -> Result<Option<Stored>, Error> {
         Ok(self.reads.stored(read::OPERATION, &[&uuid(id)]).await?.pop())
     }

@@ -138,6 +138,14 @@ impl Journal for SqliteJournal {
         self.reader.ask(read::unfinished).await
     }
 
+    async fn unfinished_page(
+        &self,
+        after: Option<(Timestamp, OperationId)>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, Error> {
+        self.reader.ask(move |connection| read::unfinished_page(connection, after, limit)).await
+    }
+
     async fn operation(&self, id: OperationId) -> Result<Option<Stored>, Error> {
         self.reader.ask(move |connection| read::operation(connection, id)).await
     }

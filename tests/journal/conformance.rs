@@ -1,7 +1,7 @@
 //! The contract in `src/journal.rs`, sentence by sentence.
 
 use authz_sidecar::journal::{Error, Of};
-use authz_sidecar::model::{OperationId, ResourceType};
+use authz_sidecar::model::{OperationId, Record, ResourceType, Stored, Timestamp};
 
 use crate::fixture::{
     at, closed, committed, discarded, done, each, finished, id, ids, names, opened, passed,
@@ -182,6 +182,46 @@ async fn p9_unfinished_are_those_whose_last_record_is_not_finished_oldest_first(
         assert_eq!(ids(&journal.unfinished().await.unwrap()), [over, old, told, young]);
     })
     .await;
+}
+
+#[tokio::test]
+async fn p8_p9_unfinished_operations_are_read_page_by_page() {
+    each(|journal| async move {
+        for n in 0..25 {
+            // Several of one intent, some reported, and finished ones between.
+            let operation = opened(&*journal, n / 4).await;
+            if n % 3 == 0 {
+                journal.append(operation, vec![reported(n)]).await.unwrap();
+            }
+            done(&*journal, n / 4, n).await;
+        }
+        let all = journal.unfinished().await.unwrap();
+        for limit in [1, 7, 25, 100] {
+            let (mut read, mut after) = (Vec::new(), None);
+            loop {
+                let page = journal.unfinished_page(after, limit).await.unwrap();
+                assert!(page.len() <= limit);
+                let Some(last) = page.last() else { break };
+                // The journal knows where an operation stands also once it has ended.
+                after = place(last);
+                read.extend(page);
+            }
+            assert_eq!(read, all, "{limit} a page");
+        }
+        let behind = place(&all[9]);
+        journal.append(all[9].id, vec![finished(99)]).await.unwrap();
+        let rest = journal.unfinished_page(behind, 3).await.unwrap();
+        assert_eq!(ids(&rest), ids(&all[10..13]));
+        assert_eq!(journal.unfinished_page(None, 0).await, Ok(Vec::new()));
+    })
+    .await;
+}
+
+fn place(stored: &Stored) -> Option<(Timestamp, OperationId)> {
+    match &stored.entries.first()?.record {
+        Record::Prepared { intent, .. } => Some((*intent, stored.id)),
+        _ => None,
+    }
 }
 
 #[tokio::test]

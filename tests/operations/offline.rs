@@ -1,5 +1,11 @@
 //! Straight on the journal, and what happens where nobody can be asked.
 
+use authz_sidecar::journal::{Journal, OpenOptions, SqliteJournal};
+use authz_sidecar::model::{
+    As, Confirm, CreatePlan, Effect, Entry, IdCall, Kind, Mode, OperationId, Plan, Pointer, Record,
+    ResourceType, StoredPrincipal, Timestamp, Undo,
+};
+
 use crate::world::{World, id, records, run};
 
 fn journal(world: &World) -> String {
@@ -44,6 +50,62 @@ async fn p9_while_no_sidecar_runs_its_journal_is_asked_and_takes_a_discard() {
     world.sidecar.restart().await;
     assert_eq!(world.sidecar.operations().await.len(), 0);
     assert_eq!(world.keys.rows().len(), 1, "nobody undoes it any more");
+}
+
+/// As after an outage of days: thousands are unfinished, and every hundredth waits for a person.
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_p9_of_thousands_each_page_reads_its_own_and_all_are_listed_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal.db");
+    let journal = SqliteJournal::open(&path, OpenOptions::default()).unwrap();
+    let mut expected = Vec::new();
+    for n in 0..4000_u16 {
+        let (operation, at) = (OperationId::new(), Timestamp::from_micros(1_000 + i64::from(n)));
+        let mut records = vec![prepared(at), Record::Closed { effect: Effect::MayCome }];
+        if n % 100 == 7 {
+            let why = "journal.exclusive_writer is not set".into();
+            records.push(Record::Reported { rows: Vec::new(), why });
+        }
+        let entries = records.into_iter().map(|record| Entry { at, record }).collect();
+        journal.enqueue(operation, entries).await.unwrap();
+        expected.push(operation.to_string());
+    }
+    drop(journal);
+    let at = format!("sqlite:{}", path.display());
+    let ids = |listed: &serde_json::Value| -> Vec<String> {
+        listed["operations"].as_array().unwrap().iter().map(id).collect()
+    };
+    let all = run(&["list", "--limit", "0", "--json", "--journal", &at]).await.json();
+    assert!(ids(&all) == expected, "{} of 4000", ids(&all).len());
+    let first = run(&["list", "--limit", "5", "--json", "--journal", &at]).await.json();
+    assert_eq!((ids(&first), &first["more"]), (expected[..5].to_vec(), &true.into()));
+    let stuck = ["list", "--stuck", "--limit", "30", "--json", "--journal", &at];
+    let first = run(&stuck).await.json();
+    let reported: Vec<_> = expected.iter().skip(7).step_by(100).cloned().collect();
+    assert_eq!((ids(&first), &first["more"]), (reported[..30].to_vec(), &true.into()));
+    let after = first["after"].as_str().unwrap();
+    let rest = run(&[&stuck[..], &["--after", after]].concat()).await.json();
+    assert_eq!((ids(&rest), &rest["more"]), (reported[30..].to_vec(), &false.into()));
+}
+
+fn prepared(intent: Timestamp) -> Record {
+    let call = |method: &str| IdCall {
+        method: method.into(),
+        before: "/keys/".into(),
+        after: String::new(),
+        credentials: As::Service,
+    };
+    let pointer = || Pointer::parse("/id").unwrap();
+    let kind = Kind::Create(CreatePlan {
+        id: pointer(),
+        parent: None,
+        undo: Undo { call: call("DELETE"), accepted_on: vec![204] },
+        confirm: Confirm { call: call("GET"), gone_on: vec![404], id: pointer() },
+        probe: None,
+    });
+    let resource_type = ResourceType::new("api_key");
+    let plan = Plan { rule: "create-key".into(), mode: Mode::Enforce, resource_type, kind };
+    Record::Prepared { plan, intent, principal: StoredPrincipal::default(), pass: None }
 }
 
 #[tokio::test(flavor = "multi_thread")]

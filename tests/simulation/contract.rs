@@ -27,6 +27,14 @@ impl Journal for Way {
         self.read(|journal| now(journal.unfinished())).await
     }
 
+    async fn unfinished_page(
+        &self,
+        after: Option<(Timestamp, OperationId)>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, Error> {
+        self.read(|journal| now(journal.unfinished_page(after, limit))).await
+    }
+
     async fn operation(&self, id: OperationId) -> Result<Option<Stored>, Error> {
         self.read(|journal| now(journal.operation(id))).await
     }

@@ -277,6 +277,15 @@ impl Journal for ModelJournal {
         self.read(self.shared.durable.unfinished())
     }
 
+    async fn unfinished_page(
+        &self,
+        after: Option<(Timestamp, OperationId)>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, Error> {
+        self.shared.host.cross().await;
+        self.read(self.shared.durable.unfinished_page(after, limit))
+    }
+
     async fn operation(&self, id: OperationId) -> Result<Option<Stored>, Error> {
         self.shared.host.cross().await;
         self.read(self.shared.durable.operation(id))

@@ -46,6 +46,14 @@ impl Journal for Gated {
         self.inner.unfinished().await
     }
 
+    async fn unfinished_page(
+        &self,
+        after: Option<(Timestamp, OperationId)>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, Error> {
+        self.inner.unfinished_page(after, limit).await
+    }
+
     async fn operation(&self, id: OperationId) -> Result<Option<Stored>, Error> {
         self.inner.operation(id).await
     }

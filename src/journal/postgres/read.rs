@@ -32,6 +32,14 @@ pub(super) const UNFINISHED: &str = select!(
     "o.opened_at, o.id, "
 );
 
+/// Of those that are not on the page it reads no records, and an index tells which are unfinished.
+pub(super) const UNFINISHED_PAGE: &str = select!(
+    "(SELECT id, resource_type, opened_at FROM operations \
+         WHERE state < 2 AND (opened_at, id) > ($1, $2) ORDER BY opened_at, id LIMIT $3) AS o \
+     JOIN entries e ON e.operation = o.id",
+    "o.opened_at, o.id, "
+);
+
 pub(super) const OPERATION: &str =
     select!("operations o JOIN entries e ON e.operation = o.id WHERE o.id = $1", "");
 

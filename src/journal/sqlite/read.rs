@@ -90,6 +90,10 @@ pub(super) const UNFINISHED: &str = select!(
     "o.opened_at, o.id, "
 );
 
+/// Places in the list, of those in one state, as the index has them.
+pub(super) const PLACES: &str = "SELECT opened_at, id FROM operations \
+     WHERE state < 2 AND state = ?1 AND (opened_at, id) > (?2, ?3) ORDER BY opened_at, id LIMIT ?4";
+
 pub(super) const OPERATION: &str =
     select!("operations o CROSS JOIN entries e ON e.operation = o.id WHERE o.id = ?", "");
 
@@ -107,6 +111,30 @@ pub(super) const OVERLAPPING: &str = select!(
 
 pub(super) fn unfinished(connection: &Connection) -> Result<Vec<Stored>, ReadError> {
     stored(connection, UNFINISHED, [])
+}
+
+/// In one transaction, so that none is missed that goes from one state to the other meanwhile.
+pub(super) fn unfinished_page(
+    connection: &Connection,
+    after: Option<(Timestamp, OperationId)>,
+    limit: usize,
+) -> Result<Vec<Stored>, ReadError> {
+    let snapshot = connection.unchecked_transaction()?;
+    let from = after.map_or((i64::MIN, [0; 16]), |(at, id)| (at.as_micros(), *id.as_bytes()));
+    let mut places: Vec<(i64, [u8; 16])> = Vec::new();
+    for state in [0, 1] {
+        let mut search = snapshot.prepare_cached(PLACES)?;
+        let most = i64::try_from(limit).unwrap_or(i64::MAX);
+        let found = search
+            .query_map((state, from.0, from.1, most), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        places.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
+    }
+    places.sort_unstable();
+    let mut page = Vec::with_capacity(places.len().min(limit));
+    for (_, id) in places.into_iter().take(limit) {
+        page.extend(operation(&snapshot, OperationId::from_bytes(id))?);
+    }
+    Ok(page)
 }
 
 pub(super) fn operation(

@@ -234,6 +234,7 @@ mod tests {
         let (_directory, _, connection) = opened();
         for query in [
             super::super::read::UNFINISHED,
+            super::super::read::PLACES,
             super::super::read::OPERATION,
             super::super::read::HOLDER,
             super::super::read::OVERLAPPING,
