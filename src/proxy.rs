@@ -18,6 +18,7 @@ mod path;
 mod respond;
 mod route;
 mod stack;
+mod upgrade;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -60,6 +61,9 @@ pub struct Config {
     /// How long the service may pause within the body of an answer, after which the connection
     /// is cut. Default: for ever, since event streams may be silent.
     pub response_idle_timeout: Option<Span>,
+    /// How long a WebSocket may be silent both ways, after which it is cut, at the latest after
+    /// twice that. Default: for ever. It counts as one of `connections`.
+    pub tunnel_idle_timeout: Option<Span>,
     /// Size of an intercepted request's body; beyond, 413. Default 1 MiB.
     pub intercepted_body: ByteSize,
     /// How long the body of an intercepted request may take in all: 408. Default 30 s.
@@ -78,6 +82,7 @@ impl Default for Config {
             header_count: listener::FREE_HEADER_COUNT,
             response_timeout: Span(Duration::from_mins(1)),
             response_idle_timeout: None,
+            tunnel_idle_timeout: None,
             intercepted_body: ByteSize(1 << 20),
             intercepted_body_timeout: Span(Duration::from_secs(30)),
             intercepted: 256,

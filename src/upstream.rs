@@ -10,6 +10,7 @@ mod connect;
 mod endpoint;
 mod io;
 mod pool;
+mod tunnel;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub use self::collect::{Collected, collect};
 pub use self::endpoint::{Endpoint, EndpointError};
 pub(crate) use self::io::Coalesce;
 use self::pool::{Pool, Reuse};
+pub use self::tunnel::{Switch, Tunnel};
 use crate::model::Span;
 
 /// Limits of the connections to the service.

@@ -21,3 +21,5 @@ mod limits;
 mod support;
 #[path = "proxy/transparency.rs"]
 mod transparency;
+#[path = "proxy/upgrade.rs"]
+mod upgrade;

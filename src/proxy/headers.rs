@@ -49,7 +49,7 @@ impl Sanitizer {
     /// Makes a request's headers ready for the service.
     ///
     /// Hop-by-hop headers go, `Upgrade` among them, so that the service answers without
-    /// upgrading. Everything else stays, `Host`, `Expect` and trace context included.
+    /// upgrading (but see `upgrade`). Everything else stays, `Host`, `Expect` and trace context included.
     pub(super) fn to_service(&self, headers: &mut HeaderMap, framing: Framing, peer: &Peer) {
         let trailers = headers.contains_key(TE) && te_trailers(headers);
         self.strip(headers, framing);
@@ -138,6 +138,11 @@ fn is_hop_by_hop(name: &str) -> bool {
 
 fn listed(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     tokens(headers, &CONNECTION).filter_map(|token| HeaderName::from_bytes(token).ok())
+}
+
+/// Whether `Connection` asks for the upgrade that `Upgrade` names (RFC 9110 §7.8).
+pub(super) fn lists_upgrade(headers: &HeaderMap) -> bool {
+    tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
 }
 
 fn te_trailers(headers: &HeaderMap) -> bool {

@@ -21,6 +21,7 @@ use super::deadline::Deadline;
 use super::headers::Sanitizer;
 use super::route::{Peer, Route, Worker};
 use super::stack::{Handle, stack};
+use super::upgrade::Slot;
 use super::{Config, Forwarded, Parts};
 use crate::upstream::{Client, Coalesce};
 
@@ -138,10 +139,12 @@ impl Acceptor {
         let _ = stream.set_nodelay(true);
         let ip = address.ip().to_canonical();
         let Ok(address) = HeaderValue::try_from(ip.to_string()) else { return };
+        let tunnel = Slot::default();
         let route = Route {
             worker: Arc::clone(&self.worker),
             peer: Peer { address, trusted: self.forwarded.trusts(ip) },
             deadline: Deadline::new(),
+            tunnel: tunnel.clone(),
         };
         let connection = Connection {
             stack: Arc::new(stack(route)),
@@ -151,8 +154,13 @@ impl Acceptor {
         let worker = Arc::clone(&self.worker);
         self.tracker.spawn(async move {
             let _open = worker.metrics.opened();
-            if let Err(error) = connection.serve(stream, &worker.config).await {
-                worker.metrics.failed(&error);
+            match connection.serve(stream, &worker.config).await {
+                // Upgraded, it is still this client's one connection.
+                Ok(()) => {
+                    let idle = worker.config.tunnel_idle_timeout.map(|span| span.0);
+                    tunnel.run(idle, &worker.metrics).await;
+                }
+                Err(error) => worker.metrics.failed(&error),
             }
             drop(place);
         });
@@ -174,7 +182,8 @@ impl<H: Handle> Connection<H> {
             async move { Ok::<_, std::convert::Infallible>(stack.handle(request).await) }
         });
         let socket = Coalesce { socket: stream, written: "reply.written" };
-        let connection = builder(config).serve_connection(TokioIo::new(socket), service);
+        let connection =
+            builder(config).serve_connection(TokioIo::new(socket), service).with_upgrades();
         let mut connection = pin!(connection);
         let mut stop = pin!(stop.cancelled());
         let mut waiting = false;

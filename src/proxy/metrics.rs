@@ -22,6 +22,7 @@ struct Inner {
     intercepted: Counter,
     refused: Family<Reason, Counter>,
     connections: Gauge,
+    tunnels: Gauge,
     connection_errors: Family<Reason, Counter>,
 }
 
@@ -45,12 +46,13 @@ impl Default for Inner {
             requests,
             refused: Family::default(),
             connections: Gauge::default(),
+            tunnels: Gauge::default(),
             connection_errors: Family::default(),
         }
     }
 }
 
-/// An open connection; also one that is cut when a worker ends.
+/// An open connection, or tunnel; also one that is cut when a worker ends.
 pub(super) struct Open(Gauge);
 
 impl Drop for Open {
@@ -76,6 +78,11 @@ impl Metrics {
         );
         registry.register("connections", "Open client connections", inner.connections.clone());
         registry.register(
+            "tunnels",
+            "Those of them that were upgraded to a WebSocket",
+            inner.tunnels.clone(),
+        );
+        registry.register(
             "connection_errors",
             "Client connections that ended in an error, which no request shows",
             inner.connection_errors.clone(),
@@ -99,6 +106,12 @@ impl Metrics {
     pub(super) fn opened(&self) -> Open {
         self.0.connections.inc();
         Open(self.0.connections.clone())
+    }
+
+    /// Counts an upgraded connection for as long as the guard lives.
+    pub(super) fn tunnelled(&self) -> Open {
+        self.0.tunnels.inc();
+        Open(self.0.tunnels.clone())
     }
 
     /// hyper answers malformed heads with an empty 400 or 431 that no handler sees.

@@ -11,6 +11,7 @@ use super::deadline::Deadline;
 use super::headers::Sanitizer;
 use super::respond::{self, Outgoing};
 use super::stack::Handle;
+use super::upgrade::{self, Slot};
 use super::{Config, Interceptor, Metrics, path};
 use crate::error::{Kind, Problem};
 use crate::model::DecodedPath;
@@ -58,6 +59,8 @@ pub(super) struct Route {
     pub(super) peer: Peer,
     /// For the head of an answer.
     pub(super) deadline: Deadline,
+    /// For when the connection is upgraded.
+    pub(super) tunnel: Slot,
 }
 
 impl Handle for Route {
@@ -66,6 +69,9 @@ impl Handle for Route {
         match self.decide(&request) {
             Ok(rules::Route::Unmatched) => {
                 metrics.unmatched();
+                if upgrade::is_asked_for(&request) {
+                    return Box::pin(self.upgrade(request)).await;
+                }
                 self.forward(request).await
             }
             Ok(rules::Route::Matched(matched)) => {

@@ -4,33 +4,25 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Coalesce, Endpoint, RequestBody};
 
-/// Connects and spawns the connection's driver on the current runtime; `place` is given back when
-/// the connection has ended.
-pub(super) async fn connect(
-    endpoint: &Endpoint,
-    place: OwnedSemaphorePermit,
-) -> io::Result<SendRequest<RequestBody>> {
+/// The driver of a connection.
+pub(super) type Driver = Connection<TokioIo<Coalesce<Stream>>, RequestBody>;
+
+/// Connects. The driver is to be spawned on the current runtime.
+pub(super) async fn connect(endpoint: &Endpoint) -> io::Result<(SendRequest<RequestBody>, Driver)> {
     let stream = Stream::open(endpoint).await?;
     let socket = Coalesce { socket: stream, written: "upstream.written" };
-    let handshake = Builder::new().handshake(TokioIo::new(socket)).await;
-    let (sender, connection) = handshake.map_err(io::Error::other)?;
-    tokio::spawn(async move {
-        // Whoever waits for an answer gets the error; on an idle connection nobody minds.
-        let _ = connection.await;
-        drop(place);
-    });
-    Ok(sender)
+    Builder::new().handshake(TokioIo::new(socket)).await.map_err(io::Error::other)
 }
 
-enum Stream {
+/// A socket to the service.
+pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::client::conn::http1::SendRequest;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::connect::connect;
+use super::connect::{Driver, connect};
 use super::{Body, Config, Endpoint, Error, ErrorKind, RequestBody, Sent};
 
 /// The connections of one client.
@@ -43,6 +43,8 @@ struct Idle {
 pub(super) struct Lease {
     pool: Arc<Pool>,
     sender: SendRequest<RequestBody>,
+    /// The place of a connection that never goes back.
+    apart: Option<OwnedSemaphorePermit>,
 }
 
 /// An exchange without an answer.
@@ -75,7 +77,8 @@ impl Pool {
                 return None;
             }
             if candidate.sender.is_ready() {
-                return Some(Lease { pool: Arc::clone(self), sender: candidate.sender });
+                let sender = candidate.sender;
+                return Some(Lease { pool: Arc::clone(self), sender, apart: None });
             }
         }
         None
@@ -83,6 +86,30 @@ impl Pool {
 
     /// A new connection.
     pub(super) async fn connect(self: &Arc<Self>) -> Result<Lease, Error> {
+        let (sender, driver, place) = self.dial().await?;
+        tokio::spawn(async move {
+            // Whoever waits for an answer gets the error; on an idle connection nobody minds.
+            let _ = driver.await;
+            drop(place);
+        });
+        Ok(Lease { pool: Arc::clone(self), sender, apart: None })
+    }
+
+    /// A new connection that is never to be in the pool, and may change its protocol; with its
+    /// place, which whoever has the connection keeps.
+    pub(super) async fn connect_apart(
+        self: &Arc<Self>,
+    ) -> Result<(SendRequest<RequestBody>, OwnedSemaphorePermit), Error> {
+        let (sender, driver, place) = self.dial().await?;
+        tokio::spawn(async move {
+            let _ = driver.with_upgrades().await;
+        });
+        Ok((sender, place))
+    }
+
+    async fn dial(
+        &self,
+    ) -> Result<(SendRequest<RequestBody>, Driver, OwnedSemaphorePermit), Error> {
         let refuse = |kind, detail| Error { kind, detail, sent: Sent::Never };
         let limit = self.config.connect_timeout;
         let mut waiting = ErrorKind::Busy;
@@ -90,11 +117,12 @@ impl Pool {
             let place = Arc::clone(&self.places).acquire_owned().await;
             let place = place.map_err(std::io::Error::other)?;
             waiting = ErrorKind::Connect;
-            connect(&self.endpoint, place).await
+            let (sender, driver) = connect(&self.endpoint).await?;
+            Ok::<_, std::io::Error>((sender, driver, place))
         };
         let outcome = tokio::time::timeout(limit.0, attempt).await;
         match outcome {
-            Ok(Ok(sender)) => Ok(Lease { pool: Arc::clone(self), sender }),
+            Ok(Ok(dialled)) => Ok(dialled),
             Ok(Err(error)) => {
                 Err(refuse(ErrorKind::Connect, format!("{}: {error}", self.endpoint)))
             }
@@ -129,6 +157,15 @@ impl Idle {
 }
 
 impl Lease {
+    /// A lease on a connection of [`Pool::connect_apart`]: it is closed at the answer's end.
+    pub(super) fn apart(
+        pool: &Arc<Pool>,
+        sender: SendRequest<RequestBody>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { pool: Arc::clone(pool), sender, apart: Some(place) }
+    }
+
     /// Sends a request at once; the future waits for the answer's head.
     ///
     /// The request goes to the connection's driver before there is a future, which so stays small.
@@ -151,6 +188,9 @@ impl Lease {
 
     /// Puts the connection back: the answer's body has ended.
     pub(super) fn end(mut self) {
+        if self.apart.is_some() {
+            return;
+        }
         if self.sender.is_ready() {
             self.pool.give_back(self.sender);
         } else if !self.sender.is_closed() {

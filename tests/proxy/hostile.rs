@@ -39,10 +39,10 @@ async fn p5_connection_strips_no_credential_and_no_forwarding_header() {
 }
 
 #[tokio::test]
-async fn p5_an_upgrade_never_reaches_the_service() {
+async fn p5_an_upgrade_to_anything_but_a_websocket_never_reaches_the_service() {
     let service = Service::echo().await;
     let listed = ["connection: upgrade, http2-settings\r\n", ""];
-    for (token, connection) in ["h2c", "websocket", "made-up"]
+    for (token, connection) in ["h2c", "h2c, websocket", "made-up"]
         .into_iter()
         .flat_map(|token| listed.map(|list| (token, list)))
     {
