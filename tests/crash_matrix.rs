@@ -211,18 +211,39 @@ async fn lane(shared: Arc<Shared>) {
         if number.is_multiple_of(32) {
             shared.service.forget().await;
         }
-        if stuck {
+        if (stuck || void.is_some())
+            && let Some(lane) = lane.take()
+        {
             // What does not end would be found in every round from now on.
-            lane = None;
+            end(&shared, lane).await;
+        }
+        if void.is_some() {
+            calm(&shared).await;
         }
     }
-    // What came later than a round looked.
     if let Some(lane) = lane {
-        let violations = lane.whole().await;
-        for violation in &violations {
-            println!("FAILED in the end: {violation}");
+        end(&shared, lane).await;
+    }
+}
+
+/// Looks for what came later than each round of a lane looked, and ends it.
+async fn end(shared: &Shared, lane: Lane) {
+    let violations = lane.whole().await;
+    for violation in &violations {
+        println!("FAILED in the end: {violation}");
+    }
+    shared.tally.lock().unwrap().orphans += violations.len();
+}
+
+/// Waits until the service is quick again. It also does, one after the other, what nobody waits for
+/// any more; who asks for more at once keeps it from ever catching up.
+async fn calm(shared: &Shared) {
+    let bound = Bounds::default().late_effect / 2;
+    while Instant::now() < shared.until {
+        if shared.service.late(Duration::ZERO, bound).await.is_empty() {
+            return;
         }
-        shared.tally.lock().unwrap().orphans += violations.len();
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 

@@ -83,3 +83,23 @@ async fn what_is_asked_to_be_late_only_reads_or_changes_nothing_is_not_told() {
     service.idle().await;
     assert_eq!(late(&service).await, []);
 }
+
+#[tokio::test]
+async fn what_tests_ask_does_not_wait_for_the_connections_that_requests_hold() {
+    let service = Service::with_agent(Options::default()).await;
+    let hangs = service.fault("POST /agent_api_keys").hang_before().arm().await;
+    let creates: Vec<_> = (0..45).map(|_| tokio::spawn(create(&service).send())).collect();
+    // As many as there are connections: the others wait for one.
+    hangs.struck(40).await;
+    assert_eq!(service.rows().await, []);
+    let waits = |late: &Late| late.waited > 0.3 && late.waited >= late.took;
+    eventually("those that wait are late", || async {
+        (late(&service).await.iter().filter(|late| waits(late)).count() == 5).then_some(())
+    })
+    .await;
+    service.reset().await;
+    for create in creates {
+        let status = create.await.unwrap().status;
+        assert!(status == 200 || status == 409);
+    }
+}

@@ -62,8 +62,11 @@ class Rpc(BaseModel):
     id: int | str | None = None
 
 
-def exchange_of(request: Request) -> Exchange:
-    """Ties the request's exchange to the handler that the router chose."""
+async def exchange_of(request: Request) -> Exchange:
+    """Ties the request's exchange to the handler that the router chose.
+
+    Async: FastAPI hands what is not to a thread, each time.
+    """
     exchange: Exchange = request.state.exchange
     route = request.scope["route"]
     exchange.route = f"{request.method} {route.path}"

@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS tasks (
 KEY = "id, agent_id, name, api_key_type, created_at"
 
 
-async def open_pool(host: str, database: str) -> asyncpg.Pool:
+async def open_pool(host: str, database: str, size: int = 40) -> asyncpg.Pool:
     """Makes the database and its tables where they are missing, and connects."""
     admin = await asyncpg.connect(host=host, user="postgres", database="postgres")
     try:
@@ -47,7 +47,7 @@ async def open_pool(host: str, database: str) -> asyncpg.Pool:
     finally:
         await admin.close()
     pool = await asyncpg.create_pool(
-        host=host, user="postgres", database=database, min_size=1, max_size=40
+        host=host, user="postgres", database=database, min_size=1, max_size=size
     )
     await pool.execute(SCHEMA)
     return pool
