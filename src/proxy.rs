@@ -7,10 +7,12 @@
 //!
 //! `stack.rs` shows in order what a request meets.
 
+mod connection;
 mod deadline;
 mod forward;
 mod forwarded;
 mod headers;
+mod http2;
 mod intercept;
 mod listener;
 mod metrics;
@@ -46,6 +48,10 @@ pub struct Config {
     /// Client connections at most, over all workers; beyond, new ones wait in the kernel's
     /// queue. Default 4096.
     pub connections: usize,
+    /// Whether clients may speak HTTP/2 without TLS (h2c) with prior knowledge. Default true.
+    pub http2: bool,
+    /// Requests at once on one HTTP/2 connection. Default 100.
+    pub streams: u32,
     /// How long a client may take for a request's head, the wait for a next request on a kept
     /// connection included. Default 30 s.
     pub header_timeout: Span,
@@ -77,9 +83,11 @@ impl Default for Config {
         Self {
             workers: None,
             connections: 4096,
+            http2: true,
+            streams: 100,
             header_timeout: Span(Duration::from_secs(30)),
             header_bytes: ByteSize(64 << 10),
-            header_count: listener::FREE_HEADER_COUNT,
+            header_count: connection::FREE_HEADER_COUNT,
             response_timeout: Span(Duration::from_mins(1)),
             response_idle_timeout: None,
             tunnel_idle_timeout: None,

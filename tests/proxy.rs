@@ -13,6 +13,10 @@
 mod failures;
 #[path = "proxy/hostile.rs"]
 mod hostile;
+#[path = "proxy/http2.rs"]
+mod http2;
+#[path = "proxy/http2_wire.rs"]
+mod http2_wire;
 #[path = "proxy/intercept.rs"]
 mod intercept;
 #[path = "proxy/limits.rs"]

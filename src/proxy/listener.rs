@@ -1,35 +1,24 @@
 //! Workers, their connections, and the end of both.
 
-use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::HeaderValue;
-use hyper::server::conn::http1::Builder;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::connection::{Connection, Failed};
 use super::deadline::Deadline;
 use super::headers::Sanitizer;
 use super::route::{Peer, Route, Worker};
-use super::stack::{Handle, stack};
 use super::upgrade::Slot;
 use super::{Config, Forwarded, Parts};
-use crate::upstream::{Client, Coalesce};
-
-/// As many headers as hyper parses without an allocation.
-pub(super) const FREE_HEADER_COUNT: usize = 100;
-
-/// hyper's smallest read buffer.
-const MIN_BUFFER: usize = 8 << 10;
+use crate::upstream::Client;
 
 /// How long to wait where the system has no socket or memory for a new connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -139,83 +128,23 @@ impl Acceptor {
         let _ = stream.set_nodelay(true);
         let ip = address.ip().to_canonical();
         let Ok(address) = HeaderValue::try_from(ip.to_string()) else { return };
-        let tunnel = Slot::default();
         let route = Route {
             worker: Arc::clone(&self.worker),
             peer: Peer { address, trusted: self.forwarded.trusts(ip) },
             deadline: Deadline::new(),
-            tunnel: tunnel.clone(),
+            tunnel: Slot::default(),
         };
-        let connection = Connection {
-            stack: Arc::new(stack(route)),
-            draining: Arc::clone(&self.draining),
-            stop: self.stop.clone(),
-        };
+        let connection =
+            Connection { route, draining: Arc::clone(&self.draining), stop: self.stop.clone() };
         let worker = Arc::clone(&self.worker);
         self.tracker.spawn(async move {
             let _open = worker.metrics.opened();
-            match connection.serve(stream, &worker.config).await {
-                // Upgraded, it is still this client's one connection.
-                Ok(()) => {
-                    let idle = worker.config.tunnel_idle_timeout.map(|span| span.0);
-                    tunnel.run(idle, &worker.metrics).await;
-                }
-                Err(error) => worker.metrics.failed(&error),
+            match connection.serve(stream).await {
+                Ok(()) => {}
+                Err(Failed::Silent) => worker.metrics.silent(),
+                Err(Failed::Http(error)) => worker.metrics.failed(&error),
             }
             drop(place);
         });
     }
-}
-
-/// One client's connection.
-struct Connection<H> {
-    stack: Arc<H>,
-    draining: Arc<AtomicBool>,
-    stop: CancellationToken,
-}
-
-impl<H: Handle> Connection<H> {
-    async fn serve(self, stream: TcpStream, config: &Config) -> Result<(), hyper::Error> {
-        let Self { stack, draining, stop } = self;
-        let service = service_fn(move |request| {
-            let stack = Arc::clone(&stack);
-            async move { Ok::<_, std::convert::Infallible>(stack.handle(request).await) }
-        });
-        let socket = Coalesce { socket: stream, written: "reply.written" };
-        let connection =
-            builder(config).serve_connection(TokioIo::new(socket), service).with_upgrades();
-        let mut connection = pin!(connection);
-        let mut stop = pin!(stop.cancelled());
-        let mut waiting = false;
-        let mut stopped = false;
-        poll_fn(|cx| {
-            if !waiting {
-                // Once is enough: the task's waker stays the same.
-                waiting = true;
-                let _ = stop.as_mut().poll(cx);
-            }
-            if !stopped && draining.load(Relaxed) {
-                stopped = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            connection.as_mut().poll(cx)
-        })
-        .await
-    }
-}
-
-fn builder(config: &Config) -> Builder {
-    let mut builder = Builder::new();
-    builder
-        .timer(Deadline::new())
-        .header_read_timeout(config.header_timeout.0)
-        .max_header_size(config.header_bytes.0.max(MIN_BUFFER))
-        // A client that has sent its request may close its sending side and still be answered.
-        .half_close(true)
-        // `Date` is the service's business.
-        .auto_date_header(false);
-    if config.header_count != FREE_HEADER_COUNT {
-        builder.max_headers(config.header_count);
-    }
-    builder
 }

@@ -114,6 +114,11 @@ impl Metrics {
         Open(self.0.tunnels.clone())
     }
 
+    /// A connection on which nothing came.
+    pub(super) fn silent(&self) {
+        self.0.connection_errors.get_or_create(&Reason { reason: "head-timeout" }).inc();
+    }
+
     /// hyper answers malformed heads with an empty 400 or 431 that no handler sees.
     pub(super) fn failed(&self, error: &hyper::Error) {
         let reason = if error.is_parse_too_large() {

@@ -10,6 +10,7 @@ use http::{Response, Version};
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::headers::{Framing, Sanitizer};
+use super::http2::Stream;
 use crate::error::{Kind, Problem};
 use crate::upstream::{self, Body, ErrorKind};
 
@@ -18,6 +19,14 @@ use crate::upstream::{self, Body, ErrorKind};
 pub(super) struct Outgoing {
     body: Body,
     idle: Option<Idle>,
+    _stream: Option<Stream>,
+}
+
+impl Outgoing {
+    /// The stream is under way until the body has ended.
+    pub(super) fn holding(self, stream: Stream) -> Self {
+        Self { _stream: Some(stream), ..self }
+    }
 }
 
 struct Idle {
@@ -27,7 +36,11 @@ struct Idle {
 
 /// An answer of the sidecar's own.
 pub(super) fn problem(problem: Problem) -> Response<Outgoing> {
-    problem.into_response().map(|json| Outgoing { body: Body::whole(json, None), idle: None })
+    problem.into_response().map(|json| Outgoing {
+        body: Body::whole(json, None),
+        idle: None,
+        _stream: None,
+    })
 }
 
 /// An answer that came from the service or a saga, made ready for the client.
@@ -41,7 +54,7 @@ pub(super) fn answer(
         None => Framing::Chunks,
     };
     let idle = idle.map(|limit| Idle { limit, sleep: Box::pin(tokio::time::sleep(limit)) });
-    let mut response = response.map(|body| Outgoing { body, idle });
+    let mut response = response.map(|body| Outgoing { body, idle, _stream: None });
     sanitizer.to_client(response.headers_mut(), framing);
     // Ours, not the service's: hyper lowers it for a client that speaks HTTP/1.0.
     *response.version_mut() = Version::HTTP_11;

@@ -46,6 +46,7 @@ pub(super) struct Worker {
 }
 
 /// Who is at the other end of a connection.
+#[derive(Clone)]
 pub(super) struct Peer {
     /// Its address, as `X-Forwarded-For` has it.
     pub(super) address: HeaderValue,
@@ -86,6 +87,16 @@ impl Handle for Route {
 }
 
 impl Route {
+    /// The same for one stream of many, which have no deadline in common.
+    pub(super) fn of_stream(&self) -> Self {
+        Self {
+            worker: Arc::clone(&self.worker),
+            peer: self.peer.clone(),
+            deadline: Deadline::new(),
+            tunnel: Slot::default(),
+        }
+    }
+
     fn decide(&self, request: &Request<Incoming>) -> Result<rules::Route, Problem> {
         Ok(match path::decide(request)? {
             Some(path) => self.worker.router.route(request.method(), &path),

@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
+use super::http2;
 use super::respond::{self, Outgoing};
 use super::route::Route;
 use crate::error::{Kind, Problem};
@@ -31,6 +32,25 @@ pub(super) fn stack(route: Route) -> impl Handle {
         // intercepted.
         route,
     )
+}
+
+/// The stack of one HTTP/2 stream.
+pub(super) fn stack_of_stream(route: Route) -> impl Handle {
+    CatchPanic(
+        // From here on it is a request of HTTP/1.1 like any other.
+        Lowered(route),
+    )
+}
+
+struct Lowered(Route);
+
+impl Handle for Lowered {
+    async fn handle(&self, mut request: Request<Incoming>) -> Response<Outgoing> {
+        match http2::to_http1(&mut request) {
+            Ok(()) => self.0.handle(request).await,
+            Err(problem) => self.0.refuse(problem),
+        }
+    }
 }
 
 struct CatchPanic<H>(H);
