@@ -25,6 +25,7 @@ tools() {
     need wrk wrk
     need nginx nginx-light
     need setpriv util-linux
+    need openssl openssl
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
         install_package postgresql "PostgreSQL's server is missing"
     if [[ $tier == full ]]; then

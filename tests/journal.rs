@@ -20,6 +20,8 @@ mod retention;
 #[path = "journal/sqlite.rs"]
 mod sqlite;
 mod support;
+#[path = "journal/tls.rs"]
+mod tls;
 #[path = "journal/versions.rs"]
 mod versions;
 #[path = "journal/wal.rs"]

@@ -1,8 +1,11 @@
-"""Keeps one PostgreSQL for a whole test run: `cluster.py DIR`.
+"""Keeps one PostgreSQL for a whole test run: `cluster.py DIR [PORT]`.
 
 Whoever needs the database holds a shared lock on `DIR/lease`. The keeper makes a cluster in
 `DIR/data`, runs it, prints `ready`, and ends and removes it as soon as it gets the lease for itself,
 i.e. when the last holder has gone, however it went. Nothing here is meant to last: no fsync.
+
+With a port it listens on 127.0.0.1 too, for passwords, and with TLS: its certificate, which names
+`localhost`, is signed by `DIR/ca.pem`; `DIR/other.pem` has signed nothing.
 """
 
 import ctypes
@@ -29,7 +32,7 @@ SETTINGS = {
 }
 
 
-def main(directory: str) -> None:
+def main(directory: str, port: str = "") -> None:
     user = unprivileged()
     os.makedirs(directory, exist_ok=True)
     data, sockets = os.path.join(directory, "data"), os.path.join(directory, "s")
@@ -40,15 +43,19 @@ def main(directory: str) -> None:
             os.chown(path, user.pw_uid, user.pw_gid)
     run = {"cwd": "/", "preexec_fn": lambda: become(user), "stdin": subprocess.DEVNULL}
     subprocess.run(
-        [tool("initdb"), "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8",
+        [tool("initdb"), "-D", data, "-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256", "--no-sync", "-E", "UTF8",
          "--locale=C.UTF-8"],
         check=True, stdout=sys.stderr, **run,
     )
-    options = [f"-c{name}={value}" for name, value in SETTINGS.items()]
+    settings = dict(SETTINGS)
+    if port:
+        settings |= {"listen_addresses": "127.0.0.1", "port": port, "ssl": "on"}
+        certify(directory, data, user)
+    options = [f"-c{name}={value}" for name, value in settings.items()]
     server = subprocess.Popen(
         [tool("postgres"), "-D", data, "-k", sockets, *options], stdout=sys.stderr, **run
     )
-    await_socket(server, os.path.join(sockets, ".s.PGSQL.5432"))
+    await_socket(server, sockets, port or "5432")
     print("ready", flush=True)
     # The one who started us goes on; so must our output's descriptors not hold its pipe.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -72,8 +79,32 @@ def keep(directory: str, server: subprocess.Popen, data: str) -> None:
         shutil.rmtree(data, ignore_errors=True)
 
 
-def await_socket(server: subprocess.Popen, socket: str) -> None:
-    ready = [tool("pg_isready"), "-q", "-h", os.path.dirname(socket), "-U", "postgres"]
+def certify(directory: str, data: str, user) -> None:
+    """Makes the certificates, and gives the server its own."""
+    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    for name in ("ca", "other"):
+        openssl(directory, "req", "-x509", *new, "-subj", f"/CN={name}", "-keyout", f"{name}.key",
+                "-out", f"{name}.pem")
+    openssl(directory, "req", *new, "-subj", "/CN=localhost", "-keyout", "data/server.key",
+            "-out", "server.csr")
+    with open(os.path.join(directory, "names"), "w") as names:
+        names.write("subjectAltName=DNS:localhost\n")
+    openssl(directory, "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+            "-CAcreateserial", "-days", "2", "-extfile", "names", "-out", "data/server.crt")
+    for name in ("server.key", "server.crt"):
+        os.chmod(os.path.join(data, name), 0o600)
+        if user:
+            os.chown(os.path.join(data, name), user.pw_uid, user.pw_gid)
+
+
+def openssl(directory: str, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=directory, check=True, stdin=subprocess.DEVNULL,
+                   stdout=sys.stderr, stderr=sys.stderr)
+
+
+def await_socket(server: subprocess.Popen, sockets: str, port: str) -> None:
+    ready = [tool("pg_isready"), "-q", "-h", sockets, "-p", port, "-U", "postgres"]
+    socket = os.path.join(sockets, f".s.PGSQL.{port}")
     for _ in range(600):
         if server.poll() is not None:
             sys.exit(f"PostgreSQL ended at once with {server.returncode}")
@@ -111,4 +142,4 @@ def tool(name: str) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -15,6 +15,8 @@ use super::repository;
 /// A PostgreSQL that runs as long as this process.
 pub struct Postgres {
     directory: PathBuf,
+    /// Where it listens besides its socket.
+    port: Option<u16>,
     _lease: File,
 }
 
@@ -31,13 +33,22 @@ impl Postgres {
 
     /// The one of that directory, which PostgreSQL's user must be able to reach.
     pub fn start(directory: PathBuf) -> Self {
+        Self::at(directory, None)
+    }
+
+    /// One that listens on that port of 127.0.0.1 too, with TLS and for passwords.
+    pub fn with_tls(directory: PathBuf, port: u16) -> Self {
+        Self::at(directory, Some(port))
+    }
+
+    fn at(directory: PathBuf, port: Option<u16>) -> Self {
         std::fs::create_dir_all(&directory).unwrap();
         // Waits while a keeper that got the lease is ending its server.
         let lease = open(&directory.join("lease"));
         lease.lock_shared().unwrap();
         let starting = open(&directory.join("starting"));
         starting.lock().unwrap();
-        let running = Self { directory, _lease: lease };
+        let running = Self { directory, port, _lease: lease };
         if !running.answers() {
             running.keep();
         }
@@ -50,7 +61,8 @@ impl Postgres {
     }
 
     fn answers(&self) -> bool {
-        std::os::unix::net::UnixStream::connect(self.host().join(".s.PGSQL.5432")).is_ok()
+        let socket = format!(".s.PGSQL.{}", self.port.unwrap_or(5432));
+        std::os::unix::net::UnixStream::connect(self.host().join(socket)).is_ok()
     }
 
     fn keep(&self) {
@@ -58,6 +70,7 @@ impl Postgres {
         let mut keeper = Command::new(python())
             .arg(repository("tests/service/cluster.py"))
             .arg(&self.directory)
+            .args(self.port.map(|port| port.to_string()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

@@ -47,9 +47,20 @@ pub(super) fn failed(error: tokio_postgres::Error) -> Problem {
         {
             "mend the user in journal.url, or journal.postgres.password_file"
         }
+        _ if is_unbelieved(&error) => {
+            "name the certificate that has signed the server's in journal.postgres.ca_file, and in \
+             journal.url the host that the server's certificate names"
+        }
         _ => return Problem::Unreachable(told(&error)),
     };
     Problem::Unusable { problem: told(&error), mend }
+}
+
+/// Whether the server's certificate is not one to be believed.
+fn is_unbelieved(error: &tokio_postgres::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    let cause = cause.and_then(std::io::Error::get_ref).and_then(|inner| inner.downcast_ref());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// What an error says. `Display` alone says only "db error".
