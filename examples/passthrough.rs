@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use authz_sidecar::proxy::{Config, Forwarded, Interceptor, Metrics, Names, Parts, Proxy};
+use authz_sidecar::proxy::{Config, Cors, Forwarded, Interceptor, Metrics, Names, Parts, Proxy};
 use authz_sidecar::rules::{Matched, Rules};
 use authz_sidecar::upstream::{self, Body};
 use bytes::Bytes;
@@ -33,6 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         endpoint,
         upstream: upstream::Config::default(),
         forwarded: Forwarded { trust: Vec::new() },
+        cors: Cors::default(),
         credentials: Names::default(),
         metrics: Metrics::default(),
     };

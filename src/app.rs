@@ -185,6 +185,7 @@ fn bind_proxy(
         endpoint: config.upstream.clone(),
         upstream: config.pool.clone(),
         forwarded: config.forwarded.clone(),
+        cors: config.cors.clone(),
         credentials: Names::new(protected.chain(bypass)),
         metrics: proxy::Metrics::new(registry),
     };

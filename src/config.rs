@@ -32,6 +32,8 @@ pub struct Config {
     pub upstream: upstream::Endpoint,
     /// Whose forwarding headers to believe.
     pub forwarded: proxy::Forwarded,
+    /// Which pages may read the sidecar's own answers.
+    pub cors: proxy::Cors,
     /// What `as: service` sends.
     pub credentials: Credentials,
     /// How callers become principals.
@@ -114,6 +116,7 @@ impl Config {
                     admin: file.admin.value.0,
                     upstream: upstream.clone(),
                     forwarded: forwarded.clone(),
+                    cors: file.cors.value.clone(),
                     credentials: file.credentials.clone(),
                     principal: principal.value.clone(),
                     authz: authz.clone(),

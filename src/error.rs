@@ -169,9 +169,11 @@ impl Problem {
     ///
     /// A 401 carries `WWW-Authenticate: Bearer`, since RFC 9110 §15.5.2 demands a challenge and
     /// that is one at which no browser opens a dialogue.
+    /// It is marked as [`Own`].
     #[must_use]
     pub fn into_response(self) -> Response<Bytes> {
         let mut response = Response::new(Bytes::from(self.json()));
+        response.extensions_mut().insert(Own);
         *response.status_mut() = self.kind.status();
         let headers = response.headers_mut();
         let mut set = |name: HeaderName, value| headers.insert(name, value);
@@ -201,6 +203,10 @@ impl Problem {
         serde_json::to_vec(&wire).unwrap_or_default()
     }
 }
+
+/// Marks, among an answer's extensions, one that the sidecar gives itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Own;
 
 /// The members in RFC 9457's order; `operation` and `undo` are extensions.
 #[derive(Serialize)]

@@ -8,6 +8,7 @@
 //! `stack.rs` shows in order what a request meets.
 
 mod connection;
+mod cors;
 mod deadline;
 mod forward;
 mod forwarded;
@@ -31,6 +32,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
+pub use self::cors::Config as Cors;
 pub use self::forwarded::Config as Forwarded;
 pub use self::headers::Names;
 pub use self::intercept::Interceptor;
@@ -112,6 +114,8 @@ pub struct Parts {
     pub upstream: upstream::Config,
     /// Whose forwarding headers are believed.
     pub forwarded: Forwarded,
+    /// Which pages may read the sidecar's own answers.
+    pub cors: Cors,
     /// Headers that a `Connection` header can't strip, besides those that the proxy knows: the
     /// configured credentials.
     pub credentials: Names,

@@ -9,6 +9,8 @@
     reason = "clippy.toml allows these in test functions; here the helpers are tests too"
 )]
 
+#[path = "proxy/cors.rs"]
+mod cors;
 #[path = "proxy/failures.rs"]
 mod failures;
 #[path = "proxy/hostile.rs"]

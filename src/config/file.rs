@@ -32,6 +32,9 @@ pub struct File {
     pub upstream: Option<upstream::Endpoint>,
     /// Whose forwarding headers to believe. Required.
     pub forwarded: Option<proxy::Forwarded>,
+    /// Which pages of other origins may read the sidecar's own answers.
+    #[serde(default)]
+    pub cors: Located<proxy::Cors>,
     /// Credentials of the sidecar's own.
     #[serde(default)]
     pub credentials: Credentials,
@@ -91,6 +94,8 @@ impl File {
         let mut problems = self.missing();
         problems.extend(self.clashes());
         problems.extend(self.late_answers());
+        let cors = self.cors.value.validate().err();
+        problems.extend(cors.map(|(what, mend)| Problem::new(self.cors.place, what, mend)));
         if let Some(principal) = &self.principal {
             let invalid = principal.value.validate().err();
             let mend = "see docs/CONFIGURATION.md, principal";

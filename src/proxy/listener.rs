@@ -44,6 +44,7 @@ pub(super) async fn run(
             client: Client::new(parts.endpoint.clone(), parts.upstream.clone()),
             sanitizer: Sanitizer::new(parts.credentials.clone()),
             places: Arc::clone(&places),
+            cors: parts.cors.clone(),
             metrics: parts.metrics.clone(),
             config: config.clone(),
         });

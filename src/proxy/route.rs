@@ -12,7 +12,7 @@ use super::headers::Sanitizer;
 use super::respond::{self, Outgoing};
 use super::stack::Handle;
 use super::upgrade::{self, Slot};
-use super::{Config, Interceptor, Metrics, path};
+use super::{Config, Cors, Interceptor, Metrics, path};
 use crate::error::{Kind, Problem};
 use crate::model::DecodedPath;
 use crate::rules::{self, Rules};
@@ -40,6 +40,7 @@ pub(super) struct Worker {
     /// This worker's own.
     pub(super) client: upstream::Client,
     pub(super) sanitizer: Sanitizer,
+    pub(super) cors: Cors,
     /// One place for each intercepted request, shared by all workers.
     pub(super) places: Arc<Semaphore>,
     pub(super) metrics: Metrics,

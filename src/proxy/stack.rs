@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use http::{Request, Response};
@@ -13,8 +14,8 @@ use hyper::body::Incoming;
 
 use super::http2;
 use super::respond::{self, Outgoing};
-use super::route::Route;
-use crate::error::{Kind, Problem};
+use super::route::{Route, Worker};
+use crate::error::{Kind, Own, Problem};
 
 /// Answers requests of one client connection.
 pub(super) trait Handle: Send + Sync + 'static {
@@ -26,20 +27,48 @@ pub(super) trait Handle: Send + Sync + 'static {
 /// The whole stack. What hyper refuses before it (malformed heads, heads over the limits or too
 /// slow) never gets here; the listener counts it.
 pub(super) fn stack(route: Route) -> impl Handle {
-    // A fault of ours costs one request, not the connection, and is answered as a problem.
-    CatchPanic(
-        // Decides on the path (P5): refuses it, forwards the request untouched (P6), or has it
-        // intercepted.
-        route,
-    )
+    // Lets pages of other origins read what the sidecar itself answers.
+    Readable {
+        worker: Arc::clone(&route.worker),
+        // A fault of ours costs one request, not the connection, and is answered as a problem.
+        inner: CatchPanic(
+            // Decides on the path (P5): refuses it, forwards the request untouched (P6), or has it
+            // intercepted.
+            route,
+        ),
+    }
 }
 
 /// The stack of one HTTP/2 stream.
 pub(super) fn stack_of_stream(route: Route) -> impl Handle {
-    CatchPanic(
-        // From here on it is a request of HTTP/1.1 like any other.
-        Lowered(route),
-    )
+    Readable {
+        worker: Arc::clone(&route.worker),
+        inner: CatchPanic(
+            // From here on it is a request of HTTP/1.1 like any other.
+            Lowered(route),
+        ),
+    }
+}
+
+struct Readable<H> {
+    worker: Arc<Worker>,
+    inner: H,
+}
+
+impl<H: Handle> Handle for Readable<H> {
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Outgoing>> + Send {
+        let cors = &self.worker.cors;
+        let origin = cors.asks(request.headers());
+        self.inner.handle(request).map(move |mut response| {
+            if response.extensions().get::<Own>().is_some() {
+                cors.open(response.headers_mut(), origin.as_ref());
+            }
+            response
+        })
+    }
 }
 
 struct Lowered(Route);

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use authz_sidecar::config;
 use authz_sidecar::model::DecodedPath;
-use authz_sidecar::proxy::{Config, Forwarded, Interceptor, Metrics, Names, Parts, Proxy, Router};
+use authz_sidecar::proxy::{
+    Config, Cors, Forwarded, Interceptor, Metrics, Names, Parts, Proxy, Router,
+};
 use authz_sidecar::rules::{Matched, Route};
 use authz_sidecar::upstream::{self, Body};
 use bytes::Bytes;
@@ -233,6 +235,7 @@ pub(crate) struct Setup {
     pub(crate) upstream: upstream::Config,
     pub(crate) trust: Vec<&'static str>,
     pub(crate) drain: Duration,
+    pub(crate) cors: Cors,
     pub(crate) saga: Arc<Answer>,
 }
 
@@ -244,6 +247,7 @@ impl Default for Setup {
             upstream: upstream::Config::default(),
             trust: Vec::new(),
             drain: PATIENCE,
+            cors: Cors::default(),
             saga: Arc::new(|_| panic!("nothing is to be intercepted")),
         }
     }
@@ -268,6 +272,7 @@ impl Setup {
             endpoint: endpoint.parse().unwrap(),
             upstream: self.upstream,
             forwarded: Forwarded { trust: self.trust.iter().map(|n| n.parse().unwrap()).collect() },
+            cors: self.cors,
             credentials: Names::new(["x-mine*"]),
             metrics: Metrics::new(&mut registry),
         };
