@@ -87,11 +87,11 @@ impl Board {
         });
     }
 
-    /// Notes that it makes no attempt before this neighbour is back.
-    pub(super) fn waits_for(&self, id: OperationId, peer: &'static str) {
+    /// Notes the neighbour before whose return it makes no attempt, if there is one.
+    pub(super) fn waits_for(&self, id: OperationId, peer: Option<&'static str>) {
         self.change(id, |note| {
             note.next = None;
-            note.waits_for = Some(peer);
+            note.waits_for = peer;
         });
     }
 
@@ -105,7 +105,10 @@ impl Board {
 
     /// Notes when the next attempt is due.
     pub(super) fn sleeps_until(&self, id: OperationId, next: Timestamp) {
-        self.change(id, |note| note.next = Some(next));
+        self.change(id, |note| {
+            note.next = Some(next);
+            note.waits_for = None;
+        });
     }
 
     /// Forgets an operation that this process no longer drives.

@@ -281,10 +281,15 @@ impl Driver {
         }
     }
 
-    /// From here on the pauses between attempts are short again.
+    /// A person believes that it works now: from here on the pauses between attempts are short
+    /// again, and the neighbour that it needs is asked at once.
     fn begin_anew(&mut self) {
         self.rounds = 0;
         self.retried_at = self.context.board.attempts(self.operation.id);
+        let task = next(&self.operation, self.context.now(), &self.context.policy);
+        if let Some(peer) = turn::needed(&self.context, &task) {
+            peer.expect_success();
+        }
     }
 
     /// Whether an undone row is confirmed gone, which is what the client waits to hear.

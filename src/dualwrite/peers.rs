@@ -5,6 +5,7 @@
 //! wait cost it one probe at a time, and all go on as soon as it answers. Each has places of its
 //! own, so that calls that hang at one keep nobody from the other.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -57,11 +58,24 @@ impl Peer {
         self.circuit.is_open()
     }
 
-    /// Waits until a call may go out. `again` is for who failed before.
-    pub(super) async fn turn(&self, again: bool) -> Turn<'_> {
+    /// Waits until a call may go out. `again` is for who failed before. `waits` is told whether
+    /// it is the neighbour's return that is waited for.
+    pub(super) async fn turn(&self, again: bool, waits: impl Fn(bool)) -> Turn<'_> {
         let lane = if again { Lane::Again } else { Lane::New };
         loop {
-            let mut entry = self.circuit.enter(lane).await;
+            let mut entry = {
+                let mut enter = pin!(self.circuit.enter(lane));
+                tokio::select! {
+                    biased;
+                    entry = &mut enter => entry,
+                    // A closed circuit lets it through at once.
+                    () = std::future::ready(()) => {
+                        waits(true);
+                        enter.await
+                    }
+                }
+            };
+            waits(false);
             if entry.is_probe() {
                 entry.tried();
                 return Turn { _entry: entry, _place: None };
@@ -88,6 +102,8 @@ impl Peer {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     const LONG: Duration = Duration::from_mins(1);
@@ -100,21 +116,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn p3_calls_that_hang_at_one_keep_nobody_from_the_other() {
         let peers = Peers::new(circuit("a"), circuit("b"), 1);
-        let hangs = peers.back_end.turn(false).await;
+        let hangs = peers.back_end.turn(false, |_| {}).await;
         let soon = Duration::from_secs(1);
-        assert!(tokio::time::timeout(soon, peers.back_end.turn(false)).await.is_err());
-        assert!(tokio::time::timeout(soon, peers.service.turn(false)).await.is_ok());
+        assert!(tokio::time::timeout(soon, peers.back_end.turn(false, |_| {})).await.is_err());
+        assert!(tokio::time::timeout(soon, peers.service.turn(false, |_| {})).await.is_ok());
         drop(hangs);
-        assert!(tokio::time::timeout(soon, peers.back_end.turn(false)).await.is_ok());
+        assert!(tokio::time::timeout(soon, peers.back_end.turn(false, |_| {})).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waited_for_a_place_while_the_circuit_opened_makes_no_call() {
         let (service, back_end) = (circuit("a"), circuit("b"));
         let peers = Peers::new(service, back_end.clone(), 1);
-        let hangs = peers.back_end.turn(false).await;
+        let hangs = peers.back_end.turn(false, |_| {}).await;
         let soon = Duration::from_secs(1);
-        let queued = async { tokio::time::timeout(soon, peers.back_end.turn(false)).await.is_ok() };
+        let queued =
+            async { tokio::time::timeout(soon, peers.back_end.turn(false, |_| {})).await.is_ok() };
         let fails = async {
             tokio::task::yield_now().await;
             back_end.failed();
@@ -128,9 +145,28 @@ mod tests {
     async fn a_probe_goes_out_although_all_places_hang() {
         let (service, back_end) = (circuit("a"), circuit("b"));
         let peers = Peers::new(service, back_end.clone(), 1);
-        let _hangs = peers.back_end.turn(false).await;
+        let _hangs = peers.back_end.turn(false, |_| {}).await;
         back_end.failed();
-        let probe = tokio::time::timeout(2 * LONG, peers.back_end.turn(true)).await;
+        let probe = tokio::time::timeout(2 * LONG, peers.back_end.turn(true, |_| {})).await;
         assert!(probe.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p9_who_waits_for_its_return_says_so_also_where_a_place_was_waited_for_before() {
+        let (service, back_end) = (circuit("a"), circuit("b"));
+        let peers = Peers::new(service, back_end.clone(), 1);
+        let hangs = peers.back_end.turn(false, |_| {}).await;
+        let told = Cell::new(None);
+        let mut queued = pin!(peers.back_end.turn(false, |down| told.set(Some(down))));
+        let soon = Duration::from_secs(1);
+        assert!(tokio::time::timeout(soon, &mut queued).await.is_err());
+        assert_eq!(told.get(), Some(false), "it waits for a place");
+        back_end.failed();
+        drop(hangs);
+        assert!(tokio::time::timeout(soon, &mut queued).await.is_err());
+        assert_eq!(told.get(), Some(true));
+        back_end.succeeded();
+        assert!(tokio::time::timeout(soon, &mut queued).await.is_ok());
+        assert_eq!(told.get(), Some(false));
     }
 }

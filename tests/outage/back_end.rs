@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
+use crate::client::Call;
 use crate::support::eventually;
 use crate::support::keys::{Fault, Route};
 use crate::support::provider::{DEREGISTER, REGISTER};
-use crate::world::World;
+use crate::world::{TOKEN, World};
 
 /// Opens at the third failure, and is then probed seldom: within a test, not by itself.
 const SELDOM: &str = "{ failures: 3, span: 0s, pause: 60s, max_pause: 60s }";
@@ -40,6 +43,13 @@ impl World {
     pub(crate) async fn until_circuit(&self, name: &str, open: u64) {
         let what = format!("the circuit {name} is {open}");
         eventually(&what, || async { (self.circuit(name).await == open).then_some(()) }).await;
+    }
+
+    /// Orders an attempt of an operation.
+    async fn retry(&self, id: &str) {
+        let order = Call::new(self.addresses().admin, "POST", &format!("/operations/{id}/retry"));
+        let order = order.and_header("authorization", &format!("Bearer {TOKEN}"));
+        order.json(&json!({"by": "alice"})).send().await.expect(200);
     }
 
     /// Creates until one is answered so; those before it are refused unsent.
@@ -268,4 +278,58 @@ async fn p3_a_resource_that_can_not_be_deregistered_keeps_no_create_and_no_other
     world.provider.deregister().reset();
     world.quiescent().await;
     world.same_set();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_whoever_is_ordered_to_retry_comes_to_its_turn_however_many_wait_besides() {
+    const DELETES: usize = 3;
+    let world = with(SELDOM).await;
+    let ids: Vec<_> = (0..DELETES).map(|n| world.given(&format!("d-{n}"))).collect();
+    world.provider.deregister().answers(500);
+    for id in &ids {
+        world.delete(id).send().await.expect(200);
+    }
+    let all_wait = |operations: &[Value]| {
+        let waiting = operations.iter().filter(|one| one["waits_for"] == "back end");
+        waiting.count() == DELETES
+    };
+    let meant = &ids[1];
+    let asked = || {
+        let calls = world.provider.calls(DEREGISTER);
+        calls.iter().filter(|call| call.body.contains(meant.as_str())).count()
+    };
+    // At first it may wait among those that have not been tried yet, afterwards behind the others.
+    for round in 0..2 {
+        let before = asked();
+        for _ in 0..DELETES {
+            let waiting = world.operations_until("they wait", all_wait).await;
+            let is_meant = |one: &&Value| one["resource_ids"][0] == meant.as_str();
+            let operation = waiting.iter().find(is_meant).unwrap()["id"].as_str().unwrap();
+            let calls = world.asked(DEREGISTER);
+            world.retry(operation).await;
+            let asks = || async { (world.asked(DEREGISTER) > calls).then_some(()) };
+            eventually("one asks", asks).await;
+        }
+        world.operations_until("they wait", all_wait).await;
+        assert!(asked() > before, "round {round}");
+    }
+    world.provider.deregister().reset();
+    world.retry(world.operations().await[0]["id"].as_str().unwrap()).await;
+    world.quiescent().await;
+    world.same_set();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_the_answer_of_a_delete_waits_for_no_back_end_that_is_known_to_be_down() {
+    // Longer than this test is patient.
+    let world = World::with(|settings| {
+        (settings.breaker, settings.inline_deregister) = (SELDOM, "60s");
+    })
+    .await;
+    world.provider.deregister().answers(503);
+    let delete = |name: &str| world.delete(&world.given(name)).send();
+    let soon = |answer| tokio::time::timeout(Duration::from_secs(20), answer);
+    soon(delete("fails")).await.expect("a failed attempt is waited for").expect(200);
+    world.until_circuit("deregister", 1).await;
+    soon(delete("waits")).await.expect("no attempt is made").expect(200);
 }

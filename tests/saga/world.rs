@@ -16,6 +16,9 @@ use crate::client::{Answer, Call};
 use crate::support::keys::{AGENT, Keys, Route};
 use crate::support::provider::Provider;
 
+/// What an order carries.
+pub(crate) const TOKEN: &str = "correct-horse-battery-staple";
+
 /// How long a world may take to come to rest.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -33,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) attempt: &'static str,
     /// How long the 503 waits for the undo.
     pub(crate) reply: &'static str,
+    /// How long the answer of a delete waits for its deregistration.
+    pub(crate) inline_deregister: &'static str,
     /// The largest answer that is read for an id.
     pub(crate) answer: &'static str,
     /// Whether all creates come through the sidecar.
@@ -56,6 +61,7 @@ impl Default for Settings {
             register: "800ms",
             attempt: "400ms",
             reply: "2s",
+            inline_deregister: "250ms",
             answer: "64KiB",
             exclusive_writer: true,
             observe: false,
@@ -141,12 +147,15 @@ impl World {
         let (journal, settings) = (self.journal().display().to_string(), &self.settings);
         let Settings { late_effect, exchange, register, attempt, reply, answer, .. } = settings;
         let Settings { call, exclusive_writer, open_operations, breaker, .. } = settings;
-        let size = settings.journal;
+        let (size, inline) = (settings.journal, settings.inline_deregister);
+        let token = self.directory().join("token").display().to_string();
+        std::fs::write(&token, TOKEN).unwrap();
         let mut yaml = String::new();
         write!(
             yaml,
             "listen: 127.0.0.1:0\nhealth: 127.0.0.1:0\nadmin: 127.0.0.1:0\nupstream: {keys}\n\
              forwarded: {{ trust: [] }}\n\
+             credentials: {{ admin: {{ token_file: {token} }} }}\n\
              principal:\n  authn: {{ url: {provider}/v1/authn, timeout: 700ms }}\n  \
              bypass: [x-agent-identity, x-agent-api-key]\n  \
              store: [principal_type, user_id, service_account_id, account_id]\n  \
@@ -156,7 +165,8 @@ impl World {
              journal:\n  url: sqlite:{journal}\n  exclusive_writer: {exclusive_writer}\n  \
              max_bytes: {size}\n\
              bounds:\n  late_effect: {late_effect}\n  exchange: {exchange}\n  call: {call}\n  \
-             reply: {reply}\n  open_operations: {open_operations}\n  answer: {answer}\n  retry: 200ms\n\
+             reply: {reply}\n  open_operations: {open_operations}\n  answer: {answer}\n  retry: 200ms\n  \
+             inline_deregister: {inline}\n\
              limits: {{ workers: 1 }}\ndrain: 10ms\nrules:\n{rules}"
         )
         .unwrap();
@@ -171,7 +181,7 @@ impl World {
         self.directory.path()
     }
 
-    fn addresses(&self) -> Addresses {
+    pub(crate) fn addresses(&self) -> Addresses {
         self.sidecar.as_ref().expect("it runs").addresses
     }
 

@@ -1,20 +1,21 @@
 //! One attempt: it waits for its turn at the neighbour that it needs, is made, and what it came to
 //! says when to go on.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Attempt, Driver, Pause, tasks};
+use super::{Attempt, Driver, Pause, Progress, tasks};
 use crate::dualwrite::board::STUCK_AFTER;
 use crate::dualwrite::context::{Context, Halt};
 use crate::dualwrite::inbox::Letters;
 use crate::dualwrite::peers::{Peer, Turn};
-use crate::dualwrite::state::Task;
+use crate::dualwrite::state::{Task, next};
 use crate::journal;
 use crate::model::Backoff;
 
 /// The neighbour that a task calls.
-fn needed<'a>(context: &'a Context, task: &Task) -> Option<&'a Peer> {
+pub(super) fn needed<'a>(context: &'a Context, task: &Task) -> Option<&'a Peer> {
     match task {
         Task::Probe | Task::Delete(_) | Task::Confirm(_) | Task::Look => {
             Some(&context.peers.service)
@@ -34,19 +35,22 @@ impl Driver {
         let context = Arc::clone(&self.context);
         let peer = needed(&context, &task);
         let returns = peer.map(Peer::returns);
+        let turn = match peer {
+            Some(peer) => match self.turn(peer, &task, letters).await? {
+                Some(turn) => Some(turn),
+                None => return Ok(Pause::None),
+            },
+            None => None,
+        };
+        self.context.board.does(self.operation.id, tasks::name(&task));
         let attempt = async {
-            let _turn = self.turn(peer, &task).await;
+            let _turn = turn;
             self.perform(task).await
         };
         let attempt = tokio::select! {
             biased;
             // What hangs is given up: each attempt may be made again.
-            () = letters.ordered() => {
-                if let Some(peer) = peer {
-                    peer.expect_success();
-                }
-                return Ok(Pause::None);
-            }
+            () = letters.ordered() => return Ok(Pause::None),
             attempt = attempt => attempt,
         };
         let attempt = match attempt {
@@ -66,20 +70,36 @@ impl Driver {
         })
     }
 
-    /// Waits for the turn of `task` at the neighbour that it needs.
-    async fn turn<'a>(&self, peer: Option<&'a Peer>, task: &Task) -> Option<Turn<'a>> {
-        let (board, id) = (&self.context.board, self.operation.id);
-        let turn = match peer {
-            Some(peer) => {
-                if peer.is_down() {
-                    board.waits_for(id, peer.name);
-                }
-                Some(peer.turn(board.attempts(id) > 0).await)
+    /// Waits for the turn of `task` at the neighbour that it needs, which may be down for long.
+    /// Letters are read meanwhile, and it keeps its place in the line; `None` where they leave
+    /// something else to do.
+    async fn turn<'a>(
+        &mut self,
+        peer: &'a Peer,
+        task: &Task,
+        letters: &mut Letters,
+    ) -> Result<Option<Turn<'a>>, Halt> {
+        let (context, id) = (Arc::clone(&self.context), self.operation.id);
+        let (report, settled) = (self.report.clone(), self.row_is_gone());
+        let waits = |down: bool| {
+            context.board.waits_for(id, down.then_some(peer.name));
+            if down {
+                // A client need not wait for that.
+                report.send_replace(Progress::Resting { settled });
             }
-            None => None,
         };
-        board.does(id, tasks::name(task));
-        turn
+        let mut turn = pin!(peer.turn(context.board.attempts(id) > 0, waits));
+        loop {
+            let letter = tokio::select! {
+                biased;
+                Some(letter) = letters.next() => letter,
+                turn = &mut turn => return Ok(Some(turn)),
+            };
+            self.read(letter).await?;
+            if next(&self.operation, context.now(), &context.policy) != *task {
+                return Ok(None);
+            }
+        }
     }
 
     /// Notes a failure, and gives after what time the next attempt is due.
