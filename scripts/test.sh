@@ -4,8 +4,9 @@
 #   scripts/test.sh [quick|full]          default: quick
 #
 # Installs what is missing: Python packages into .venv, tools of cargo into .cache/tools, system
-# packages by apt-get where the user is root. Full adds cargo-deny, more of the simulation, a
-# recovery against the clock, the crash matrix, the container image and a short benchmark to quick.
+# packages by apt-get where the user is root. Full adds cargo-deny, more of the simulation, half
+# a million operations on one journal, a recovery against the clock, the crash matrix, the container image
+# and a short benchmark to quick.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib/install.sh
@@ -67,6 +68,8 @@ if [[ $tier == full ]]; then
         cargo test --quiet --locked --test simulation every_schedule
     step "recovery of a thousand operations" env RECOVERY_LIMIT_MS=2000 \
         AUTHZ_SIDECAR_BINARY="$PWD/target/release/authz-sidecar" cargo test --quiet --locked --test outage thousand
+    step "retention" env RETENTION_OPERATIONS=500000 \
+        cargo test --quiet --locked --test journal p8_however_many
     step "crash matrix" scripts/crash.sh 200
     step "container image" scripts/image.sh
     step "benchmark" scripts/bench.sh 1 2
