@@ -5,11 +5,12 @@
 #
 # Installs what is missing: Python packages into .venv, tools of cargo into .cache/tools, system
 # packages by apt-get where the user is root. Full adds cargo-deny, more of the simulation, half
-# a million operations on one journal, a recovery against the clock, the crash matrix, the container image
-# and a short benchmark to quick.
+# a million operations on one journal, a recovery against the clock, the crash matrix, spellings before
+# real servers, the container image and a short benchmark to quick.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib/install.sh
+source scripts/lib/python.sh
 source scripts/lib/step.sh
 
 tier=${1:-quick}
@@ -33,16 +34,8 @@ tools() {
         need buildah buildah
         need podman podman
         need runc runc
+        need node nodejs
     fi
-}
-
-python_packages() {
-    local requirements=tests/service/requirements.txt
-    python3 -c 'import ensurepip, venv' 2>/dev/null || install_package python3-venv "Python's venv is missing"
-    [[ -x .venv/bin/pip ]] || python3 -m venv .venv
-    cmp --silent "$requirements" .venv/installed && return
-    .venv/bin/pip install --quiet --disable-pip-version-check --no-compile -r "$requirements"
-    cp "$requirements" .venv/installed
 }
 
 # The advisories are a git repository elsewhere, which not every machine reaches: see CONTRIBUTING.md.
@@ -71,6 +64,9 @@ if [[ $tier == full ]]; then
     step "retention" env RETENTION_OPERATIONS=500000 \
         cargo test --quiet --locked --test journal p8_however_many
     step "crash matrix" scripts/crash.sh 200
+    step "spellings before real servers" env AUTHZ_SIDECAR_BINARY="$PWD/target/release/authz-sidecar" \
+        scripts/differential.sh 2000
+    step "a naive sidecar is found out" env CONTROL=plain SERVERS=uvicorn-httptools scripts/differential.sh 300
     step "container image" scripts/image.sh
     step "benchmark" scripts/bench.sh 1 2
 fi

@@ -38,7 +38,7 @@ pub enum Kind {
     BodyTooLarge,
     /// A fault of the sidecar.
     Internal,
-    /// CONNECT: the sidecar is no tunnel.
+    /// CONNECT, since the sidecar is no tunnel, or a transfer coding besides chunks.
     NotImplemented,
     /// No connection to the service could be made.
     UpstreamUnreachable,
@@ -91,7 +91,7 @@ impl Kind {
             }
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The sidecar failed"),
             Self::NotImplemented => {
-                (StatusCode::NOT_IMPLEMENTED, "not-implemented", "The method is not supported")
+                (StatusCode::NOT_IMPLEMENTED, "not-implemented", "Such a request is not supported")
             }
             Self::UpstreamUnreachable => {
                 (StatusCode::BAD_GATEWAY, "upstream-unreachable", "The service can't be reached")

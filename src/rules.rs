@@ -196,6 +196,8 @@ mod tests {
             "/agent_api_keys/name%2Fx",
             "/agent_api_keys//k-1",
             "/x/../agent_api_keys/k-1",
+            "//host/agent_api_keys/k-1",
+            "/x%2Fy/../agent_api_keys%2Fk-1",
             "/./agent_api_keys/k-1",
             "/agent_api_keys/k-1%0A",
             "/agent_api_keys%5Ck-1",

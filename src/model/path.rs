@@ -61,37 +61,51 @@ impl<'a> DecodedPath<'a> {
 
     /// What else the path may be taken for, each once, without [`DecodedPath::text`] itself.
     ///
-    /// Two ways to decode, before or after splitting at slashes (where it is split first, an
-    /// encoded slash stays in its segment and is shown as `%2F`); and four habits that a router
-    /// may or may not have: a backslash is a slash, control characters vanish, repeated slashes
-    /// are one, dot segments are resolved. All combinations, at most 31. A trailing slash is no
-    /// such habit: the service answers it with a redirect, which must pass.
+    /// Ways to decode, before or after splitting at slashes (where it is split first, an encoded
+    /// slash stays in its segment and is shown as `%2F`, or becomes one at the very end); and five
+    /// habits that a router may or may not have: a backslash is a slash (anywhere, or only where
+    /// it is not encoded), control characters vanish, two slashes begin a host (as in WHATWG's
+    /// URL), repeated slashes are one, dot segments are resolved. All combinations, at most 191.
+    /// A trailing slash is no such habit: the service answers it with a redirect, which must pass.
     pub fn readings(&self) -> impl Iterator<Item = Cow<'_, str>> {
         let readings = if self.plain { Vec::new() } else { self.enumerate() };
         readings.into_iter().map(Cow::Owned)
     }
 
     fn enumerate(&self) -> Vec<String> {
-        let mut readings: Vec<String> = Vec::new();
-        for base in [self.text.to_string(), split_then_decode(self.raw)] {
-            for habits in 0..1_u8 << HABITS.len() {
-                let reading = HABITS
-                    .iter()
-                    .enumerate()
-                    .filter(|(bit, _)| habits >> bit & 1 == 1)
-                    .fold(base.clone(), |path, (_, habit)| habit(&path));
-                if reading != self.text && !readings.contains(&reading) {
-                    readings.push(reading);
-                }
-            }
-        }
+        // WHATWG's URL knows a backslash from an encoded one.
+        let slashed = backslash_is_slash(self.raw);
+        let decode = |raw: &str| percent_decode_str(raw).decode_utf8_lossy().into_owned();
+        let whole = with_habits([decode(self.raw), decode(&slashed)]);
+        let split = with_habits([split_then_decode(self.raw), split_then_decode(&slashed)]);
+        let late: Vec<_> = split.iter().map(|reading| reading.replace("%2F", "/")).collect();
+        let mut readings = distinct(whole.into_iter().chain(split).chain(late));
+        readings.retain(|reading| *reading != self.text);
         readings
     }
 }
 
 /// In the order in which a router that has several applies them.
-const HABITS: [fn(&str) -> String; 4] =
-    [backslash_is_slash, without_controls, one_slash, without_dot_segments];
+const HABITS: [fn(&str) -> String; 5] =
+    [backslash_is_slash, without_controls, without_host, one_slash, without_dot_segments];
+
+/// All combinations of the habits.
+fn with_habits(bases: [String; 2]) -> Vec<String> {
+    HABITS.iter().fold(distinct(bases), |readings, habit| {
+        let changed: Vec<_> = readings.iter().map(|reading| habit(reading)).collect();
+        distinct(readings.into_iter().chain(changed))
+    })
+}
+
+fn distinct(readings: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for reading in readings {
+        if !all.contains(&reading) {
+            all.push(reading);
+        }
+    }
+    all
+}
 
 fn slashes(text: &str) -> usize {
     text.bytes().filter(|byte| *byte == b'/').count()
@@ -118,6 +132,15 @@ fn split_then_decode(raw: &str) -> String {
 
 fn backslash_is_slash(path: &str) -> String {
     path.replace('\\', "/")
+}
+
+/// `//host/path` against a base of a special scheme, which takes further slashes for none.
+fn without_host(path: &str) -> String {
+    if !path.starts_with("//") {
+        return path.to_owned();
+    }
+    let behind = path.trim_start_matches('/');
+    behind.find('/').map_or("/", |end| &behind[end..]).to_owned()
 }
 
 fn without_controls(path: &str) -> String {
@@ -198,11 +221,19 @@ mod tests {
             "/.%0A/keys/x",
             "/y%5C..%5Ckeys/x",
             "/keys/x%7F",
+            "//h/keys/x",
+            "/\\h/keys/x",
+            "///h/keys/x",
+            "//h/..//keys/x",
+            "/y%2Fy/../keys%2Fx",
+            "/y\\..\\keys/x",
         ] {
             assert!(readings(spelling).iter().any(|reading| reading == k), "{spelling}");
             assert!(!DecodedPath::parse(spelling).unwrap().is_plain(), "{spelling}");
         }
         assert_eq!(readings("/keys%2Fx"), ["/keys%2Fx"]);
+        assert!(readings("/\\h/keys%5C").contains(&"/keys\\".to_owned()));
+        assert!(readings("//keys").contains(&"/".to_owned()));
         assert_eq!(readings("/keys/%2e"), ["/keys/"]);
     }
 
@@ -252,7 +283,7 @@ mod tests {
         #[test]
         fn p5_no_input_is_too_odd(path in "\\PC*|[\\x00-\\x7f]*") {
             if let Ok(parsed) = DecodedPath::parse(&path) {
-                prop_assert!(parsed.readings().count() <= 31);
+                prop_assert!(parsed.readings().count() <= 191);
             }
         }
     }

@@ -124,6 +124,14 @@ impl Sanitizer {
     }
 }
 
+/// Whether a request's body has no transfer coding but chunks, which alone go on. hyper takes any
+/// list that ends in `chunked`, `gzip, chunked` too, and undoes the last only.
+pub(super) fn only_chunks(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(TRANSFER_ENCODING).into_iter();
+    let chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    values.next().is_none_or(chunked) && values.next().is_none()
+}
+
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
@@ -197,6 +205,21 @@ mod tests {
         let chunked = ["accept", "traceparent", "trailer", "transfer-encoding"];
         assert_eq!(cleaned(&sent, Framing::Chunks), chunked);
         assert_eq!(cleaned(&[("te", "gzip, Trailers")], Framing::Length), ["te"]);
+    }
+
+    #[test]
+    fn p5_no_transfer_coding_but_chunks_can_go_on() {
+        let only = |values: &[&'static str]| {
+            let pairs: Vec<_> = values.iter().map(|value| ("transfer-encoding", *value)).collect();
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(name, HeaderValue::from_static(value));
+            }
+            only_chunks(&headers)
+        };
+        assert!(only(&[]) && only(&["chunked"]) && only(&["Chunked"]));
+        assert!(!only(&["gzip, chunked"]) && !only(&["chunked, chunked"]) && !only(&[""]));
+        assert!(!only(&["gzip", "chunked"]) && !only(&["chunked", "chunked"]));
     }
 
     #[test]

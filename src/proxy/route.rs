@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::HeaderValue;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
@@ -12,7 +12,7 @@ use super::headers::Sanitizer;
 use super::respond::{self, Outgoing};
 use super::stack::Handle;
 use super::upgrade::{self, Slot};
-use super::{Config, Cors, Interceptor, Metrics, path};
+use super::{Config, Cors, Interceptor, Metrics, headers, path};
 use crate::error::{Kind, Problem};
 use crate::model::DecodedPath;
 use crate::rules::{self, Rules};
@@ -87,6 +87,14 @@ impl Handle for Route {
     }
 }
 
+/// The method as some servers read it, where that is another: `Post` is no POST (RFC 9110 §9.1),
+/// but hypercorn makes it one.
+fn in_capitals(method: &Method) -> Option<Method> {
+    let text = method.as_str();
+    let small = text.bytes().any(|byte| byte.is_ascii_lowercase());
+    small.then(|| text.to_ascii_uppercase().parse().ok()).flatten()
+}
+
 impl Route {
     /// The same for one stream of many, which have no deadline in common.
     pub(super) fn of_stream(&self) -> Self {
@@ -99,15 +107,30 @@ impl Route {
     }
 
     fn decide(&self, request: &Request<Incoming>) -> Result<rules::Route, Problem> {
-        Ok(match path::decide(request)? {
-            Some(path) => self.worker.router.route(request.method(), &path),
-            None => rules::Route::Unmatched,
-        })
+        if !headers::only_chunks(request.headers()) {
+            let why = "the body has a transfer coding besides chunks";
+            return Err(Problem::new(Kind::NotImplemented, why));
+        }
+        let Some(path) = path::decide(request)? else { return Ok(rules::Route::Unmatched) };
+        let route = self.worker.router.route(request.method(), &path);
+        if let (rules::Route::Unmatched, Some(capitals)) = (&route, in_capitals(request.method()))
+            && !matches!(self.worker.router.route(&capitals, &path), rules::Route::Unmatched)
+        {
+            let why = "the method is a rule's, in small letters";
+            return Err(Problem::new(Kind::BadRequest, why));
+        }
+        Ok(route)
     }
 
     /// Answers with a problem of the sidecar's own, and counts it.
     pub(super) fn refuse(&self, problem: Problem) -> Response<Outgoing> {
-        self.worker.metrics.refused(problem.kind());
-        respond::problem(problem)
+        let kind = problem.kind();
+        self.worker.metrics.refused(kind);
+        let mut response = respond::problem(problem);
+        if kind == Kind::NotImplemented {
+            // Where such a request ends is in doubt, so that nothing behind it is one.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 }

@@ -91,6 +91,8 @@ async fn p5_a_path_of_two_readings_is_refused_and_counted() {
         "/keys%5C..%5Ckeys",
         "/.%2Fkeys",
         "http://h//keys",
+        "//h/keys",
+        "/\\h/keys",
     ];
     for target in odd {
         let request = format!("POST {target} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
@@ -99,6 +101,52 @@ async fn p5_a_path_of_two_readings_is_refused_and_counted() {
         assert!(body.contains("ambiguous-path"), "{target}: {body}");
     }
     assert!(sidecar.counts(&format!("refused_total{{reason=\"ambiguous-path\"}} {}", odd.len())));
+    assert_eq!(service.connections(), 0);
+}
+
+/// hypercorn makes `Post` a POST; who takes it for another method answers 405.
+#[tokio::test]
+async fn p5_a_rules_method_in_small_letters_is_refused_and_counted() {
+    let service = Service::echo().await;
+    let sidecar = Sidecar::before(&service);
+    for start in ["post /keys", "Post /keys", "POSt //keys"] {
+        let request = format!("{start} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+        let (head, body) = sidecar.get(&request).await;
+        assert!(head.starts_with("HTTP/1.1 400 "), "{start}: {head}");
+        assert!(body.contains("bad-request"), "{start}: {body}");
+    }
+    assert!(sidecar.counts("refused_total{reason=\"bad-request\"} 3"));
+    assert_eq!(service.connections(), 0);
+    for start in ["get /keys", "post /other", "Put /keys"] {
+        let request = format!("{start} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+        let (head, _) = sidecar.get(&request).await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "P6, {start}: {head}");
+    }
+}
+
+/// hyper undoes the chunks and would leave `gzip` to nobody. Nor is anything behind a `CONNECT` a
+/// request: it would be bytes of a tunnel.
+#[tokio::test]
+async fn p5_where_a_request_may_end_elsewhere_nothing_behind_it_is_read() {
+    let service = Service::echo().await;
+    let sidecar = Sidecar::before(&service);
+    for head in [
+        "POST /x HTTP/1.1\r\ntransfer-encoding: gzip, chunked",
+        "POST /x HTTP/1.1\r\ntransfer-encoding: identity, chunked",
+        "POST /x HTTP/1.1\r\ntransfer-encoding: chunked, chunked",
+        "POST /x HTTP/1.1\r\ntransfer-encoding: gzip\r\ntransfer-encoding: chunked",
+        "POST /x HTTP/1.1\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked",
+        "CONNECT x:80 HTTP/1.1\r\ntransfer-encoding: chunked",
+        "CONNECT /x HTTP/1.1\r\ncontent-length: 5",
+    ] {
+        let mut client = sidecar.client().await;
+        let hidden = "GET /hidden HTTP/1.1\r\nhost: x\r\n\r\n";
+        client.send(format!("{head}\r\nhost: x\r\n\r\n0\r\n\r\n{hidden}")).await;
+        let answer = client.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 501 "), "{head}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{head}: {answer}");
+    }
+    assert!(sidecar.counts("refused_total{reason=\"not-implemented\"} 7"));
     assert_eq!(service.connections(), 0);
 }
 

@@ -1,0 +1,77 @@
+// A keys service for tests/differential.rs on Node's own HTTP: `server.mjs once|url`.
+//
+// `once` decodes the target's path once, as Starlette does; `url` asks WHATWG's URL for the path
+// and decodes that, as many a handler does. Prints what server.py prints.
+
+import http from 'node:http';
+
+const row = { agent_id: 'a1', created_at: '2020-01-01T00:00:00Z', api_key_type: 'external' };
+const routes = [
+  ['POST', /^\/agent_api_keys$/, 'create_key', (id) => ({ ...row, id, name: 'n', api_key: 's' })],
+  ['POST', /^\/agent_api_keys\/webhook-trigger$/, 'create_webhook_key', (id) => ({ key_id: id })],
+  ['GET', /^\/agent_api_keys$/, 'list_keys', (_, __, query) => {
+    const name = query.get('name');
+    return name ? [{ ...row, id: `gone-${name}`, name }] : [];
+  }],
+  ['GET', /^\/agent_api_keys\/([^/]+)$/, 'get_key', (_, id) => !id.startsWith('gone-') && { ...row, id }],
+  ['DELETE', /^\/agent_api_keys\/name\/([^/]+)$/, 'delete_key_by_name', () => 'deleted'],
+  ['DELETE', /^\/agent_api_keys\/([^/]+)$/, 'delete_key', () => 'deleted'],
+  ['GET', /^\/agents\/name\/([^/]+)$/, 'get_agent', () => ({ id: 'a1' })],
+  ['POST', /^\/early$/, 'early', () => ({})],
+];
+
+// Percent-decodes bytes: what is no escape stays, what is no UTF-8 becomes U+FFFD.
+function decodeOnce(text) {
+  const bytes = Buffer.from(text, 'latin1').toString('latin1')
+    .replace(/%([0-9a-fA-F]{2})/g, (_, hex) => String.fromCharCode(parseInt(hex, 16)));
+  return Buffer.from(bytes, 'latin1').toString('utf8');
+}
+
+function pathOf(target) {
+  if (process.argv[2] === 'url') return decodeURIComponent(new URL(target, 'http://keys').pathname);
+  const origin = target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, '');
+  return decodeOnce(origin.split(/[?#]/)[0]);
+}
+
+function print(line) {
+  process.stdout.write(JSON.stringify(line) + '\n');
+}
+
+const server = http.createServer((request, response) => {
+  const note = {
+    kind: 'http', method: request.method, path: request.url,
+    case: request.headers['x-case'] ?? '', encodings: request.headers['accept-encoding'] ?? '',
+  };
+  let answer;
+  let status = 404;
+  const finish = (body) => {
+    const text = JSON.stringify(answer ?? { message: 'not found' });
+    if (note.handler) note.body = body.toString('latin1');
+    response.writeHead(status, {
+      'content-type': 'application/json', 'content-length': Buffer.byteLength(text), 'x-case': note.case,
+    });
+    response.end(request.method === 'HEAD' ? undefined : text);
+    print(note);
+  };
+  try {
+    note.path = pathOf(request.url);
+    const query = new URLSearchParams(request.url.split('?').slice(1).join('?'));
+    for (const [method, pattern, handler, run] of routes) {
+      const found = method === request.method && pattern.exec(note.path);
+      if (!found) continue;
+      answer = run(note.case, found[1], query);
+      status = answer ? 200 : 404;
+      Object.assign(note, { handler, argument: found[1] ?? '' });
+      break;
+    }
+  } catch {
+    status = 400;
+  }
+  if (note.handler === 'early') return finish('');
+  const body = [];
+  request.on('data', (data) => body.push(data));
+  request.on('end', () => finish(Buffer.concat(body)));
+});
+server.keepAliveTimeout = 5000;
+server.listen(0, '127.0.0.1', () => print({ listening: `127.0.0.1:${server.address().port}` }));
+process.stdin.resume().on('end', () => process.exit(0));
