@@ -24,7 +24,7 @@ use serde::Deserialize;
 pub use self::body::{Body, Progress, RequestBody};
 pub use self::collect::{Collected, collect};
 pub use self::endpoint::{Endpoint, EndpointError};
-pub(crate) use self::io::Coalesce;
+pub(crate) use self::io::{Coalesce, MAX_BUFFER};
 use self::pool::{Pool, Reuse};
 pub use self::tunnel::{Switch, Tunnel};
 use crate::model::Span;

@@ -19,7 +19,7 @@ use super::deadline::Deadline;
 use super::http2;
 use super::route::Route;
 use super::stack::{Handle, stack};
-use crate::upstream::Coalesce;
+use crate::upstream::{Coalesce, MAX_BUFFER};
 
 /// As many headers as hyper parses without an allocation.
 pub(super) const FREE_HEADER_COUNT: usize = 100;
@@ -139,6 +139,7 @@ fn builder(config: &Config) -> http1::Builder {
         .timer(Deadline::new())
         .header_read_timeout(config.header_timeout.0)
         .max_header_size(config.header_bytes.0.max(MIN_BUFFER))
+        .max_buf_size(MAX_BUFFER.max(config.header_bytes.0))
         // A client that has sent its request may close its sending side and still be answered.
         .half_close(true)
         // `Date` is the service's business.

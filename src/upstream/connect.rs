@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{Coalesce, Endpoint, RequestBody};
+use super::{Coalesce, Endpoint, MAX_BUFFER, RequestBody};
 
 /// The driver of a connection.
 pub(super) type Driver = Connection<TokioIo<Coalesce<Stream>>, RequestBody>;
@@ -18,7 +18,11 @@ pub(super) type Driver = Connection<TokioIo<Coalesce<Stream>>, RequestBody>;
 pub(super) async fn connect(endpoint: &Endpoint) -> io::Result<(SendRequest<RequestBody>, Driver)> {
     let stream = Stream::open(endpoint).await?;
     let socket = Coalesce { socket: stream, written: "upstream.written" };
-    Builder::new().handshake(TokioIo::new(socket)).await.map_err(io::Error::other)
+    Builder::new()
+        .max_buf_size(MAX_BUFFER)
+        .handshake(TokioIo::new(socket))
+        .await
+        .map_err(io::Error::other)
 }
 
 /// A socket to the service.

@@ -12,6 +12,10 @@ use crate::failpoint;
 /// apart, and for two small pieces `writev` costs the kernel more than the copy costs us.
 const SMALL: usize = 2 << 10;
 
+/// What a connection may hold of a message that its reader does not take, each way. hyper's own
+/// bound is three times that, which a slow client would cost at both ends.
+pub(crate) const MAX_BUFFER: usize = 128 << 10;
+
 /// A socket that writes small messages in one piece.
 pub(crate) struct Coalesce<T> {
     pub(crate) socket: T,
