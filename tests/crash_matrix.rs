@@ -113,7 +113,8 @@ fn total(directory: &std::path::Path) -> ExitCode {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "log") {
             let tally = Tally::read(&path);
-            println!("{}: rounds={} {tally}", path.display(), tally.rounds.len());
+            let (rounds, void) = (tally.rounds.len(), tally.void);
+            println!("{}: rounds={rounds} void={void} {tally}", path.display());
             if path.to_string_lossy().contains("-postgres") {
                 postgres.join(tally.clone());
             }
