@@ -77,7 +77,7 @@ fn main() -> ExitCode {
             println!("  {mismatch}");
         }
         println!("server={name} {verdict}");
-        println!("  {} s", began.elapsed().as_secs());
+        println!("  {} s, {} tunnels", began.elapsed().as_secs(), verdict.tunnels);
         // The naive one is there to be found out.
         good &= verdict.mismatches.is_empty() != naive;
     }

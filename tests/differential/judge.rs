@@ -70,12 +70,14 @@ pub(crate) struct Verdict {
     pub(crate) handlers: usize,
     pub(crate) intercepted: usize,
     pub(crate) refused: usize,
+    /// Connections that became WebSockets.
+    pub(crate) tunnels: usize,
     pub(crate) mismatches: Vec<String>,
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cases, handlers, intercepted, refused, mismatches } = self;
+        let Self { cases, handlers, intercepted, refused, mismatches, tunnels: _ } = self;
         let mismatches = mismatches.len();
         write!(f, "cases={cases} handlers={handlers} intercepted={intercepted} ")?;
         write!(f, "refused={refused} mismatches={mismatches}")
@@ -142,6 +144,8 @@ impl Evidence<'_> {
             verdict.handlers += arrivals.iter().filter_map(|arrival| Effect::of(arrival)).count();
             let refused = outcome.answers.iter().all(|answer| answer.refusal);
             verdict.refused += usize::from(arrivals.is_empty() && refused);
+            let switched = outcome.answers.iter().filter(|answer| answer.status == 101);
+            verdict.tunnels += switched.count();
         }
         for effect in self.effects.difference(&expected) {
             verdict.mismatches.push(format!("an effect of no handler: {effect:?}"));
@@ -169,7 +173,8 @@ impl Evidence<'_> {
             let answer = outcome.answers.iter().find(names);
             let good = answer.is_some_and(|answer| (200..300).contains(&answer.status));
             complain(decision == Decision::Unknown, "a request whose mark is lost");
-            complain(arrival.kind != "http", "a request that became something else");
+            let upgraded = arrival.kind == "websocket" && case.pieces[0].starts_with(b"GET /ws ");
+            complain(arrival.kind != "http" && !upgraded, "an upgrade that nobody asked for");
             let Some(effect) = effect else { continue };
             complain(!ran.insert(&arrival.case), "a handler that ran twice");
             complain(decision == Decision::Passed, "a handler that ran without intercept");

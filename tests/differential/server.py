@@ -15,7 +15,7 @@ import sys
 import hypercorn.asyncio
 import hypercorn.config
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, WebSocket
 from fastapi.responses import JSONResponse
 
 PR_SET_PDEATHSIG = 1
@@ -85,6 +85,14 @@ async def early(request: Request):
     """Answers without having read the body."""
     request.scope["note"]["handler"] = "early"
     return JSONResponse({})
+
+
+@app.websocket("/ws")
+async def talk(socket: WebSocket):
+    """Takes whatever comes; ends with the client."""
+    await socket.accept()
+    async for _ in socket.iter_bytes():
+        pass
 
 
 class Logged:

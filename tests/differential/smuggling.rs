@@ -95,6 +95,9 @@ const CHUNKS: [&str; 28] = [
     "1\r\n#\r\n0\r\n\r\n",
 ];
 
+/// The handshake of a WebSocket.
+const WEBSOCKET: &str = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";
+
 /// Headers beside these.
 const OTHERS: [&str; 18] = [
     "",
@@ -102,7 +105,7 @@ const OTHERS: [&str; 18] = [
     "",
     "connection: upgrade\r\nupgrade: h2c",
     "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAARAAAAAAAIAAAAA",
-    "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+    WEBSOCKET,
     "connection: Upgrade\r\nupgrade: made-up/1",
     "upgrade: TLS/1.0, HTTP/2.0\r\nconnection: keep-alive, upgrade",
     "connection: content-length",
@@ -156,8 +159,13 @@ pub(crate) fn case(seed: u64, number: usize) -> Case {
     let draw = |rng: &mut Rng, from: &[&'static str]| from[rng.usize(..from.len())];
     let (start, lengths) = match LENGTHS.get(number) {
         Some(lengths) => ("POST /other HTTP/1.1", *lengths),
+        // An upgrade that may go on, but for a third of them.
+        None if number % 8 == 0 => {
+            ("GET /ws HTTP/1.1", if rng.u8(..3) > 0 { "" } else { draw(&mut rng, &LENGTHS) })
+        }
         None => (draw(&mut rng, &STARTS), draw(&mut rng, &LENGTHS)),
     };
+    let other = if start.contains("/ws") { WEBSOCKET } else { draw(&mut rng, &OTHERS) };
     let body = body(&mut rng, lengths, &hidden);
     let mut head = format!("{}\r\n", start.replace('@', &name));
     head += &headers(&name);
@@ -166,7 +174,7 @@ pub(crate) fn case(seed: u64, number: usize) -> Case {
         1 => body.len().saturating_sub(1),
         _ => body.len(),
     };
-    for lines in [lengths.replace('@', &length.to_string()), draw(&mut rng, &OTHERS).to_owned()] {
+    for lines in [lengths.replace('@', &length.to_string()), other.to_owned()] {
         if !lines.is_empty() {
             head += &format!("{lines}\r\n");
         }
