@@ -40,6 +40,14 @@ impl Case {
         self.pieces[0].starts_with(b"HEAD ")
     }
 
+    /// Whether its first request is one whose upgrade can pass: a GET whose body is not framed.
+    pub(crate) fn may_upgrade(&self) -> bool {
+        let bytes = String::from_utf8_lossy(&self.pieces.concat()).to_ascii_lowercase();
+        let head = bytes.split("\r\n\r\n").next().unwrap_or_default();
+        let framed = ["\ncontent-length:", "\ntransfer-encoding:"];
+        head.starts_with("get ") && !framed.iter().any(|name| head.contains(name))
+    }
+
     /// Its bytes, for a reader.
     pub(crate) fn shown(&self) -> String {
         let pieces = self.pieces.iter().map(|piece| piece.escape_ascii().to_string());

@@ -173,7 +173,7 @@ impl Evidence<'_> {
             let answer = outcome.answers.iter().find(names);
             let good = answer.is_some_and(|answer| (200..300).contains(&answer.status));
             complain(decision == Decision::Unknown, "a request whose mark is lost");
-            let upgraded = arrival.kind == "websocket" && case.pieces[0].starts_with(b"GET /ws ");
+            let upgraded = arrival.kind == "websocket" && case.may_upgrade();
             complain(arrival.kind != "http" && !upgraded, "an upgrade that nobody asked for");
             let Some(effect) = effect else { continue };
             complain(!ran.insert(&arrival.case), "a handler that ran twice");
