@@ -42,8 +42,9 @@ impl Case {
 
     /// Whether its first request is one whose upgrade can pass: a GET whose body is not framed.
     pub(crate) fn may_upgrade(&self) -> bool {
-        let bytes = String::from_utf8_lossy(&self.pieces.concat()).to_ascii_lowercase();
-        let head = bytes.split("\r\n\r\n").next().unwrap_or_default();
+        let text = String::from_utf8_lossy(&self.pieces.concat()).to_ascii_lowercase();
+        let text = text.replace("\r\n", "\n");
+        let head = text.split("\n\n").next().unwrap_or_default();
         let framed = ["\ncontent-length:", "\ntransfer-encoding:"];
         head.starts_with("get ") && !framed.iter().any(|name| head.contains(name))
     }
