@@ -7,7 +7,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use authz_sidecar::journal::{Journal, SqliteJournal};
@@ -52,13 +52,18 @@ async fn live(journal: &SqliteJournal, seconds: std::ops::Range<i64>) {
     }
 }
 
-/// Appends one after the other and waits for each, until it is told to stop; the longest wait.
-async fn longest_append(journal: Arc<SqliteJournal>, stop: Arc<AtomicBool>) -> Duration {
+/// Appends one after the other and waits for each, until the time is negative; the longest wait.
+async fn longest_append(journal: Arc<SqliteJournal>, time: Arc<AtomicI64>) -> Duration {
     let mut longest = Duration::ZERO;
-    while !stop.load(Relaxed) {
+    loop {
+        let second = time.load(Relaxed);
+        if second < 0 {
+            break;
+        }
         let began = Instant::now();
         let operation = OperationId::new();
-        journal.append(operation, vec![prepared("agent", 0), finished(0)]).await.unwrap();
+        let entries = vec![prepared("agent", second), finished(second)];
+        journal.append(operation, entries).await.unwrap();
         longest = longest.max(began.elapsed());
     }
     longest
@@ -88,15 +93,17 @@ async fn p8_however_many_operations_finish_the_files_stay_as_large_as_what_claim
     assert!(end > 2 * warm, "too few to show anything: {operations}");
     live(&journal, 0..warm).await;
     let (steady, _) = size(&place.path());
-    let stop = Arc::new(AtomicBool::new(false));
-    let appends = tokio::spawn(longest_append(journal.clone(), stop.clone()));
+    let time = Arc::new(AtomicI64::new(warm));
+    let appends = tokio::spawn(longest_append(journal.clone(), time.clone()));
     let (mut largest, mut largest_log) = (0, 0);
     for from in (warm..end).step_by(100) {
+        // What is appended beside it belongs to the same time: what is stuck holds its own.
+        time.store(from, Relaxed);
         live(&journal, from..end.min(from + 100)).await;
         let (database, log) = size(&place.path());
         (largest, largest_log) = (largest.max(database), largest_log.max(log));
     }
-    stop.store(true, Relaxed);
+    time.store(-1, Relaxed);
     let longest = appends.await.unwrap();
     println!(
         "operations={operations} seconds={:.1} steady_kib={steady} largest_kib={largest} \
