@@ -68,9 +68,9 @@ impl Peer {
                 tokio::select! {
                     biased;
                     entry = &mut enter => entry,
-                    // A closed circuit lets it through at once.
+                    // A closed circuit lets it through as soon as its line is free, that is at once.
                     () = std::future::ready(()) => {
-                        waits(true);
+                        waits(self.circuit.is_open());
                         enter.await
                     }
                 }
