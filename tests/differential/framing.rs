@@ -28,7 +28,7 @@ fn request(bytes: &mut &[u8]) -> Option<(String, bool)> {
         return None;
     }
     let head = Head::read(bytes)?;
-    let closes = head.closes || *version == "HTTP/1.0";
+    let closes = head.closes || (*version == "HTTP/1.0" && !head.keeps);
     let follows = match (head.chunked, head.length) {
         // RFC 9112 §6.1: such a message is faulty where it is of HTTP/1.0.
         (true, _) if *version == "HTTP/1.0" => return None,
@@ -47,6 +47,7 @@ struct Head {
     length: Option<usize>,
     chunked: bool,
     closes: bool,
+    keeps: bool,
 }
 
 impl Head {
@@ -76,7 +77,11 @@ impl Head {
                     head.chunked = true;
                 }
                 "transfer-encoding" => return None,
-                "connection" => head.closes |= value.to_ascii_lowercase().contains("close"),
+                "connection" => {
+                    let value = value.to_ascii_lowercase();
+                    head.closes |= value.contains("close");
+                    head.keeps |= value.contains("keep-alive");
+                }
                 _ => {}
             }
         }
