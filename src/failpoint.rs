@@ -5,8 +5,9 @@
 //! n-th time that it comes to that place, and each place is logged when it is first come to.
 //! `scripts/crash.sh` goes round all of them.
 
-/// Every place. Those of the journal are one for each kind of record: before its transaction,
-/// between its write and the COMMIT, and after that, before anybody hears of it.
+/// Every place. Those of the journal are one for each kind of record that follows from a request
+/// (people's orders are not among them): before its transaction, between its write and the COMMIT,
+/// and after that, before anybody hears of it.
 pub const ALL: [&str; 53] = [
     "create.sending",
     "create.answered",

@@ -11,6 +11,8 @@ async fn p9_a_stuck_undo_is_listed_explained_and_retried_at_once() {
     let operation = id(&world.stuck_undo().await);
     let listed = world.operator(&["list", "--stuck"]).await.ok();
     assert!(listed.contains(&operation) && listed.contains("stuck: "), "{listed}");
+    let stuck = || world.sidecar.metric("authz_sidecar_operations_stuck", "create-key");
+    assert!((stuck().await - 1.0).abs() < f64::EPSILON, "it alarms");
     let shown = world.operator(&["show", &operation]).await.ok();
     for part in ["undo's DELETE", "500", "discarding", "operations retry", "history", "undoing"] {
         assert!(shown.contains(part), "{part}: {shown}");
@@ -26,6 +28,7 @@ async fn p9_a_stuck_undo_is_listed_explained_and_retried_at_once() {
     assert!(records(&shown).contains(&"retried"), "{shown:#}");
     assert!(shown["history"].to_string().contains("by alice: mended"), "{shown:#}");
     assert_eq!(shown["stuck"], false, "{due:#} {shown:#}");
+    assert!(stuck().await.abs() < f64::EPSILON, "it does no longer");
 }
 
 /// Discards an operation, and shows that nothing is done for it any more, after a restart either.

@@ -89,6 +89,41 @@ fn p9_every_unfinished_operation_tells_what_is_known_what_is_next_and_what_can_b
 }
 
 #[test]
+fn p9_what_is_not_known_is_said_and_nothing_where_all_is() {
+    for operation in every_phase() {
+        let told = carried_on(&operation);
+        let doubt = match told.phase {
+            "prepared" | "unknown" => "whether the service",
+            "registered" => "whether a delete",
+            "looking" => "which rows",
+            "sweeping" => "lands late",
+            "reported" => "can't be proven",
+            _ => {
+                assert_eq!(told.unknown, None, "{told:#?}");
+                continue;
+            }
+        };
+        assert!(told.unknown.as_ref().is_some_and(|unknown| unknown.contains(doubt)), "{told:#?}");
+    }
+}
+
+#[test]
+fn p9_when_the_next_attempt_is_due_is_told() {
+    let operation = after(create(Mode::Enforce, None), [answered(CreateOutcome::Unknown)]);
+    let (board, due) = (Board::default(), Timestamp::from_micros(7_000_000));
+    board.begin(&operation);
+    let told =
+        || explain(&operation, board.note(operation.id).as_ref(), &policy(), Teller::Sidecar);
+    assert_eq!(told().next_at, None, "an attempt is under way");
+    board.sleeps_until(operation.id, due);
+    assert_eq!(told().next_at, Some(due.to_string()));
+    board.waits_for(operation.id, Some("service"));
+    let waits = told();
+    assert_eq!((waits.next_at.as_deref(), waits.waits_for), (None, Some("service")));
+    assert!(waits.stuck && waits.next.contains("until the service answers"), "{waits:#?}");
+}
+
+#[test]
 fn p9_what_only_a_person_can_end_says_so_and_how() {
     for (closed, end) in [(true, "ends by itself"), (false, "discard")] {
         let told = carried_on(&reported(closed));
