@@ -2,6 +2,7 @@
 
 // clippy.toml's exception for tests ends at their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may fail loudly")]
+#![allow(clippy::indexing_slicing, reason = "tests may fail loudly")]
 
 #[path = "journal/conformance.rs"]
 mod conformance;
@@ -15,6 +16,8 @@ mod forgetting;
 mod memory;
 #[path = "journal/postgres.rs"]
 mod postgres;
+#[path = "journal/replicas.rs"]
+mod replicas;
 #[path = "journal/retention.rs"]
 mod retention;
 #[path = "journal/sqlite.rs"]

@@ -12,7 +12,7 @@ use authz_sidecar::model::{
 use crate::support::database::Database;
 
 #[path = "model.rs"]
-mod model;
+pub(crate) mod model;
 
 /// A directory with a journal's file.
 pub(crate) struct Place {
@@ -54,6 +54,8 @@ pub(crate) async fn each<F: Future<Output = ()>>(test: impl Fn(std::sync::Arc<dy
     test(std::sync::Arc::new(model::model())).await;
     let database = Database::new().await;
     test(std::sync::Arc::new(database.open().await)).await;
+    let database = std::sync::Arc::default();
+    test(std::sync::Arc::new(model::way(&database, std::time::Duration::from_secs(2)))).await;
 }
 
 pub(crate) fn at(seconds: i64) -> Timestamp {

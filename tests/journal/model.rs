@@ -1,11 +1,12 @@
-//! The simulation's model of a journal, on a disk and in a process of which nothing fails: it must
+//! The simulation's models of journals, on a disk and in processes of which nothing fails: they must
 //! keep the contract too, else simulations would show nothing.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
-use authz_sidecar::journal::Error;
-use authz_sidecar::model::{Entry, OperationId};
+use authz_sidecar::journal::{Arrival, Deposit, Error};
+use authz_sidecar::model::{Entry, OperationId, Timestamp};
 use fastrand::Rng;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -18,6 +19,11 @@ mod disk;
 #[path = "../simulation/journal.rs"]
 #[allow(dead_code, reason = "only the simulation needs all of it")]
 mod journal;
+#[path = "../simulation/shared.rs"]
+#[allow(dead_code, reason = "only the simulation needs all of it")]
+mod shared;
+
+pub(crate) use self::shared::{Database, Way};
 
 /// A new one.
 pub(crate) fn model() -> ModelJournal {
@@ -56,4 +62,47 @@ impl Host for Calm {
     fn refused(&self, _: &Error) {}
 
     fn durable(&self, _: OperationId, _: &[Entry]) {}
+}
+
+/// A way to `database` of a process whose lease is that long.
+pub(crate) fn way(database: &Arc<Database>, lease: Duration) -> Way {
+    Way::open(database, Leased(lease))
+}
+
+struct Leased(Duration);
+
+impl shared::Host for Leased {
+    fn cross(&self) -> BoxFuture<'_, ()> {
+        std::future::ready(()).boxed()
+    }
+
+    fn distance(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn lease(&self) -> Duration {
+        self.0
+    }
+
+    fn now(&self) -> Duration {
+        self.time()
+    }
+
+    fn time(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        // Not nought, at which an expired lease ends.
+        START.elapsed() + Duration::from_secs(1)
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_micros(1_795_514_400_000_000).plus(self.time())
+    }
+
+    fn fenced(&self) {}
+
+    fn durable(&self, _: OperationId, _: &[Entry]) {}
+
+    fn arrives(&self, _: &Arrival) {}
+
+    fn keeps(&self, _: i64, _: &Deposit) {}
 }

@@ -1,93 +1,29 @@
-//! What only a journal in PostgreSQL promises: leases, take-over, evidence, and that a lost
-//! connection loses nothing.
+//! What only a journal in PostgreSQL promises: locks under take-overs, and that a lost connection
+//! loses nothing. What replicas promise each other is in `replicas.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use authz_sidecar::journal::{
-    Arrival, Deposit, Error, Journal, OpenError, PostgresJournal, Shared,
-};
-use authz_sidecar::model::{Late, OperationId};
+use authz_sidecar::journal::{Arrival, Error, Journal, OpenError, PostgresJournal, Shared};
+use authz_sidecar::model::OperationId;
 use tokio_postgres::Client;
 
-use crate::fixture::{
-    at, closed, committed, done, finished, id, ids, names, opened, prepared, registered, resource,
-};
+use crate::fixture::{closed, committed, opened, prepared, registered};
 use crate::support::database::Database;
 use crate::support::eventually;
 
 /// Ends a replica's lease as if it had run out.
-async fn expire(journal: &PostgresJournal, client: &Client) {
+pub(crate) async fn expire(journal: &PostgresJournal, client: &Client) {
     let expire =
         "UPDATE replicas SET lease_until = clock_timestamp() - interval '1 h' WHERE epoch = $1";
     assert_eq!(client.execute(expire, &[&journal.epoch()]).await.unwrap(), 1);
 }
 
 /// A replica that is never renewed again, as one is that stands still.
-async fn frozen(database: &Database) -> PostgresJournal {
+pub(crate) async fn frozen(database: &Database) -> PostgresJournal {
     let mut options = database.options();
     options.lease = Duration::from_hours(1);
     database.try_open(options).await.unwrap()
-}
-
-/// One whose lease has just run out, and another that took over from it, with what that got.
-async fn taken_over(
-    database: &Database,
-    begin: impl AsyncFnOnce(&PostgresJournal) -> OperationId,
-) -> (PostgresJournal, PostgresJournal, OperationId, Vec<OperationId>) {
-    let old = frozen(database).await;
-    old.recover().await.unwrap();
-    let operation = begin(&old).await;
-    expire(&old, &database.meddle().await).await;
-    let new = database.open().await;
-    let left = new.recover().await.unwrap();
-    (old, new, operation, ids(&left))
-}
-
-#[tokio::test]
-async fn p2_a_replica_whose_lease_ran_out_is_taken_over_and_decides_nothing_any_more() {
-    let database = Database::new().await;
-    let (old, new, operation, left) = taken_over(&database, async |old| {
-        done(old, 1, 2).await;
-        opened(old, 3).await
-    })
-    .await;
-    assert_eq!(left, [operation], "only what is unfinished");
-    assert_eq!(old.append(operation, vec![closed(4)]).await, Err(Error::Fenced));
-    assert_eq!(
-        old.append(OperationId::new(), vec![prepared("api_key", 4)]).await,
-        Err(Error::Fenced)
-    );
-    assert_eq!((old.health(), old.may_act()), (Err(Error::Fenced), Err(Error::Fenced)));
-    assert_eq!(names(&old, operation).await, ["prepared"], "it may read");
-    new.append(operation, vec![closed(4), finished(5)]).await.unwrap();
-    assert_eq!(names(&new, operation).await, ["prepared", "closed", "finished"]);
-    assert_eq!((new.health(), new.may_act()), (Ok(()), Ok(())));
-}
-
-#[tokio::test]
-async fn p2_what_was_enqueued_before_a_take_over_comes_whole_before_it_or_not_at_all() {
-    let database = Database::new().await;
-    let old = frozen(&database).await;
-    old.recover().await.unwrap();
-    let operation = opened(&old, 1).await;
-    let client = database.meddle().await;
-    expire(&old, &client).await;
-    let new = database.open().await;
-    for _ in 0..50 {
-        old.enqueue(operation, vec![closed(2)]).await.ok();
-    }
-    let seen = match new.recover().await.unwrap().pop() {
-        Some(stored) => stored.entries.len(),
-        // A write was under way, for whose end a take-over waits.
-        None => match new.arrivals().await.unwrap().pop() {
-            Some(Arrival::Adopted(stored)) => stored.entries.len(),
-            other => panic!("{other:?}"),
-        },
-    };
-    // Nothing follows once another has read it.
-    assert_eq!(old.append(operation, Vec::new()).await, Err(Error::Fenced));
-    assert_eq!(names(&new, operation).await.len(), seen);
 }
 
 #[tokio::test]
@@ -113,150 +49,6 @@ async fn p2_a_take_over_waits_for_a_write_that_is_under_way() {
     let arrivals = new.arrivals().await.unwrap();
     let [Arrival::Adopted(stored)] = &arrivals[..] else { panic!("{arrivals:?}") };
     assert_eq!(stored.entries.len(), 2, "nothing comes after a take-over");
-}
-
-#[tokio::test]
-async fn p4_ids_are_unique_over_replicas() {
-    let database = Database::new().await;
-    let (one, other) = (database.open().await, database.open().await);
-    let (first, second) = (opened(&one, 1).await, opened(&other, 2).await);
-    one.append(first, vec![committed(3, "k")]).await.unwrap();
-    let taken = Err(Error::Taken { resource: resource("api_key", "k"), holder: first });
-    assert_eq!(other.append(second, vec![committed(4, "k")]).await, taken);
-    let holder = other.holder(&resource("api_key", "k")).await.unwrap();
-    assert_eq!(holder.map(|stored| stored.id), Some(first));
-    assert_eq!(other.append(first, vec![closed(5)]).await, Err(Error::NotOwned(first)));
-}
-
-#[tokio::test]
-async fn p4_of_replicas_that_claim_the_same_ids_at_once_each_id_goes_to_one() {
-    let database = Database::new().await;
-    let replicas = [Arc::new(database.open().await), Arc::new(database.open().await)];
-    let mut claims = tokio::task::JoinSet::new();
-    for n in 0..40 {
-        for (which, replica) in replicas.iter().enumerate() {
-            let replica = Arc::clone(replica);
-            claims.spawn(async move {
-                let operation = opened(&*replica, n).await;
-                // In opposite orders, as a deadlock needs them.
-                let pair = [committed(60, &format!("a{n}")), committed(60, &format!("b{n}"))];
-                let entries =
-                    if which == 0 { pair.to_vec() } else { pair.into_iter().rev().collect() };
-                (n, replica.append(operation, entries).await)
-            });
-        }
-    }
-    let claims = claims.join_all().await;
-    for n in 0..40 {
-        let of: Vec<_> = claims.iter().filter(|(of, _)| *of == n).map(|(_, claim)| claim).collect();
-        assert_eq!(of.iter().filter(|claim| claim.is_ok()).count(), 1, "{of:?}");
-        assert!(of.iter().any(|claim| matches!(claim, Err(Error::Taken { .. }))), "{of:?}");
-    }
-}
-
-#[tokio::test]
-async fn p3_evidence_is_accepted_after_a_take_over_and_reaches_the_owner_until_it_is_settled() {
-    let database = Database::new().await;
-    let (old, new, operation, _) = taken_over(&database, async |old| opened(old, 1).await).await;
-    let late = Late::Answer { id: id("k") };
-    let deposit = Deposit { operation, opening: vec![prepared("api_key", 1)], late: late.clone() };
-    old.deposit(deposit).await.unwrap();
-    for _ in 0..2 {
-        let arrivals = new.arrivals().await.unwrap();
-        let [Arrival::Evidence { receipt, operation: of, late: told }] = &arrivals[..] else {
-            panic!("{arrivals:?}")
-        };
-        assert_eq!((of, told), (&operation, &late));
-        if !names(&new, operation).await.contains(&"committed") {
-            new.append(operation, vec![committed(9, "k")]).await.unwrap();
-            continue;
-        }
-        new.settle(*receipt).await.unwrap();
-    }
-    let client = database.meddle().await;
-    let left = client.query_one("SELECT count(*) FROM evidence", &[]).await.unwrap();
-    assert_eq!(left.get::<_, i64>(0), 0);
-}
-
-#[tokio::test]
-async fn p3_evidence_of_a_forgotten_operation_begins_it_anew() {
-    let database = Database::new().await;
-    let (old, new, operation, _) = taken_over(&database, async |old| opened(old, 1).await).await;
-    new.append(operation, vec![finished(2)]).await.unwrap();
-    assert_eq!(new.prune(at(1000), at(900)).await, Ok(1));
-    let opening = vec![prepared("api_key", 1)];
-    let late = Late::Answer { id: id("k") };
-    old.deposit(Deposit { operation, opening, late: late.clone() }).await.unwrap();
-    // Begun anew and told of by whichever replica comes first.
-    let arrivals = new.arrivals().await.unwrap();
-    assert!(matches!(&arrivals[..], [Arrival::Evidence { operation: of, .. }] if *of == operation));
-    assert_eq!(names(&new, operation).await, ["prepared"]);
-    // It is recorded only now, and what was forgotten until now is not known for it (P4).
-    let begun = new.operation(operation).await.unwrap().unwrap().entries.remove(0);
-    assert!(begun.at > at(1000), "{}", begun.at);
-    new.append(operation, vec![closed(1001), committed(1001, "k")]).await.unwrap();
-    assert_eq!(new.prune(at(9000), at(8000)).await, Ok(0), "what evidence waits for is kept");
-}
-
-#[tokio::test]
-async fn p3_evidence_of_a_finished_operation_of_a_dead_replica_is_adopted_with_it() {
-    let database = Database::new().await;
-    let (old, new, _, left) = taken_over(&database, async |old| opened(old, 1).await).await;
-    assert_eq!(left.len(), 1);
-    let operation = left[0];
-    new.append(operation, vec![finished(2)]).await.unwrap();
-    new.release().await;
-    old.deposit(Deposit { operation, opening: vec![prepared("api_key", 1)], late: Late::Sent })
-        .await
-        .unwrap();
-    let third = database.open().await;
-    assert!(third.recover().await.unwrap().is_empty(), "it is finished");
-    let arrivals = third.arrivals().await.unwrap();
-    assert!(matches!(&arrivals[..], [Arrival::Evidence { operation: of, .. }] if *of == operation));
-    third.append(operation, vec![closed(9)]).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_running_replica_adopts_what_another_left_within_a_lease_and_each_once() {
-    let database = Database::new().await;
-    let replicas = [database.open().await, database.open().await];
-    for replica in &replicas {
-        assert!(replica.recover().await.unwrap().is_empty());
-    }
-    let old = frozen(&database).await;
-    let mut left = std::collections::BTreeSet::new();
-    for intent in 0..150 {
-        left.insert(opened(&old, intent).await);
-    }
-    expire(&old, &database.meddle().await).await;
-    let expired = tokio::time::Instant::now();
-    let mut adopted = Vec::new();
-    while adopted.len() < left.len() {
-        let arrivals = tokio::select! {
-            arrivals = replicas[0].arrivals() => arrivals,
-            arrivals = replicas[1].arrivals() => arrivals,
-        };
-        for arrival in arrivals.unwrap() {
-            let Arrival::Adopted(stored) = arrival else { panic!("{arrival:?}") };
-            adopted.push(stored.id);
-        }
-    }
-    assert!(expired.elapsed() < Duration::from_secs(2), "a lease: {:?}", expired.elapsed());
-    assert_eq!(adopted.iter().copied().collect::<std::collections::BTreeSet<_>>(), left);
-    assert_eq!(adopted.len(), left.len());
-}
-
-#[tokio::test]
-async fn a_replica_that_gives_up_its_lease_is_not_waited_for() {
-    let database = Database::new().await;
-    let old = frozen(&database).await;
-    let operation = opened(&old, 1).await;
-    old.enqueue(operation, vec![closed(2)]).await.unwrap();
-    old.release().await;
-    assert_eq!(old.append(operation, vec![finished(3)]).await, Err(Error::Fenced));
-    let new = database.open().await;
-    assert_eq!(ids(&new.recover().await.unwrap()), [operation]);
-    assert_eq!(names(&new, operation).await, ["prepared", "closed"]);
 }
 
 #[tokio::test]

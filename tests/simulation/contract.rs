@@ -15,7 +15,7 @@ impl Journal for Way {
         self.send(Call { operation, entries, done: Some(tell) })?;
         let stopped = || Error::Unknown("the writer has stopped".into());
         let answer = told.await.unwrap_or_else(|_| Err(stopped()));
-        self.inner.life.cross().await;
+        self.inner.host.cross().await;
         answer
     }
 
@@ -55,7 +55,8 @@ impl Journal for Way {
 
     async fn prune(&self, at: Timestamp, before: Timestamp) -> Result<usize, Error> {
         self.health()?;
-        self.read(|journal| now(journal.prune(at, before))).await
+        self.inner.travel().await;
+        lock(&self.inner.database.kept).prune(at, before)
     }
 
     fn health(&self) -> Result<(), Error> {
@@ -73,12 +74,12 @@ impl Shared for Way {
         self.health()?;
         let certain = *lock(&self.inner.certain);
         let late = || Error::Unavailable("the lease may have run out".into());
-        if self.inner.life.now() < certain { Ok(()) } else { Err(late()) }
+        if self.inner.host.now() < certain { Ok(()) } else { Err(late()) }
     }
 
     async fn recover(&self) -> Result<Vec<Stored>, Error> {
         self.inner.travel().await;
-        let time = self.inner.life.world.elapsed();
+        let time = self.inner.host.time();
         let mut kept = lock(&self.inner.database.kept);
         if kept.epochs[self.inner.epoch].dead {
             return Err(Error::Fenced);
@@ -87,7 +88,7 @@ impl Shared for Way {
         let mut arrived = lock(&self.inner.arrived);
         arrived.recovered = true;
         let mut recovered = Vec::new();
-        for arrival in kept.adopt(self.inner.epoch, time, &mut arrived) {
+        for arrival in kept.adopt(self.inner.epoch, &*self.inner.host, &mut arrived) {
             match arrival {
                 Arrival::Adopted(stored) => recovered.push(stored),
                 evidence @ Arrival::Evidence { .. } => arrived.waiting.push(evidence),
@@ -98,18 +99,12 @@ impl Shared for Way {
 
     async fn arrivals(&self) -> Result<Vec<Arrival>, Error> {
         loop {
-            self.inner.life.cross().await;
+            self.inner.host.cross().await;
             self.health()?;
             let waiting = std::mem::take(&mut lock(&self.inner.arrived).waiting);
             if !waiting.is_empty() {
                 for arrival in &waiting {
-                    let life = &self.inner.life;
-                    life.world.say(&life.name, "journal", |trace| match arrival {
-                        Arrival::Adopted(stored) => format!("hands over {}", trace.name(stored.id)),
-                        Arrival::Evidence { operation, late, .. } => {
-                            format!("tells of {}: {late:?}", trace.name(*operation))
-                        }
-                    });
+                    self.inner.host.arrives(arrival);
                 }
                 return Ok(waiting);
             }
@@ -119,15 +114,14 @@ impl Shared for Way {
 
     async fn deposit(&self, deposit: Deposit) -> Result<(), Error> {
         self.inner.travel().await;
-        let late = deposit.late.clone();
         let receipt = {
             let mut kept = lock(&self.inner.database.kept);
             kept.receipts += 1;
             let receipt = kept.receipts;
-            kept.evidence.insert(receipt, deposit);
+            kept.evidence.insert(receipt, deposit.clone());
             receipt
         };
-        self.inner.life.say("journal", || format!("keeps evidence {receipt}: {late:?}"));
+        self.inner.host.keeps(receipt, &deposit);
         self.inner.travel().await;
         Ok(())
     }
@@ -139,6 +133,9 @@ impl Shared for Way {
     }
 
     async fn release(&self) {
+        // After what is queued, which is still this process's.
+        self.append(OperationId::new(), Vec::new()).await.ok();
         lock(&self.inner.database.kept).epochs[self.inner.epoch].dead = true;
+        self.inner.lost();
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use authz_sidecar::authz::{Circuits, Guarded};
 use authz_sidecar::dualwrite::{self, DualWrite, Parts};
 use authz_sidecar::http::breaker;
-use authz_sidecar::journal::{Error, Journal};
+use authz_sidecar::journal::{Arrival, Deposit, Error, Journal};
 use authz_sidecar::model::{Clock, Entry, OperationId, Record, Stored, Timestamp};
 use authz_sidecar::principal::{self, Resolver};
 use fastrand::Rng;
@@ -119,7 +119,7 @@ impl Replica {
                 (Arc::new(journal.clone()), Opened::Own(journal))
             }
             Store::Shared(database) => {
-                let way = shared::Way::open(database, life);
+                let way = shared::Way::open(database, host);
                 (Arc::new(way), Opened::Shared(Arc::clone(database)))
             }
         };
@@ -249,18 +249,80 @@ impl Host for Owner {
     }
 
     fn durable(&self, operation: OperationId, entries: &[Entry]) {
-        self.life.world.with(|state| {
-            let name = self.life.name.clone();
-            for Entry { record, .. } in entries {
-                state.say(&name, "journal", |trace| {
-                    format!("{} {}", trace.name(operation), shown(record))
-                });
-            }
-        });
+        self.tells(operation, entries);
     }
 }
 
-pub(crate) fn shown(record: &Record) -> String {
+impl Owner {
+    fn tells(&self, operation: OperationId, entries: &[Entry]) {
+        for Entry { record, .. } in entries {
+            self.life.world.say(&self.life.name, "journal", |trace| {
+                format!("{} {}", trace.name(operation), shown(record))
+            });
+        }
+    }
+}
+
+/// How long a lease lasts.
+const LEASE: Duration = Duration::from_millis(300);
+
+impl shared::Host for Owner {
+    fn cross(&self) -> BoxFuture<'_, ()> {
+        self.life.cross().boxed()
+    }
+
+    fn distance(&self) -> Duration {
+        self.life.world.with(|state| {
+            let slow = !state.calm && state.rng.u8(..) < 6;
+            millis(&mut state.rng, 0, if slow { 150 } else { 3 })
+        })
+    }
+
+    fn lease(&self) -> Duration {
+        LEASE
+    }
+
+    fn now(&self) -> Duration {
+        self.life.now()
+    }
+
+    fn time(&self) -> Duration {
+        self.life.world.elapsed()
+    }
+
+    fn wall(&self) -> Timestamp {
+        wall(self.life.world.elapsed(), 0)
+    }
+
+    fn fenced(&self) {
+        let life = Arc::clone(&self.life);
+        life.say("journal", || "is fenced: another replica took over".into());
+        // As a liveness probe does, once what was learnt late is handed in.
+        tokio::spawn(async move {
+            tokio::time::sleep(2 * L).await;
+            life.die("is restarted, since it was fenced");
+        });
+    }
+
+    fn durable(&self, operation: OperationId, entries: &[Entry]) {
+        self.tells(operation, entries);
+    }
+
+    fn arrives(&self, arrival: &Arrival) {
+        self.life.world.say(&self.life.name, "journal", |trace| match arrival {
+            Arrival::Adopted(stored) => format!("hands over {}", trace.name(stored.id)),
+            Arrival::Evidence { operation, late, .. } => {
+                format!("tells of {}: {late:?}", trace.name(*operation))
+            }
+        });
+    }
+
+    fn keeps(&self, receipt: i64, deposit: &Deposit) {
+        self.life.say("journal", || format!("keeps evidence {receipt}: {:?}", deposit.late));
+    }
+}
+
+fn shown(record: &Record) -> String {
     match record {
         Record::Prepared { plan, .. } => format!("prepared ({})", plan.rule),
         record => {

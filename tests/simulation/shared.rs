@@ -7,20 +7,37 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, MemoryJournal, Receipt};
-use authz_sidecar::model::{Entry, OperationId, Stored};
+use authz_sidecar::model::{Entry, OperationId, Stored, Timestamp};
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, oneshot};
-
-use crate::faults::millis;
-use crate::life::Life;
-use crate::replica::shown;
-use crate::world::wall;
 
 #[path = "contract.rs"]
 mod contract;
 
-/// How long a lease lasts.
-pub(crate) const LEASE: Duration = Duration::from_millis(300);
+/// The process that has a way to the database, and the world around it.
+pub(crate) trait Host: Send + Sync + 'static {
+    /// Waits where the process may stand still or die.
+    fn cross(&self) -> BoxFuture<'_, ()>;
+    /// How long what is sent takes to the database, or back.
+    fn distance(&self) -> Duration;
+    /// How long a lease lasts.
+    fn lease(&self) -> Duration;
+    /// The time as the process knows it.
+    fn now(&self) -> Duration;
+    /// The time as the database knows it.
+    fn time(&self) -> Duration;
+    /// The same, as clocks on walls show it.
+    fn wall(&self) -> Timestamp;
+    /// Another replica took over.
+    fn fenced(&self);
+    /// What became durable.
+    fn durable(&self, operation: OperationId, entries: &[Entry]);
+    /// What others left to this process.
+    fn arrives(&self, arrival: &Arrival);
+    /// Evidence was taken in.
+    fn keeps(&self, receipt: i64, deposit: &Deposit);
+}
 
 /// What the replicas share.
 #[derive(Default)]
@@ -53,7 +70,7 @@ pub(crate) struct Way {
 
 struct Inner {
     database: Arc<Database>,
-    life: Arc<Life>,
+    host: Box<dyn Host>,
     epoch: usize,
     fenced: AtomicBool,
     /// Until when the lease holds for certain.
@@ -97,29 +114,41 @@ impl Database {
     pub(crate) fn has_evidence(&self) -> bool {
         !lock(&self.kept).evidence.is_empty()
     }
+
+    /// Ends a lease as if it had run out.
+    #[allow(dead_code, reason = "in the simulation time ends leases")]
+    pub(crate) fn expire(&self, epoch: usize) {
+        lock(&self.kept).epochs[epoch].lease_until = Duration::ZERO;
+    }
 }
 
 impl Way {
     /// Begins an epoch.
-    pub(crate) fn open(database: &Arc<Database>, life: &Arc<Life>) -> Self {
-        let now = life.world.elapsed();
+    pub(crate) fn open(database: &Arc<Database>, host: impl Host) -> Self {
+        let (now, lease) = (host.time(), host.lease());
         let epoch = {
             let mut kept = lock(&database.kept);
-            kept.epochs.push(Epoch { lease_until: now + LEASE, dead: false });
+            kept.epochs.push(Epoch { lease_until: now + lease, dead: false });
             kept.epochs.len() - 1
         };
         let inner = Arc::new(Inner {
             database: Arc::clone(database),
-            life: Arc::clone(life),
+            host: Box::new(host),
             epoch,
             fenced: AtomicBool::new(false),
-            certain: Mutex::new(now + LEASE * 5 / 6),
+            certain: Mutex::new(now + lease * 5 / 6),
             queue: Mutex::default(),
             arrived: Mutex::default(),
             came: Notify::new(),
         });
         tokio::spawn(Arc::clone(&inner).keep());
         Self { inner }
+    }
+
+    /// Which start of a process it belongs to.
+    #[allow(dead_code, reason = "only who ends a lease by hand needs it")]
+    pub(crate) fn epoch(&self) -> usize {
+        self.inner.epoch
     }
 
     fn send(&self, call: Call) -> Result<(), Error> {
@@ -145,13 +174,9 @@ impl Way {
 impl Inner {
     /// The way to the database, or back.
     async fn travel(&self) {
-        self.life.cross().await;
-        let time = self.life.world.with(|state| {
-            let slow = !state.calm && state.rng.u8(..) < 6;
-            millis(&mut state.rng, 0, if slow { 150 } else { 3 })
-        });
-        tokio::time::sleep(time).await;
-        self.life.cross().await;
+        self.host.cross().await;
+        tokio::time::sleep(self.host.distance()).await;
+        self.host.cross().await;
     }
 
     /// Commits what is queued, group by group.
@@ -217,36 +242,29 @@ impl Inner {
         kept.owners.insert(operation, self.epoch);
         kept.begun.entry(operation).or_insert(self.epoch);
         drop(kept);
-        self.tell(operation, entries);
+        self.host.durable(operation, entries);
         Ok(())
-    }
-
-    fn tell(&self, operation: OperationId, entries: &[Entry]) {
-        for Entry { record, .. } in entries {
-            self.life.world.say(&self.life.name, "journal", |trace| {
-                format!("{} {}", trace.name(operation), shown(record))
-            });
-        }
     }
 
     /// Renews the lease, takes over those that ran out, and looks for what was left to this process.
     async fn keep(self: Arc<Self>) {
+        let lease = self.host.lease();
         loop {
-            tokio::time::sleep(LEASE / 3).await;
-            let asked = self.life.world.elapsed();
+            tokio::time::sleep(lease / 3).await;
+            let asked = self.host.time();
             self.travel().await;
-            let time = self.life.world.elapsed();
+            let time = self.host.time();
             let mut kept = lock(&self.database.kept);
             if kept.epochs[self.epoch].dead {
                 drop(kept);
                 return self.lost();
             }
-            kept.epochs[self.epoch].lease_until = time + LEASE;
+            kept.epochs[self.epoch].lease_until = time + lease;
             kept.take_over(time);
-            *lock(&self.certain) = asked + LEASE * 5 / 6;
+            *lock(&self.certain) = asked + lease * 5 / 6;
             let mut arrived = lock(&self.arrived);
             if arrived.recovered {
-                let fresh = kept.adopt(self.epoch, time, &mut arrived);
+                let fresh = kept.adopt(self.epoch, &*self.host, &mut arrived);
                 arrived.waiting.extend(fresh);
                 self.came.notify_one();
             }
@@ -256,14 +274,8 @@ impl Inner {
     /// Another replica has taken over.
     fn lost(&self) {
         if !self.fenced.swap(true, Relaxed) {
-            self.life.say("journal", || "is fenced: another replica took over".into());
+            self.host.fenced();
             self.came.notify_one();
-            let life = Arc::clone(&self.life);
-            // As a liveness probe does, once what was learnt late is handed in.
-            tokio::spawn(async move {
-                tokio::time::sleep(2 * crate::settings::L).await;
-                life.die("is restarted, since it was fenced");
-            });
         }
     }
 }
@@ -276,8 +288,27 @@ impl Kept {
         }
     }
 
+    /// Forgets what is over, except that for which evidence waits.
+    fn prune(&mut self, at: Timestamp, before: Timestamp) -> Result<usize, Error> {
+        let mut waited = BTreeMap::new();
+        for Deposit { operation, .. } in self.evidence.values() {
+            waited.extend(
+                now(self.journal.operation(*operation))?.map(|stored| (*operation, stored)),
+            );
+        }
+        let mut forgotten = now(self.journal.prune(at, before))?;
+        for (operation, stored) in waited {
+            if now(self.journal.operation(operation))?.is_none() {
+                now(self.journal.append(operation, stored.entries))?;
+                forgotten -= 1;
+            }
+        }
+        Ok(forgotten)
+    }
+
     /// Gives `epoch` what nobody else carries on, and the evidence on what is its own.
-    fn adopt(&mut self, epoch: usize, time: Duration, arrived: &mut Arrived) -> Vec<Arrival> {
+    fn adopt(&mut self, epoch: usize, host: &dyn Host, arrived: &mut Arrived) -> Vec<Arrival> {
+        let time = host.time();
         let mut fresh = Vec::new();
         for stored in now(self.journal.unfinished()).expect("it never fails by itself") {
             let owner = self.owners.entry(stored.id).or_insert(epoch);
@@ -297,7 +328,7 @@ impl Kept {
             let kept = now(self.journal.operation(operation)).is_ok_and(|kept| kept.is_some());
             let free = self.owners.get(&operation).is_none_or(|owner| self.epochs[*owner].dead);
             if !kept {
-                let at = wall(time, 0);
+                let at = host.wall();
                 let opening = deposit.opening.into_iter().map(|entry| Entry { at, ..entry });
                 now(self.journal.append(operation, opening.collect())).expect("it begins it");
                 self.begun.insert(operation, epoch);
@@ -306,7 +337,8 @@ impl Kept {
                 self.owners.insert(operation, epoch);
                 arrived.handed.insert(operation);
             }
-            let recently = arrived.told.get(&receipt).is_some_and(|told| time < *told + LEASE);
+            let recently =
+                arrived.told.get(&receipt).is_some_and(|told| time < *told + host.lease());
             if self.owners[&operation] == epoch && !recently {
                 arrived.told.insert(receipt, time);
                 fresh.push(Arrival::Evidence { receipt, operation, late: deposit.late });
