@@ -13,6 +13,8 @@
 
 #[path = "simulation/clients.rs"]
 mod clients;
+#[path = "simulation/counts.rs"]
+mod counts;
 #[path = "simulation/disk.rs"]
 mod disk;
 #[path = "simulation/faults.rs"]
@@ -49,6 +51,10 @@ mod world;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
+use counts::Counts;
+use schedule::Schedule;
+use shared::Bug;
+
 const REPLAY: &str = "cargo test --test simulation replay -- --nocapture";
 
 /// How many schedules the test runs unless told.
@@ -63,18 +69,19 @@ fn p1_p2_p3_p4_hold_in_every_schedule() {
     let count = number("SIMULATION_SCHEDULES").unwrap_or(COUNT);
     let first = number("SIMULATION_SEED").unwrap_or(1);
     let (next, began) = (AtomicU64::new(0), Instant::now());
-    let failed: Vec<(u64, Vec<String>)> = std::thread::scope(|scope| {
+    let ended: Vec<_> = std::thread::scope(|scope| {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let workers: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(|| {
-                    let mut failed = Vec::new();
+                    let (mut failed, mut counts) = (Vec::new(), Counts::default());
                     loop {
                         let nth = next.fetch_add(1, Relaxed);
                         if nth >= count {
-                            return failed;
+                            return (failed, counts);
                         }
                         let outcome = run::run(first + nth, false);
+                        counts += outcome.counts;
                         if !outcome.broken.is_empty() {
                             failed.push((first + nth, outcome.broken));
                         }
@@ -82,10 +89,15 @@ fn p1_p2_p3_p4_hold_in_every_schedule() {
                 })
             })
             .collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
     });
     let seconds = began.elapsed().as_secs_f64();
-    eprintln!("{count} schedules from {first} in {seconds:.1} s");
+    let (mut failed, mut counts) = (Vec::new(), Counts::default());
+    for (some, counted) in ended {
+        failed.extend(some);
+        counts += counted;
+    }
+    eprintln!("{count} schedules from {first} in {seconds:.1} s: {counts:?}");
     for (seed, broken) in &failed {
         eprintln!("{seed}: {broken:?}");
     }
@@ -93,6 +105,25 @@ fn p1_p2_p3_p4_hold_in_every_schedule() {
         eprintln!("{}", run::run(*seed, true).trace);
         let all = failed.len();
         panic!("{all} of {count} failed; replay the first with\n  SIMULATION_SEED={seed} {REPLAY}");
+    }
+    // Few schedules may lack some of it.
+    let missing = if count < 1000 { Vec::new() } else { counts.missing() };
+    assert!(missing.is_empty(), "what never happened was not tried: {missing:?}");
+}
+
+/// Else the schedules that hold would show nothing.
+#[test]
+fn p2_p9_a_shared_journal_that_breaks_its_promises_is_found_out() {
+    for bug in [Bug::WritesFenced, Bug::LosesAppends] {
+        let shared = (1..).map(Schedule::new).filter(|schedule| schedule.replicas > 1).take(400);
+        let planted = shared.map(|schedule| Schedule { bug: Some(bug), ..schedule });
+        let failed = planted.filter(|schedule| {
+            let outcome = run::play_out(schedule.clone(), false);
+            !outcome.broken.is_empty()
+        });
+        let failed = failed.count();
+        eprintln!("{bug:?}: {failed} of 400 schedules fail");
+        assert!(failed > 0, "{bug:?} goes unseen");
     }
 }
 

@@ -98,6 +98,14 @@ impl shared::Host for Leased {
         Timestamp::from_micros(1_795_514_400_000_000).plus(self.time())
     }
 
+    fn took_over(&self, _: usize) {}
+
+    fn fences(&self) {}
+
+    fn bug(&self) -> Option<shared::Bug> {
+        None
+    }
+
     fn fenced(&self) {}
 
     fn durable(&self, _: OperationId, _: &[Entry]) {}

@@ -84,7 +84,7 @@ impl Shared for Way {
         if kept.epochs[self.inner.epoch].dead {
             return Err(Error::Fenced);
         }
-        kept.take_over(time);
+        self.inner.host.took_over(kept.take_over(time));
         let mut arrived = lock(&self.inner.arrived);
         arrived.recovered = true;
         let mut recovered = Vec::new();

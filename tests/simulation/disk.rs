@@ -34,6 +34,11 @@ impl Disk {
         self.bytes.extend(body);
     }
 
+    /// How much is written.
+    pub(crate) fn written(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Everything that was written is durable.
     pub(crate) fn sync(&mut self) {
         self.synced = self.bytes.len();

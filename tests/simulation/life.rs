@@ -47,7 +47,8 @@ impl Life {
 
     /// A place where the process may die, or stand still for a while.
     pub(crate) async fn cross(&self) {
-        if self.burns() {
+        if self.burns() && !self.is_dead() {
+            self.world.with(|state| state.counts.crashes += 1);
             self.die("is killed");
         }
         loop {

@@ -20,7 +20,7 @@ use crate::faults::millis;
 use crate::journal::{Host, ModelJournal};
 use crate::life::Life;
 use crate::settings::{L, config};
-use crate::shared::{self, Database};
+use crate::shared::{self, Bug, Database};
 use crate::world::{World, wall};
 use crate::{provider, service};
 
@@ -97,11 +97,13 @@ impl Replica {
             let down = self.world.with(|state| {
                 if let Store::Own(disk) = &self.store {
                     let mut disk = disk.lock().unwrap_or_else(PoisonError::into_inner);
+                    let written = disk.written();
                     disk.tear_last(&mut state.rng);
                     if state.rng.bool() {
                         state.say(&self.name, "machine", |_| "loses what was not synced".into());
                         disk.crash(&mut state.rng);
                     }
+                    state.counts.lost_writes += usize::from(disk.written() < written);
                 }
                 let long = !state.calm && state.rng.u8(..) < 60;
                 millis(&mut state.rng, 1, if long { 2 * L.as_millis() } else { 40 })
@@ -292,6 +294,18 @@ impl shared::Host for Owner {
 
     fn wall(&self) -> Timestamp {
         wall(self.life.world.elapsed(), 0)
+    }
+
+    fn took_over(&self, replicas: usize) {
+        self.life.world.with(|state| state.counts.take_overs += replicas);
+    }
+
+    fn fences(&self) {
+        self.life.world.with(|state| state.counts.fenced_writes += 1);
+    }
+
+    fn bug(&self) -> Option<Bug> {
+        self.life.world.with(|state| state.schedule.bug)
     }
 
     fn fenced(&self) {

@@ -7,6 +7,7 @@ use authz_sidecar::dualwrite::operation::{Operation, Phase};
 use authz_sidecar::model::Stored;
 
 use crate::clients::{self, Client};
+use crate::counts::Counts;
 use crate::faults::millis;
 use crate::provider::Edge;
 use crate::replica::{Replica, Store};
@@ -22,6 +23,8 @@ pub(crate) struct Outcome {
     pub(crate) broken: Vec<String>,
     /// What happened, where that was asked for.
     pub(crate) trace: String,
+    /// What went wrong on the way.
+    pub(crate) counts: Counts,
 }
 
 /// Within what time after the last fault everything must be quiet.
@@ -29,20 +32,27 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs the schedule of `seed`.
 pub(crate) fn run(seed: u64, traced: bool) -> Outcome {
-    fastrand::seed(seed);
-    let schedule = Schedule::new(seed);
+    play_out(Schedule::new(seed), traced)
+}
+
+/// Runs a schedule.
+pub(crate) fn play_out(schedule: Schedule, traced: bool) -> Outcome {
+    fastrand::seed(schedule.seed);
     let head = if traced { schedule.to_string() } else { String::new() };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime");
-    let (broken, trace) = runtime.block_on(async {
+    let (broken, trace, counts) = runtime.block_on(async {
         let world = World::new(schedule, traced);
         play(&world).await;
-        world.with(|state| (std::mem::take(&mut state.broken), std::mem::take(&mut state.trace)))
+        world.with(|state| {
+            let (broken, trace) = (&mut state.broken, &mut state.trace);
+            (std::mem::take(broken), std::mem::take(trace), state.counts)
+        })
     });
-    Outcome { broken, trace: head + &trace.text() }
+    Outcome { broken, trace: head + &trace.text(), counts }
 }
 
 async fn play(world: &Arc<World>) {

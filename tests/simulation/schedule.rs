@@ -8,6 +8,7 @@ use fastrand::Rng;
 
 use crate::faults::{Faults, millis};
 use crate::settings::{L, S};
+use crate::shared::Bug;
 
 /// A schedule.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub(crate) struct Schedule {
     pub(crate) lies: bool,
     /// Beyond the limits: clocks are further apart than S.
     pub(crate) skewed: bool,
+    /// What the model of a shared journal does wrong, so that it is seen that this is found.
+    pub(crate) bug: Option<Bug>,
 }
 
 /// What a client wants, and when.
@@ -133,6 +136,7 @@ impl Schedule {
             step,
             lies: rng.u8(..) < 8,
             skewed,
+            bug: None,
         }
     }
 

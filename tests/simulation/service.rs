@@ -184,6 +184,11 @@ fn commit(state: &mut State, manner: &Manner, effect: impl FnOnce(&mut State) + 
 impl State {
     /// A row is there to be seen.
     pub(crate) fn insert(&mut self, row: Row) {
+        let told = match row.maker {
+            Whose::Client(maker) => self.clients[maker].told.as_ref(),
+            _ => None,
+        };
+        self.counts.late_effects += usize::from(told.is_some_and(|told| !told.is_success()));
         self.say("service", "commits", |_| format!("row {} of {:?}", row.id, row.maker));
         self.service.rows.insert(row.id.clone(), row);
     }

@@ -7,13 +7,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, MemoryJournal, Receipt};
-use authz_sidecar::model::{Entry, OperationId, Stored, Timestamp};
+use authz_sidecar::model::{Entry, OperationId, Record, Stored, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, oneshot};
 
 #[path = "contract.rs"]
 mod contract;
+
+/// A promise that the model breaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Bug {
+    /// A replica that was taken over goes on.
+    WritesFenced,
+    /// Every third append of a record after the first is acknowledged and not kept.
+    LosesAppends,
+}
 
 /// The process that has a way to the database, and the world around it.
 pub(crate) trait Host: Send + Sync + 'static {
@@ -29,6 +38,12 @@ pub(crate) trait Host: Send + Sync + 'static {
     fn time(&self) -> Duration;
     /// The same, as clocks on walls show it.
     fn wall(&self) -> Timestamp;
+    /// This replica took over from so many.
+    fn took_over(&self, replicas: usize);
+    /// A write of this process came after another had taken over.
+    fn fences(&self);
+    /// What is done wrong on purpose.
+    fn bug(&self) -> Option<Bug>;
     /// Another replica took over.
     fn fenced(&self);
     /// What became durable.
@@ -55,6 +70,8 @@ struct Kept {
     epochs: Vec<Epoch>,
     evidence: BTreeMap<i64, Deposit>,
     receipts: i64,
+    /// Appends that were asked for, of records after the first.
+    appends: usize,
 }
 
 struct Epoch {
@@ -218,6 +235,7 @@ impl Inner {
                 refused.insert(operation, error);
                 Ok(())
             }
+            None if done.is_some() && self.loses(&entries) => Ok(()),
             None => self.keep_entries(operation, &entries),
         };
         if let (Err(error), None) = (&answer, &done) {
@@ -226,20 +244,41 @@ impl Inner {
         (done, answer)
     }
 
+    fn has(&self, bug: Bug) -> bool {
+        self.host.bug() == Some(bug)
+    }
+
+    fn is_dead(&self, kept: &Kept) -> bool {
+        kept.epochs[self.epoch].dead && !self.has(Bug::WritesFenced)
+    }
+
+    fn loses(&self, entries: &[Entry]) -> bool {
+        let begins = |entry: &Entry| matches!(entry.record, Record::Prepared { .. });
+        if !self.has(Bug::LosesAppends) || entries.first().is_none_or(begins) {
+            return false;
+        }
+        let mut kept = lock(&self.database.kept);
+        kept.appends += 1;
+        kept.appends.is_multiple_of(3)
+    }
+
     /// What the database does about one call.
     fn keep_entries(&self, operation: OperationId, entries: &[Entry]) -> Result<(), Error> {
         let mut kept = lock(&self.database.kept);
-        if kept.epochs[self.epoch].dead {
+        if self.is_dead(&kept) {
+            self.host.fences();
             return Err(Error::Fenced);
         }
         if entries.is_empty() {
             return Ok(());
         }
         match kept.owners.get(&operation) {
-            Some(owner) if *owner != self.epoch => return Err(Error::NotOwned(operation)),
+            Some(owner) if *owner != self.epoch && !self.has(Bug::WritesFenced) => {
+                return Err(Error::NotOwned(operation));
+            }
             _ => now(kept.journal.append(operation, entries.to_vec()))?,
         }
-        kept.owners.insert(operation, self.epoch);
+        kept.owners.entry(operation).or_insert(self.epoch);
         kept.begun.entry(operation).or_insert(self.epoch);
         drop(kept);
         self.host.durable(operation, entries);
@@ -255,12 +294,12 @@ impl Inner {
             self.travel().await;
             let time = self.host.time();
             let mut kept = lock(&self.database.kept);
-            if kept.epochs[self.epoch].dead {
+            if self.is_dead(&kept) {
                 drop(kept);
                 return self.lost();
             }
             kept.epochs[self.epoch].lease_until = time + lease;
-            kept.take_over(time);
+            self.host.took_over(kept.take_over(time));
             *lock(&self.certain) = asked + lease * 5 / 6;
             let mut arrived = lock(&self.arrived);
             if arrived.recovered {
@@ -281,11 +320,10 @@ impl Inner {
 }
 
 impl Kept {
-    /// Marks dead whoever did not renew.
-    fn take_over(&mut self, time: Duration) {
-        for epoch in &mut self.epochs {
-            epoch.dead |= epoch.lease_until < time;
-        }
+    /// Marks dead whoever did not renew; how many.
+    fn take_over(&mut self, time: Duration) -> usize {
+        let late = self.epochs.iter_mut().filter(|epoch| !epoch.dead && epoch.lease_until < time);
+        late.map(|epoch| epoch.dead = true).count()
     }
 
     /// Forgets what is over, except that for which evidence waits.

@@ -10,6 +10,7 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use crate::clients::Client;
+use crate::counts::Counts;
 use crate::faults::Manner;
 use crate::provider::Provider;
 use crate::schedule::Schedule;
@@ -38,6 +39,8 @@ pub(crate) struct State {
     pub(crate) crashes: u32,
     /// Promises that were seen broken.
     pub(crate) broken: Vec<String>,
+    /// What went wrong.
+    pub(crate) counts: Counts,
     events: BinaryHeap<Reverse<Event>>,
     told: u64,
 }
@@ -70,6 +73,7 @@ impl World {
             calm: false,
             crashes: schedule.crashes,
             broken: Vec::new(),
+            counts: Counts::default(),
             events: BinaryHeap::new(),
             told: 0,
             schedule,
