@@ -15,6 +15,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use authz_sidecar::error::{Kind as Problems, Problem, UndoState};
 use authz_sidecar::failpoint;
 use serde_json::json;
 
@@ -22,7 +23,7 @@ use crash::bounds::Bounds;
 use crash::check::{Kind, Seen, check};
 use crash::journal::Journal;
 use crash::lane::{Lane, Outcome};
-use crash::ledger::{Create, Ledger, Target};
+use crash::ledger::{Create, Delete, Ledger, Refusal, Target};
 use crash::plan::{Kill, Plan};
 use crash::tally::{Line, Tally};
 use support::database::Database;
@@ -31,7 +32,8 @@ use support::{PATIENCE, eventually};
 
 /// A row of the create `secret`, registered, and its records.
 fn world() -> (Ledger, Seen) {
-    let create = Create { secret: "s".into(), name: "n".into(), bypass: false, told: None };
+    let (secret, name) = ("s".into(), "n".into());
+    let create = Create { secret, name, bypass: false, told: None, refused: None };
     let ledger = Ledger { creates: vec![create], ..Ledger::default() };
     let row = Made { id: "k".into(), name: "n".into(), secret: Some("s".into()) };
     let names = ["prepared", "committed", "registered", "finished"].map(str::to_owned);
@@ -147,6 +149,69 @@ fn p2_an_acknowledged_create_that_was_undone_or_is_anothers_is_seen() {
     told(&mut ledger);
     seen.rows[0].secret = Some("t".into());
     assert_eq!(found(&ledger, &seen), [Kind::Lost]);
+}
+
+#[test]
+fn p2_a_row_that_stands_although_its_client_was_told_that_it_does_not_is_seen() {
+    for refusal in [Refusal::Undone, Refusal::Refused] {
+        let (mut ledger, mut seen) = world();
+        ledger.creates[0].refused = Some(refusal);
+        assert_eq!(found(&ledger, &seen), [Kind::Orphan]);
+        ledger.creates[0].bypass = true;
+        let registered = std::mem::take(&mut seen.edges);
+        assert_eq!(found(&ledger, &seen), [Kind::Orphan], "it passed unregistered");
+        seen.rows.clear();
+        assert_eq!(found(&ledger, &seen), []);
+        seen.edges = registered;
+        assert_eq!(found(&ledger, &seen), [Kind::Orphan], "it is registered");
+    }
+    // Another request of the client made the row of this name.
+    let (mut ledger, seen) = world();
+    let refused = Some(Refusal::Undone);
+    let other = Create { secret: "t".into(), refused, ..ledger.creates[0].clone() };
+    ledger.creates.push(other);
+    assert_eq!(found(&ledger, &seen), []);
+}
+
+#[test]
+fn p2_only_an_answer_that_denies_the_row_is_taken_for_a_refusal() {
+    let told = |kind, undo: Option<UndoState>| {
+        let problem = Problem::new(kind, "why");
+        let answer = undo.map_or(problem.clone(), |undo| problem.undo(undo)).into_response();
+        Refusal::of(answer.status().as_u16(), answer.body())
+    };
+    for kind in [Problems::Unavailable, Problems::Overloaded, Problems::UpstreamUnreachable] {
+        assert_eq!(told(kind, None), Some(Refusal::Refused));
+    }
+    for kind in [Problems::UpstreamCut, Problems::UpstreamInvalid, Problems::UpstreamTimeout] {
+        assert_eq!(told(kind, None), None);
+    }
+    assert_eq!(told(Problems::NotRegistered, Some(UndoState::Done)), Some(Refusal::Undone));
+    assert_eq!(told(Problems::NotRegistered, Some(UndoState::Pending)), None);
+    assert_eq!(told(Problems::NotRegistered, Some(UndoState::Unknown)), None);
+    let services = br#"{"message": "Refused on demand", "code": 503, "data": null}"#;
+    assert_eq!(Refusal::of(409, services), Some(Refusal::Refused));
+    assert_eq!(Refusal::of(500, services), None);
+    assert_eq!(Refusal::of(503, services), None);
+}
+
+#[test]
+fn p3_a_row_that_stands_although_its_delete_was_answered_200_is_seen() {
+    let (mut ledger, seen) = world();
+    told(&mut ledger);
+    let place = ledger.delete(Target::Id("k".into()));
+    assert_eq!(found(&ledger, &seen), [], "nobody was told anything");
+    ledger.deletes[place].told = Some(200);
+    assert_eq!(found(&ledger, &seen), [], "it may not have been committed yet");
+    ledger.deletes[place].existed = true;
+    assert_eq!(found(&ledger, &seen), [Kind::Orphan]);
+    for status in [202, 404, 500, 503] {
+        ledger.deletes[place].told = Some(status);
+        assert_eq!(found(&ledger, &seen), [], "{status}");
+    }
+    ledger.deletes[place] =
+        Delete { target: Target::Id("l".into()), told: Some(200), existed: true };
+    assert_eq!(found(&ledger, &seen), [], "it meant another row");
 }
 
 #[test]

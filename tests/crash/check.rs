@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::ledger::{Create, Ledger};
+use super::ledger::{Create, Ledger, Refusal};
 use crate::support::service::Made;
 
 /// What is there after a round.
@@ -25,7 +25,8 @@ pub struct Seen {
 /// What is wrong.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kind {
-    /// A row without edge, an edge without row, or a row that nothing holds.
+    /// A row without edge, an edge without row, a row that nothing holds, or one of which a client
+    /// was told that it is not there.
     Orphan,
     /// A client was told of a create that is gone.
     Lost,
@@ -66,6 +67,16 @@ fn orphan_rows(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
         let Some(create) = create_of(ledger, row) else {
             return Some("a row that no client asked for");
         };
+        match create.refused {
+            Some(Refusal::Undone) => return Some("a row whose client was told `undo: done`"),
+            Some(Refusal::Refused) => {
+                return Some("a row whose client was told that it is refused");
+            }
+            None if ledger.has_deleted(&row.id) => {
+                return Some("a row that was there, and whose delete was answered 200");
+            }
+            None => {}
+        }
         match (create.bypass, seen.edges.contains(&row.id)) {
             (true, true) => return Some("an edge of a key that was to pass unregistered"),
             (true, false) => return None,

@@ -122,6 +122,7 @@ impl Lane {
         let agent = self.service.agent(&name).await;
         let load = Load {
             client: self.victim.client(),
+            service: Arc::clone(&self.service),
             agent_id: agent.clone(),
             agent_name: name,
             everything: matches!(self.victim, Victim::Sidecar(..)),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use crate::support::service::Made;
 
 /// All that the clients of a round know.
@@ -26,6 +28,34 @@ pub struct Create {
     pub bypass: bool,
     /// The id that a 2xx told the client.
     pub told: Option<String>,
+    /// Why its row can't stand, as the client was told.
+    pub refused: Option<Refusal>,
+}
+
+/// What tells a client that the row of its create does not stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// It was refused, or not sent at all. That is true of a 4xx of the service too: none of the
+    /// faults of `CREATE_FAULTS` has it answer that after its effect.
+    Refused,
+    /// `undo: done`.
+    Undone,
+}
+
+impl Refusal {
+    /// What an answer to a create tells; nothing where the row may stand all the same.
+    pub fn of(status: u16, body: &[u8]) -> Option<Self> {
+        // The service's own answers have none of the members.
+        let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+        let kind = problem["type"].as_str().unwrap_or_default();
+        match (status, kind.strip_prefix("urn:authz-sidecar:problem:")) {
+            (400..500, _)
+            | (502, Some("upstream-unreachable"))
+            | (503, Some("unavailable" | "overloaded")) => Some(Self::Refused),
+            (503, Some("not-registered")) if problem["undo"] == "done" => Some(Self::Undone),
+            _ => None,
+        }
+    }
 }
 
 /// A delete.
@@ -35,6 +65,9 @@ pub struct Delete {
     pub target: Target,
     /// The status that the client got, if it got an answer.
     pub told: Option<u16>,
+    /// Whether the row with its id was committed before it was sent, as somebody saw past the
+    /// sidecar. The service answers 200 for a row that is not committed yet, too.
+    pub existed: bool,
 }
 
 /// What a delete means.
@@ -55,7 +88,7 @@ impl Ledger {
 
     /// Notes a delete that is about to be sent; gives its place.
     pub fn delete(&mut self, target: Target) -> usize {
-        self.deletes.push(Delete { target, told: None });
+        self.deletes.push(Delete { target, told: None, existed: false });
         self.deletes.len() - 1
     }
 
@@ -85,6 +118,16 @@ impl Ledger {
     pub fn may_have_deleted(&self, id: &str) -> bool {
         self.deletes.iter().any(|delete| {
             delete.may_have_worked() && matches!(&delete.target, Target::Id(known) if known == id)
+        })
+    }
+
+    /// Whether a client was told that the row with `id` is gone: by a 200 for a row that was there.
+    /// None of the faults that the service is asked for has it answer that without effect.
+    pub fn has_deleted(&self, id: &str) -> bool {
+        self.deletes.iter().any(|delete| {
+            delete.existed
+                && delete.told == Some(200)
+                && matches!(&delete.target, Target::Id(known) if known == id)
         })
     }
 

@@ -7,14 +7,17 @@ use std::sync::{Arc, Mutex};
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::ledger::{Create, Ledger, Target};
+use super::ledger::{Create, Ledger, Refusal, Target};
 use crate::support::client::{Call, Client};
+use crate::support::service::Service;
 
 /// What the clients of a round share.
 #[derive(Clone)]
 pub struct Load {
     /// The sidecar, or what is tested in its place.
     pub client: Client,
+    /// The service behind it.
+    pub service: Arc<Service>,
     /// The round's own agent: its id.
     pub agent_id: String,
     /// And its name.
@@ -92,15 +95,19 @@ impl Load {
             call = call.header("x-agent-identity", &self.agent_id);
         }
         let call = self.with_fault(call, route, &CREATE_FAULTS, dice);
-        let place = self.ledger().create(Create { secret, name, bypass, told: None });
+        let place =
+            self.ledger().create(Create { secret, name, bypass, told: None, refused: None });
         if dice.u8(..100) < 5 {
             return hang_up(call).await;
         }
         let answer = call.try_send().await.ok();
         let mut ledger = self.ledger();
         ledger.answered("create", answer.as_ref().map(|answer| answer.status));
-        if let Some(answer) = answer.filter(|answer| (200..300).contains(&answer.status)) {
+        let Some(answer) = answer else { return };
+        if (200..300).contains(&answer.status) {
             ledger.creates[place].told = Some(answer.id());
+        } else {
+            ledger.creates[place].refused = Refusal::of(answer.status, &answer.body);
         }
     }
 
@@ -115,23 +122,30 @@ impl Load {
         let id = known[dice.usize(..known.len())].clone();
         let call = self.client.delete(&format!("{KEYS}/{id}"));
         let route = "DELETE /agent_api_keys/{id}";
-        self.delete(call, route, Target::Id(id), dice).await;
+        // Not each time: meanwhile the service could commit a create that it has just answered.
+        let ask = self.ledger().deletes.len().is_multiple_of(2);
+        let existed = ask && {
+            let rows = self.service.made(&self.agent_id, &[]).await;
+            rows.iter().any(|row| row.id == id)
+        };
+        self.delete(call, route, Target::Id(id), existed, dice).await;
     }
 
     async fn delete_by_name(&self, dice: &mut Rng) {
         let name = shared_name(dice);
         let call = self.client.delete(&format!("{KEYS}/name/{name}?agent_id={}", self.agent_id));
         let route = "DELETE /agent_api_keys/name/{name}";
-        self.delete(call, route, Target::Name(name), dice).await;
+        self.delete(call, route, Target::Name(name), false, dice).await;
     }
 
-    async fn delete(&self, call: Call, route: &str, target: Target, dice: &mut Rng) {
+    async fn delete(&self, call: Call, route: &str, target: Target, existed: bool, dice: &mut Rng) {
         let call = self.with_fault(call.header("x-user-id", "alice"), route, &DELETE_FAULTS, dice);
         let what = match &target {
             Target::Id(_) => "delete",
             Target::Name(_) => "delete by name",
         };
         let place = self.ledger().delete(target);
+        self.ledger().deletes[place].existed = existed;
         if dice.u8(..100) < 5 {
             return hang_up(call).await;
         }
