@@ -378,16 +378,17 @@ async fn p2_a_row_that_is_lost_with_no_standstill_is_found_and_not_void() {
     // They are told of, and never committed.
     service.fault("POST /agent_api_keys").hang_commit().arm().await;
     let mut rounds = 0..20;
-    let outcome = loop {
+    loop {
         let number = rounds.next().expect("a round that loses a row");
         let plan = Plan { provider: Vec::new(), ..Plan::new(13, number, false) };
         let outcome = lane.round(&plan).await;
         assert_eq!(outcome.void, None);
-        if !outcome.violations.is_empty() {
-            break outcome;
+        println!("round {number}: {:?}", outcome.violations);
+        // Where the process died before the answer, there is an edge without row and nothing lost.
+        if outcome.violations.iter().any(|found| found.kind == Kind::Lost) {
+            break;
         }
-    };
-    assert!(outcome.violations.iter().any(|found| found.kind == Kind::Lost), "{outcome:#?}");
+    }
     service.release().await;
 }
 
