@@ -51,16 +51,31 @@ async fn take_in(context: &Arc<Context>, arrival: Arrival) {
 
 /// Carries on an operation that a replica left that is gone, as recovery does at start.
 async fn adopt(context: &Arc<Context>, id: OperationId) -> Result<(), Halt> {
-    if context.inbox.is_open(id) {
-        return Ok(());
-    }
-    // Read anew: it may have been driven to its end by now.
-    let Some(mut operation) = read(context, id).await? else { return Ok(()) };
+    let Some(mut operation) = unattended(context, id).await? else { return Ok(()) };
     if !operation.is_finished() {
         restart(context, &mut operation).await?;
         resume(context, operation);
     }
     Ok(())
+}
+
+/// Reads an operation that nobody drives here, however long the journal can't be reached: it is
+/// handed over once. None where it is driven, or kept no more.
+async fn unattended(context: &Context, id: OperationId) -> Result<Option<Operation>, Halt> {
+    let backoff = Backoff::new(PAUSES.0, PAUSES.1);
+    let mut attempt = 0;
+    while !context.inbox.is_open(id) {
+        // Anew: it may have been driven to its end by now.
+        match read(context, id).await {
+            Err(Halt::Journal(Error::Unavailable(why))) => {
+                tracing::warn!(operation = %id, why, "what was left here can't be read yet");
+                tokio::time::sleep(backoff.delay(attempt, fastrand::u64(..))).await;
+                attempt += 1;
+            }
+            read => return read,
+        }
+    }
+    Ok(None)
 }
 
 /// Takes evidence, in the driver where there is one.
