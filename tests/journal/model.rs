@@ -80,6 +80,10 @@ impl shared::Host for Leased {
         Duration::ZERO
     }
 
+    fn cut(&self) -> Option<Duration> {
+        None
+    }
+
     fn lease(&self) -> Duration {
         self.0
     }

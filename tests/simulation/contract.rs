@@ -11,6 +11,9 @@ use super::*;
 #[async_trait]
 impl Journal for Way {
     async fn append(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
+        if begins(&entries) && self.inner.down.load(Relaxed) {
+            return Err(Error::Unavailable("there is no connection".into()));
+        }
         let (tell, told) = oneshot::channel();
         self.send(Call { operation, entries, done: Some(tell) })?;
         let stopped = || Error::Unknown("the writer has stopped".into());
@@ -79,6 +82,7 @@ impl Shared for Way {
 
     async fn recover(&self) -> Result<Vec<Stored>, Error> {
         self.inner.travel().await;
+        self.inner.holds()?;
         let time = self.inner.host.time();
         let mut kept = lock(&self.inner.database.kept);
         if kept.epochs[self.inner.epoch].dead {
@@ -123,13 +127,13 @@ impl Shared for Way {
         };
         self.inner.host.keeps(receipt, &deposit);
         self.inner.travel().await;
-        Ok(())
+        self.inner.holds()
     }
 
     async fn settle(&self, receipt: Receipt) -> Result<(), Error> {
         self.inner.travel().await;
         lock(&self.inner.database.kept).evidence.remove(&receipt.0);
-        Ok(())
+        self.inner.holds()
     }
 
     async fn release(&self) {

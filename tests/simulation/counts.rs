@@ -15,18 +15,21 @@ pub(crate) struct Counts {
     pub(crate) crashes: usize,
     /// What a journal wrote was torn or gone after a crash.
     pub(crate) lost_writes: usize,
+    /// A connection to a shared journal broke, with the answer that was on its way.
+    pub(crate) cuts: usize,
 }
 
 impl Counts {
     /// What never happened.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
-        let Self { take_overs, fenced_writes, late_effects, crashes, lost_writes } = *self;
+        let Self { take_overs, fenced_writes, late_effects, crashes, lost_writes, cuts } = *self;
         let all = [
             (take_overs, "take-overs"),
             (fenced_writes, "fenced writes"),
             (late_effects, "late effects"),
             (crashes, "crashes"),
             (lost_writes, "lost writes"),
+            (cuts, "cut connections"),
         ];
         all.into_iter().filter(|(count, _)| *count == 0).map(|(_, what)| what).collect()
     }
@@ -39,5 +42,6 @@ impl AddAssign for Counts {
         self.late_effects += other.late_effects;
         self.crashes += other.crashes;
         self.lost_writes += other.lost_writes;
+        self.cuts += other.cuts;
     }
 }

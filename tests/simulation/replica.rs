@@ -280,6 +280,17 @@ impl shared::Host for Owner {
         })
     }
 
+    fn cut(&self) -> Option<Duration> {
+        let cut = self.chance(|schedule| schedule.cuts);
+        cut.then(|| {
+            self.life.say("journal", || "loses its connection".into());
+            self.life.world.with(|state| {
+                state.counts.cuts += 1;
+                millis(&mut state.rng, 1, 150)
+            })
+        })
+    }
+
     fn lease(&self) -> Duration {
         LEASE
     }

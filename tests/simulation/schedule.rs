@@ -37,6 +37,8 @@ pub(crate) struct Schedule {
     pub(crate) sync_fails: f64,
     /// How likely the disk is full for a new operation.
     pub(crate) full: f64,
+    /// How likely a connection to the shared journal breaks.
+    pub(crate) cuts: f64,
     /// How far the service's clock is off, in microseconds.
     pub(crate) service_clock: i64,
     /// How far the replicas' clocks are off, and from when on that of the first by how much more.
@@ -135,6 +137,7 @@ impl Schedule {
             latest: if step.is_some() { L.saturating_sub(S) } else { L },
             step,
             lies: rng.u8(..) < 8,
+            cuts: rare(rng, 80, 0.05),
             skewed,
             bug: None,
         }
@@ -184,11 +187,11 @@ impl fmt::Display for Schedule {
             writeln!(f, "  BEYOND THE LIMITS: lying syncs {}, skew {}", self.lies, self.skewed)?;
         }
         let Self { exclusive, unique_names, given, crashes, pauses, .. } = self;
-        let Self { sync_fails, full, service_clock, replica_clocks, step, latest, .. } = self;
+        let Self { sync_fails, full, cuts, service_clock, replica_clocks, step, latest, .. } = self;
         writeln!(f, "  exclusive_writer {exclusive}, unique names {unique_names}, given {given}")?;
         writeln!(
             f,
-            "  crashes {crashes}, pauses {pauses}, failing syncs {sync_fails}, full {full}"
+            "  crashes {crashes}, pauses {pauses}, failing syncs {sync_fails}, full {full}, cuts {cuts}"
         )?;
         writeln!(
             f,

@@ -30,6 +30,8 @@ pub(crate) trait Host: Send + Sync + 'static {
     fn cross(&self) -> BoxFuture<'_, ()>;
     /// How long what is sent takes to the database, or back.
     fn distance(&self) -> Duration;
+    /// Whether the connection breaks now, and then for how long there is none.
+    fn cut(&self) -> Option<Duration>;
     /// How long a lease lasts.
     fn lease(&self) -> Duration;
     /// The time as the process knows it.
@@ -90,6 +92,8 @@ struct Inner {
     host: Box<dyn Host>,
     epoch: usize,
     fenced: AtomicBool,
+    /// Whether the writer is without a connection.
+    down: AtomicBool,
     /// Until when the lease holds for certain.
     certain: Mutex<Duration>,
     queue: Mutex<Queue>,
@@ -153,6 +157,7 @@ impl Way {
             host: Box::new(host),
             epoch,
             fenced: AtomicBool::new(false),
+            down: AtomicBool::new(false),
             certain: Mutex::new(now + lease * 5 / 6),
             queue: Mutex::default(),
             arrived: Mutex::default(),
@@ -184,6 +189,7 @@ impl Way {
         read: impl FnOnce(&MemoryJournal) -> Result<T, Error>,
     ) -> Result<T, Error> {
         self.inner.travel().await;
+        self.inner.holds()?;
         read(&lock(&self.inner.database.kept).journal)
     }
 }
@@ -194,6 +200,12 @@ impl Inner {
         self.host.cross().await;
         tokio::time::sleep(self.host.distance()).await;
         self.host.cross().await;
+    }
+
+    /// Fails where the connection breaks.
+    fn holds(&self) -> Result<(), Error> {
+        let broken = || Err(Error::Unavailable("the connection broke".into()));
+        self.host.cut().map_or(Ok(()), |_| broken())
     }
 
     /// Commits what is queued, group by group.
@@ -214,6 +226,13 @@ impl Inner {
                 calls.into_iter().map(|call| self.commit(call, &mut queue.refused)).collect()
             };
             self.travel().await;
+            if let Some(time) = self.host.cut() {
+                // The answer is lost; the database knows it once there is a connection again.
+                self.down.store(true, Relaxed);
+                tokio::time::sleep(time).await;
+                self.host.cross().await;
+                self.down.store(false, Relaxed);
+            }
             for (done, answer) in answers {
                 if answer == Err(Error::Fenced) {
                     self.lost();
@@ -253,8 +272,7 @@ impl Inner {
     }
 
     fn loses(&self, entries: &[Entry]) -> bool {
-        let begins = |entry: &Entry| matches!(entry.record, Record::Prepared { .. });
-        if !self.has(Bug::LosesAppends) || entries.first().is_none_or(begins) {
+        if !self.has(Bug::LosesAppends) || entries.is_empty() || begins(entries) {
             return false;
         }
         let mut kept = lock(&self.database.kept);
@@ -384,6 +402,10 @@ impl Kept {
         }
         fresh
     }
+}
+
+fn begins(entries: &[Entry]) -> bool {
+    entries.first().is_some_and(|entry| matches!(entry.record, Record::Prepared { .. }))
 }
 
 fn now<T>(future: impl Future<Output = T>) -> T {
