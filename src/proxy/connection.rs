@@ -19,6 +19,7 @@ use super::deadline::Deadline;
 use super::http2;
 use super::route::Route;
 use super::stack::{Handle, stack};
+use crate::model::Backoff;
 use crate::upstream::{Coalesce, MAX_BUFFER};
 
 /// As many headers as hyper parses without an allocation.
@@ -30,9 +31,10 @@ const MIN_BUFFER: usize = 8 << 10;
 /// What an HTTP/2 client begins with (RFC 9113 §3.4). No request of HTTP/1.1 begins so.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long to wait for the rest of a preface that came in pieces: the kernel tells only that
-/// there is something to read, not that there is more.
-const PREFACE_PAUSE: Duration = Duration::from_millis(5);
+/// The first and the longest pause before looking again for the rest of a preface that came in
+/// pieces: the kernel tells only that there is something to read, not that there is more. They grow, so
+/// that thousands who send one byte and no more cost little (P8).
+const PREFACE_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 
 /// One client's connection.
 pub(super) struct Connection {
@@ -113,6 +115,8 @@ impl Connection {
 async fn is_http2(stream: &TcpStream, limit: Duration) -> Result<bool, Failed> {
     let looks = async {
         let mut first = [0; PREFACE.len()];
+        let backoff = Backoff::new(PREFACE_PAUSES.0, PREFACE_PAUSES.1);
+        let mut attempt = 0;
         loop {
             let came = stream.peek(&mut first).await?;
             let begins = first.get(..came).is_some_and(|came| PREFACE.starts_with(came));
@@ -122,7 +126,8 @@ async fn is_http2(stream: &TcpStream, limit: Duration) -> Result<bool, Failed> {
             if came == PREFACE.len() {
                 return Ok(true);
             }
-            tokio::time::sleep(PREFACE_PAUSE).await;
+            tokio::time::sleep(backoff.delay(attempt, fastrand::u64(..))).await;
+            attempt += 1;
         }
     };
     match tokio::time::timeout(limit, looks).await {
