@@ -6,6 +6,9 @@
 
 mod support;
 
+#[path = "replicas/database.rs"]
+mod database;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

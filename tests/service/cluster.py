@@ -4,6 +4,9 @@ Whoever needs the database holds a shared lock on `DIR/lease`. The keeper makes 
 `DIR/data`, runs it, prints `ready`, and ends and removes it as soon as it gets the lease for itself,
 i.e. when the last holder has gone, however it went. Nothing here is meant to last: no fsync.
 
+While there is a `DIR/down`, whoever made it may end the server: it is started again, with the same
+data at the same place, once that file is gone.
+
 With a port it listens on 127.0.0.1 too, for passwords, and with TLS: its certificate, which names
 `localhost`, is signed by `DIR/ca.pem`; `DIR/other.pem` has signed nothing.
 """
@@ -52,31 +55,48 @@ def main(directory: str, port: str = "") -> None:
         settings |= {"listen_addresses": "127.0.0.1", "port": port, "ssl": "on"}
         certify(directory, data, user)
     options = [f"-c{name}={value}" for name, value in settings.items()]
-    server = subprocess.Popen(
-        [tool("postgres"), "-D", data, "-k", sockets, *options], stdout=sys.stderr, **run
-    )
-    await_socket(server, sockets, port or "5432")
+    command = [tool("postgres"), "-D", data, "-k", sockets, *options]
+
+    def start() -> subprocess.Popen:
+        server = subprocess.Popen(command, stdout=sys.stderr, **run)
+        await_socket(server, sockets, port or "5432")
+        return server
+
+    server = start()
     print("ready", flush=True)
     # The one who started us goes on; so must our output's descriptors not hold its pipe.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    keep(directory, server, data)
+    keep(directory, server, start, data)
 
 
-def keep(directory: str, server: subprocess.Popen, data: str) -> None:
+def keep(directory: str, server: subprocess.Popen, start, data: str) -> None:
     """Returns once nobody holds the lease and the server has ended and left nothing.
 
     The lease is free only then: the next keeper makes its cluster at the same place.
     """
     with open(os.path.join(directory, "lease"), "a") as lease:
-        while server.poll() is None:
+        down = os.path.join(directory, "down")
+        while server.poll() is None or os.path.exists(down):
             try:
                 fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                time.sleep(0.5)
+                server = again(server, start, down)
                 continue
             server.send_signal(signal.SIGINT)
             server.wait()
+            break
         shutil.rmtree(data, ignore_errors=True)
+
+
+def again(server: subprocess.Popen, start, down: str) -> subprocess.Popen:
+    """Passes a while. Gives the server, started anew where it was ended to be."""
+    ended = False
+    for _ in range(5):
+        time.sleep(0.1)
+        ended = ended or (server.poll() is not None and os.path.exists(down))
+        if ended and not os.path.exists(down):
+            return start()
+    return server
 
 
 def certify(directory: str, data: str, user) -> None:

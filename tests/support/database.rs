@@ -83,6 +83,11 @@ impl Database {
         client
     }
 
+    /// A connection as the role that the journal's are of, unless the server refuses it.
+    pub async fn try_connect(&self) -> Option<Client> {
+        try_connect(&self.host, &self.name, self.role).await.ok()
+    }
+
     /// As [`Database::meddle`], in the database of a service.
     pub async fn meddle_with(service: &Service) -> Client {
         let host = Postgres::shared().host();
@@ -95,10 +100,14 @@ impl Database {
 }
 
 async fn connect(host: &Path, name: &str) -> Client {
+    try_connect(host, name, "postgres").await.unwrap()
+}
+
+async fn try_connect(host: &Path, name: &str, role: &str) -> Result<Client, tokio_postgres::Error> {
     let mut config = tokio_postgres::Config::new();
-    config.host_path(host).user("postgres").dbname(name);
-    let (client, connection) = config.connect(NoTls).await.unwrap();
+    config.host_path(host).user(role).dbname(name);
+    let (client, connection) = config.connect(NoTls).await?;
     // It ends with the client.
     tokio::spawn(connection);
-    client
+    Ok(client)
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use super::repository;
+use super::{eventually, repository};
 
 /// A PostgreSQL that runs as long as this process.
 pub struct Postgres {
@@ -58,6 +58,24 @@ impl Postgres {
     /// The directory of its socket: user `postgres`, no password.
     pub fn host(&self) -> PathBuf {
         self.directory.join("s")
+    }
+
+    /// Ends the server with that signal, `INT` or `QUIT`: its fast and its immediate shutdown.
+    pub async fn end(&self, signal: &str) {
+        File::create(self.directory.join("down")).unwrap();
+        let file = std::fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
+        let pid = file.lines().next().unwrap();
+        let kill = Command::new("kill").args([&format!("-{signal}"), pid]).status().unwrap();
+        assert!(kill.success());
+        let process = Path::new("/proc").join(pid);
+        eventually("PostgreSQL ends", || async { (!process.exists()).then_some(()) }).await;
+    }
+
+    /// Has the server that was ended started again, on its data and at its place.
+    pub async fn start_again(&self) {
+        std::fs::remove_file(self.directory.join("down")).unwrap();
+        let ready = async || self.answers().then_some(());
+        eventually("PostgreSQL listens again", ready).await;
     }
 
     fn answers(&self) -> bool {
