@@ -313,12 +313,12 @@ async fn begin(link: &Link, options: &OpenOptions) -> Result<Lease, Problem> {
              INSERT INTO replicas (token, name, lease_until) \
              VALUES ($1, $2, clock_timestamp() + $3 * interval '1 microsecond') RETURNING epoch) \
          INSERT INTO writers (epoch, batch) SELECT epoch, 0 FROM begun RETURNING epoch";
-    let (token, length) = (Uuid::now_v7(), micros(options.lease));
+    let (token, length) = (Uuid::now_v7(), micros(options.granted()));
     let asked = uptime();
     let row = link.client.query_one(query, &[&token, &options.name, &length]).await;
     let epoch: i64 = row.map_err(failed)?.get(0);
     tracing::info!(epoch, name = options.name, "the journal's lease begins");
-    Ok(Lease::new(Identity { epoch, token }, options.lease, asked))
+    Ok(Lease::new(Identity { epoch, token }, options.granted(), asked))
 }
 
 fn unopened(url: &PostgresUrl, problem: Problem) -> OpenError {

@@ -14,9 +14,10 @@ use crate::model::Span;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PostgresConfig {
-    /// How long a replica is believed to live after it last said so: how soon another carries on
-    /// what one left that died. A replica that can't reach the database, or stands still, for longer
-    /// may be taken over, and then has to be restarted. The same for all replicas. Default: 15s.
+    /// Within how long another replica carries on what one left that died. A replica is believed to
+    /// live for four fifths of it after it last said so: one that can't reach the database, or
+    /// stands still, for longer may be taken over, and then has to be restarted. The same for all
+    /// replicas. Default: 15s.
     #[serde(deserialize_with = "lease")]
     pub lease: Span,
     /// A file with the user's password, read at each connection. Default: none is sent.

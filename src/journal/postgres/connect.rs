@@ -151,7 +151,7 @@ impl Connector {
         let statement = milliseconds(self.options.statement_timeout);
         // A process that stops in the middle of a transaction must not keep its lease by that: the
         // server ends the transaction, whose locks a take-over waits for.
-        let idle = milliseconds(self.options.lease / 3);
+        let idle = milliseconds(self.options.granted() / 3);
         format!(
             "SET search_path = {SCHEMA};
              SET default_transaction_isolation = 'read committed';

@@ -11,7 +11,7 @@ use crate::model::ByteSize;
 pub struct OpenOptions {
     /// What this replica is called, for operators: its host's name.
     pub name: String,
-    /// How long a lease is. Default 15 s.
+    /// Within which another replica goes on with what one left that died. Default 15 s.
     pub lease: Duration,
     /// Where the password is, if there is one.
     pub password_file: Option<PathBuf>,
@@ -64,6 +64,12 @@ impl OpenOptions {
             queue: config.queue,
             metrics,
         }
+    }
+
+    /// How long a lease holds in the database. The rest is for others, who look for it at a ninth
+    /// of this, to notice that it ran out and to go on.
+    pub(super) fn granted(&self) -> Duration {
+        self.lease * 4 / 5
     }
 
     pub(super) fn max_bytes(&self) -> u64 {
