@@ -24,6 +24,8 @@ mod long;
 mod service;
 #[path = "outage/thousand.rs"]
 mod thousand;
+#[path = "outage/trickle.rs"]
+mod trickle;
 #[allow(dead_code, reason = "shared with the tests of the sagas")]
 #[path = "saga/world.rs"]
 mod world;

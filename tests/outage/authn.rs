@@ -1,4 +1,6 @@
-//! authn is down or silent: who is known goes on, and deletes need nobody's principal.
+//! authn is down, silent or trickles: who is known goes on, and deletes need nobody's principal.
+
+use std::time::Duration;
 
 use crate::support::keys::Route;
 use crate::world::World;
@@ -37,4 +39,28 @@ async fn p1_p3_while_authn_is_silent_known_callers_create_and_everybody_deletes(
     let silent = world.provider.authn().holds();
     deletes_and_creates(&world).await;
     silent.release();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_p3_while_authn_trickles_known_callers_create_and_everybody_deletes_in_time() {
+    // Of the answer some seventy bytes each are head and body.
+    const PAUSE: Duration = Duration::from_millis(250);
+    let world = World::new().await;
+    world.made("before").await;
+    for body_alone in [false, true] {
+        let authn = world.provider.authn();
+        if body_alone {
+            authn.trickles_body(PAUSE);
+        } else {
+            authn.trickles(PAUSE);
+        }
+        // Three of the requests wait for authn, each for its time-out of 0.7 s; none for the answer.
+        let all = tokio::time::timeout(Duration::from_secs(12), deletes_and_creates(&world));
+        all.await.expect("no request waits for the last byte");
+        world.provider.authn().reset();
+    }
+    let create = world.create("k").anonymous_with(UNKNOWN.0, UNKNOWN.1).send();
+    create.await.expect(200);
+    world.quiescent().await;
+    world.same_set();
 }

@@ -11,12 +11,12 @@ use crate::support::provider::{DEREGISTER, REGISTER};
 use crate::world::{TOKEN, World};
 
 /// Opens at the third failure, and is then probed seldom: within a test, not by itself.
-const SELDOM: &str = "{ failures: 3, span: 0s, pause: 60s, max_pause: 60s }";
+pub(crate) const SELDOM: &str = "{ failures: 3, span: 0s, pause: 60s, max_pause: 60s }";
 
 /// Opens at the third failure, and is then probed often.
-const OFTEN: &str = "{ failures: 3, span: 0s, pause: 20ms, max_pause: 100ms }";
+pub(crate) const OFTEN: &str = "{ failures: 3, span: 0s, pause: 20ms, max_pause: 100ms }";
 
-async fn with(breaker: &'static str) -> World {
+pub(crate) async fn with(breaker: &'static str) -> World {
     let world = World::with(|settings| settings.breaker = breaker).await;
     // Its principal is known from here on.
     world.made("before").await;
@@ -24,7 +24,7 @@ async fn with(breaker: &'static str) -> World {
 }
 
 /// Creates until the circuit opens: these are undone.
-async fn opened(world: &World) {
+pub(crate) async fn opened(world: &World) {
     for _ in 0..10 {
         world.create("k").send().await.expect_problem(503, "not-registered");
         if world.circuit("register").await == 1 {
@@ -53,7 +53,7 @@ impl World {
     }
 
     /// Creates until one is answered so; those before it are refused unsent.
-    async fn create_until(&self, status: u16) {
+    pub(crate) async fn create_until(&self, status: u16) {
         let create = || async { Some(self.create("k").send().await.status) };
         eventually("such an answer", || async { create().await.filter(|is| *is == status) }).await;
     }

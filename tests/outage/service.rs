@@ -76,7 +76,7 @@ async fn p3_a_service_that_is_silent_holds_up_no_deregistration_and_no_other_req
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_a_service_that_answers_a_byte_at_a_time_is_as_good_as_down_for_undos_alone() {
     let world = World::with(|settings| (settings.reply, settings.call) = ("1ms", "200ms")).await;
-    undos(&world, Fault::always().without_effect().trickles(Duration::from_millis(100))).await;
+    undos(&world, Fault::always().without_effect().trickles_body(Duration::from_millis(100))).await;
     world.until_circuit("service", 1).await;
     world.get("/elsewhere").send().await.expect(200);
     world.keys.mend();

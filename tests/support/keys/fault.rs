@@ -66,7 +66,7 @@ enum Says {
     CutHead,
     CutBody,
     Nothing,
-    Trickles(Duration),
+    Trickles { body_alone: bool, pause: Duration },
 }
 
 impl Fault {
@@ -132,9 +132,14 @@ impl Fault {
         Self { says: Says::CutBody, ..self }
     }
 
-    /// The answer's body comes a byte at a time, with this pause before each.
+    /// The answer comes a byte at a time, from its head on, with this pause before each.
     pub fn trickles(self, pause: Duration) -> Self {
-        Self { says: Says::Trickles(pause), ..self }
+        Self { says: Says::Trickles { body_alone: false, pause }, ..self }
+    }
+
+    /// The answer's head comes at once, its body as [`Fault::trickles`] says.
+    pub fn trickles_body(self, pause: Duration) -> Self {
+        Self { says: Says::Trickles { body_alone: true, pause }, ..self }
     }
 
     /// The connection ends without an answer.
@@ -180,7 +185,12 @@ impl Fault {
                 Out::Last(bytes[..bytes.len() - 5].to_vec())
             }
             Says::Nothing => Out::Last(Vec::new()),
-            Says::Trickles(pause) => Out::Trickle(response, pause),
+            Says::Trickles { body_alone, pause } => {
+                let mut head = response.to_bytes();
+                let body = head.len() - response.body.len();
+                let rest = head.split_off(if body_alone { body } else { 0 });
+                Out::Trickle { head, rest, pause }
+            }
         }
     }
 }

@@ -78,8 +78,9 @@ pub enum Out {
     Answer(Response),
     /// These bytes, and then the end of the connection.
     Last(Vec<u8>),
-    /// An answer whose body comes a byte at a time, with this pause before each.
-    Trickle(Response, Duration),
+    /// An answer of which some comes at once, and the rest a byte at a time, with this pause before
+    /// each.
+    Trickle { head: Vec<u8>, rest: Vec<u8>, pause: Duration },
 }
 
 /// A server whose port can be closed for a while.
@@ -165,21 +166,28 @@ where
                 let _ = stream.write_all(&bytes).await;
                 return;
             }
-            Ok(Out::Trickle(response, pause)) => {
-                let bytes = response.to_bytes();
-                let (head, body) = bytes.split_at(bytes.len() - response.body.len());
-                let mut written = stream.write_all(head).await;
-                for byte in body {
-                    tokio::time::sleep(pause).await;
-                    written = written.and(stream.write_all(&[*byte]).await);
-                }
-                if written.is_err() {
+            Ok(Out::Trickle { head, rest, pause }) => {
+                if trickle(&mut stream, &head, &rest, pause).await.is_err() {
                     return;
                 }
             }
             Err(_) => return,
         }
     }
+}
+
+async fn trickle(
+    stream: &mut TcpStream,
+    head: &[u8],
+    rest: &[u8],
+    pause: Duration,
+) -> std::io::Result<()> {
+    stream.write_all(head).await?;
+    for byte in rest {
+        tokio::time::sleep(pause).await;
+        stream.write_all(&[*byte]).await?;
+    }
+    Ok(())
 }
 
 async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Request> {

@@ -23,8 +23,8 @@ pub enum Act {
     Hold(Gate),
     /// Never answers; takes effect once the gate opens.
     LandsAfter(Gate),
-    /// Does as usual, and writes the answer byte by byte, each after this time.
-    Trickle(Duration),
+    /// Does as usual, and writes the answer, or its body alone, byte by byte, each after this time.
+    Trickle { body_alone: bool, pause: Duration },
     /// Writes these bytes and closes the connection.
     Raw { bytes: Vec<u8>, applies: bool },
 }
@@ -128,7 +128,12 @@ impl<'p> Endpoint<'p> {
 
     /// Takes effect at once, and answers a byte at a time, with `pause` before each.
     pub fn trickles(self, pause: Duration) {
-        self.set(Act::Trickle(pause));
+        self.set(Act::Trickle { body_alone: false, pause });
+    }
+
+    /// As [`trickles`](Self::trickles), but the answer's head comes at once.
+    pub fn trickles_body(self, pause: Duration) {
+        self.set(Act::Trickle { body_alone: true, pause });
     }
 
     /// Does as usual only once the gate is released.

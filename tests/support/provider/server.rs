@@ -122,9 +122,9 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
                 });
                 return until_closed(&mut stream).await;
             }
-            Some(Act::Trickle(pause)) => {
-                let (status, body) = shared.state().graph.apply(&call);
-                return wire::trickle(&mut stream, status, &body, pause).await;
+            Some(Act::Trickle { body_alone, pause }) => {
+                let answer = shared.state().graph.apply(&call);
+                return wire::trickle(&mut stream, answer, body_alone, pause).await;
             }
             Some(Act::Raw { bytes, applies }) => {
                 apply_if(applies, &shared, &call);

@@ -38,14 +38,17 @@ pub async fn answer(stream: &mut BufReader<TcpStream>, status: u16, body: &str) 
     stream.write_all(&bytes(status, body)).await
 }
 
-/// Writes one answer a byte at a time, with `pause` before each.
+/// Writes one answer, or its body alone, a byte at a time, with `pause` before each.
 pub async fn trickle(
     stream: &mut BufReader<TcpStream>,
-    status: u16,
-    body: &str,
+    (status, body): (u16, String),
+    body_alone: bool,
     pause: Duration,
 ) -> io::Result<()> {
-    for byte in bytes(status, body) {
+    let mut head = bytes(status, &body);
+    let rest = head.split_off(if body_alone { head.len() - body.len() } else { 0 });
+    stream.write_all(&head).await?;
+    for byte in rest {
         tokio::time::sleep(pause).await;
         stream.write_all(&[byte]).await?;
     }
