@@ -81,7 +81,9 @@ impl State {
             let has_own = schedule.wishes.iter().any(|p| matches!(p.wish, Wish::Own { .. }));
             let expected = !schedule.exclusive && why.contains("exclusive_writer")
                 || schedule.skewed
-                || has_own && why.contains("not enforced");
+                || has_own && why.contains("not enforced")
+                // It had ended, and nothing was kept for it until evidence came.
+                || operation.cleared.is_some() && why.contains("forgotten before evidence came");
             if !expected {
                 self.breaks(format!("reported without need: {why}"));
             }

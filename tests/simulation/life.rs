@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::faults::millis;
+use crate::schedule::Schedule;
 use crate::settings::L;
 use crate::world::World;
 
@@ -47,10 +48,17 @@ impl Life {
 
     /// A place where the process may die, or stand still for a while.
     pub(crate) async fn cross(&self) {
+        // Who stands still comes to no other such place before it goes on.
+        self.runs().await;
         if self.burns() && !self.is_dead() {
             self.world.with(|state| state.counts.crashes += 1);
             self.die("is killed");
         }
+        self.runs().await;
+    }
+
+    /// Waits while it stands still; for ever once it is dead.
+    async fn runs(&self) {
         loop {
             if self.is_dead() {
                 return pending().await;
@@ -118,5 +126,20 @@ impl Life {
 
     fn vital(&self) -> std::sync::MutexGuard<'_, Vital> {
         self.vital.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_stands_still_does_so_with_all_its_tasks() {
+    let schedule = Schedule { pauses: 1.0, crashes: 0, ..Schedule::new(1) };
+    let life = Life::begin("A", &World::new(schedule, false));
+    for _ in 0..20 {
+        let until = tokio::select! {
+            biased;
+            () = life.cross() => panic!("it stands still at each place"),
+            () = std::future::ready(()) => life.vital().paused,
+        };
+        life.cross().await;
+        assert!(life.world.elapsed() >= until, "another task went on before");
     }
 }
