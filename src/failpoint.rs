@@ -5,12 +5,16 @@
 //! n-th time that it comes to that place, and each place is logged when it is first come to.
 //! `scripts/crash.sh` goes round all of them.
 
-/// Every place. Those of the journal are one for each kind of record that follows from a request
-/// (people's orders are not among them): before its transaction, between its write and the COMMIT,
-/// and after that, before anybody hears of it.
-pub const ALL: [&str; 53] = [
+/// Every place. Those of the journal are one for each kind of record: before its transaction, between
+/// its write and the COMMIT, and after that, before anybody hears of it.
+///
+/// A question that failed (of `parent`, `find`, `list`) has no place of its own: it changed nothing
+/// anywhere, so what a crash leaves there is what one before the question leaves. An undo that failed
+/// has one, since it may have had its effect.
+pub const ALL: [&str; 63] = [
     "create.sending",
     "create.answered",
+    "create.late",
     "delete.sending",
     "delete.answered",
     "upstream.written",
@@ -22,10 +26,13 @@ pub const ALL: [&str; 53] = [
     "list.told",
     "undo.sending",
     "undo.answered",
+    "undo.failed",
     "register.sending",
     "register.answered",
     "deregister.sending",
     "deregister.answered",
+    "stand_in.sending",
+    "stand_in.answered",
     "reply.ready",
     "reply.written",
     "recovery.replayed",
@@ -39,6 +46,8 @@ pub const ALL: [&str; 53] = [
     "journal.before.deleted",
     "journal.before.sweep",
     "journal.before.reported",
+    "journal.before.retried",
+    "journal.before.discarded",
     "journal.before.finished",
     "journal.written.prepared",
     "journal.written.targets",
@@ -50,6 +59,8 @@ pub const ALL: [&str; 53] = [
     "journal.written.deleted",
     "journal.written.sweep",
     "journal.written.reported",
+    "journal.written.retried",
+    "journal.written.discarded",
     "journal.written.finished",
     "journal.committed.prepared",
     "journal.committed.targets",
@@ -61,6 +72,8 @@ pub const ALL: [&str; 53] = [
     "journal.committed.deleted",
     "journal.committed.sweep",
     "journal.committed.reported",
+    "journal.committed.retried",
+    "journal.committed.discarded",
     "journal.committed.finished",
 ];
 

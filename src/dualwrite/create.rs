@@ -203,7 +203,10 @@ impl Prepared {
             let exchange = running.within(until).await;
             let outcome = outcome::create(&exchange.seen(Some(&pointer), limit)).0;
             let row = match &outcome {
-                CreateOutcome::Committed(id) => Some(id.clone()),
+                CreateOutcome::Committed(id) => {
+                    failpoint::hit("create.late");
+                    Some(id.clone())
+                }
                 _ => None,
             };
             // Nobody here reads it any more where the operation ended, or is another replica's.

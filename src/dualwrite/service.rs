@@ -176,8 +176,9 @@ impl Service {
     ) -> Result<(), CallError> {
         let call = undo.call.for_id(id).ok_or_else(|| CallError::Id(id.clone()))?;
         failpoint::hit("undo.sending");
-        let answer = self.call(&call, credentials).await?;
-        failpoint::hit("undo.answered");
+        let answer = self.call(&call, credentials).await;
+        failpoint::hit(if answer.is_ok() { "undo.answered" } else { "undo.failed" });
+        let answer = answer?;
         let accepted = undo.accepted_on.contains(&answer.status().as_u16());
         if accepted { Ok(()) } else { Err(status(&call, answer)) }
     }

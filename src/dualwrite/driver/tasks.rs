@@ -87,7 +87,9 @@ impl Driver {
             let mut result = self.context.authorizer.deregister(first, &resource).await;
             failpoint::hit("deregister.answered");
             if matches!(&result, Err(error) if !error.kind.retry()) && own.is_some() {
+                failpoint::hit("stand_in.sending");
                 result = self.context.authorizer.deregister(stand_in, &resource).await;
+                failpoint::hit("stand_in.answered");
             }
             if let Err(error) = result {
                 return Ok(Attempt::Failed("deregister", format!("{resource}: {error}")));
