@@ -10,6 +10,8 @@
 
 #[path = "crash/modules.rs"]
 mod crash;
+#[path = "crash/ordered.rs"]
+mod ordered;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +41,7 @@ fn world() -> (Ledger, Seen) {
     let names = ["prepared", "committed", "registered", "finished"].map(str::to_owned);
     let records = BTreeMap::from([("k".to_owned(), BTreeSet::from(names))]);
     let edges = BTreeSet::from(["k".to_owned()]);
-    (ledger, Seen { rows: vec![row], edges, records: Some(records), unfinished: Vec::new() })
+    (ledger, Seen { rows: vec![row], edges, records: Some(records), ..Seen::default() })
 }
 
 fn found(ledger: &Ledger, seen: &Seen) -> Vec<Kind> {

@@ -165,10 +165,11 @@ async fn kill(run: Run) -> ExitCode {
     let tally = shared.tally.lock().unwrap().clone();
     let missing = report(&tally, began.elapsed());
     println!("{tally}");
-    // Fewer kills can't be expected to come by everywhere.
+    // Fewer kills can't be expected to come by everything.
     let run = &shared.run;
-    let everywhere = missing == 0 || tally.kills < 200 || run.round.is_some() || run.control;
-    let good = tally.is_clean() && everywhere && !tally.is_blind();
+    let everything = missing == 0 && tally.is_full();
+    let everything = everything || tally.kills < 200 || run.round.is_some() || run.control;
+    let good = tally.is_clean() && everything && !tally.is_blind();
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -181,7 +182,9 @@ async fn fail_now_and_then(service: &Service) {
         service.fault(route).close_before().probability(often).arm().await;
         service.fault(route).delay_before(0.2).probability(often).arm().await;
     }
-    service.fault("DELETE /agent_api_keys/{id}").close_after().probability(often).arm().await;
+    // Undos are fewer than questions, and one that failed may have had its effect.
+    let undo = service.fault("DELETE /agent_api_keys/{id}").close_after();
+    undo.probability(4.0 * often).arm().await;
     service.fault("DELETE /agent_api_keys/{id}").delay_commit(0.2).probability(often).arm().await;
     service.fault("POST /agent_api_keys").delay_commit(0.1).probability(often).arm().await;
 }
@@ -310,11 +313,14 @@ fn report(tally: &Tally, took: Duration) -> usize {
     };
     let unseen = missing(&tally.places);
     println!(
-        "{} s; rounds={} void={} reported={}; not come to: [{}]; not killed at: [{}]",
+        "{} s; rounds={} void={} reported={} undone={} orders={} discards={}; not come to: [{}]; not killed at: [{}]",
         took.as_secs(),
         tally.rounds.len(),
         tally.void,
         tally.reported,
+        tally.undone,
+        tally.orders,
+        tally.discards,
         unseen.join(" "),
         missing(&tally.killed).join(" ")
     );

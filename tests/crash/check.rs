@@ -18,6 +18,9 @@ pub struct Seen {
     /// The names of the records of the operation that holds each id; `None` where there is no
     /// journal, or a part of the round is forgotten in it.
     pub records: Option<BTreeMap<String, BTreeSet<String>>>,
+    /// How many records of orders each operation has, by its id and their name; without meaning
+    /// where there are no `records`.
+    pub orders: BTreeMap<(String, String), usize>,
     /// Operations that did not end in time.
     pub unfinished: Vec<Value>,
 }
@@ -28,7 +31,7 @@ pub enum Kind {
     /// A row without edge, an edge without row, a row that nothing holds, or one of which a client
     /// was told that it is not there.
     Orphan,
-    /// A client was told of a create that is gone.
+    /// A client was told of a create that is gone, or a person of an order that is not on record.
     Lost,
     /// An operation that never ends.
     Stuck,
@@ -56,13 +59,31 @@ pub fn check(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
         what: format!("an operation that never ends: {operation}"),
     });
     let mut violations: Vec<_> = stuck.collect();
-    violations.extend(orphan_rows(ledger, seen));
-    violations.extend(orphan_edges(seen));
+    let waived = waived(ledger, seen);
+    violations.extend(orphan_rows(ledger, seen, &waived));
+    violations.extend(orphan_edges(seen, &waived));
     violations.extend(lost(ledger, seen));
+    violations.extend(orders(ledger, seen));
     violations
 }
 
-fn orphan_rows(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
+/// The ids of rows and edges that need not agree, since somebody discarded what saw to it.
+pub fn waived(ledger: &Ledger, seen: &Seen) -> BTreeSet<String> {
+    let given_up = ledger.given_up();
+    let mut waived = given_up.ids;
+    let nameless = seen.rows.iter().filter(|row| {
+        let create = create_of(ledger, row);
+        let untold = |create: &Create| create.told.is_none() && create.refused.is_none();
+        create.is_some_and(|create| untold(create) && !create.bypass)
+            && !seen.edges.contains(&row.id)
+            && !waived.contains(&row.id)
+    });
+    let nameless: Vec<_> = nameless.take(given_up.rows).map(|row| row.id.clone()).collect();
+    waived.extend(nameless);
+    waived
+}
+
+fn orphan_rows(ledger: &Ledger, seen: &Seen, waived: &BTreeSet<String>) -> Vec<Violation> {
     let complaint = |row: &Made| {
         let Some(create) = create_of(ledger, row) else {
             return Some("a row that no client asked for");
@@ -86,16 +107,18 @@ fn orphan_rows(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
         let registered = holds(seen, &row.id, "registered");
         (!registered).then_some("a row that stayed although its create has no `registered`")
     };
-    let complaints = seen.rows.iter().filter_map(|row| Some((row, complaint(row)?)));
+    let rows = seen.rows.iter().filter(|row| !waived.contains(&row.id));
+    let complaints = rows.filter_map(|row| Some((row, complaint(row)?)));
     complaints
         .map(|(row, why)| Violation { kind: Kind::Orphan, what: format!("{why}: {row:?}") })
         .collect()
 }
 
-fn orphan_edges(seen: &Seen) -> Vec<Violation> {
+fn orphan_edges(seen: &Seen, waived: &BTreeSet<String>) -> Vec<Violation> {
     let rows: BTreeSet<_> = seen.rows.iter().map(|row| row.id.clone()).collect();
     let without = seen.edges.difference(&rows);
     without
+        .filter(|id| !waived.contains(*id))
         .map(|id| Violation { kind: Kind::Orphan, what: format!("an edge without row: {id}") })
         .collect()
 }
@@ -135,6 +158,29 @@ fn lost(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
         violations.extend(creates.into_iter().skip(explained).map(gone));
     }
     violations
+}
+
+/// An order that was answered is on record, each time that it was; one that was refused is not.
+fn orders(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
+    if seen.records.is_none() {
+        return Vec::new();
+    }
+    let mut bounds: BTreeMap<(String, String), (usize, usize)> = BTreeMap::new();
+    for order in &ledger.orders {
+        let of = (order.operation.clone(), order.record.to_owned());
+        let (least, most) = bounds.entry(of).or_default();
+        *least += usize::from(order.was_taken());
+        *most += usize::from(order.may_be_taken());
+    }
+    let all: BTreeSet<_> = bounds.keys().chain(seen.orders.keys()).collect();
+    let complaint = |of: &(String, String)| {
+        let (least, most) = bounds.get(of).copied().unwrap_or_default();
+        let found = seen.orders.get(of).copied().unwrap_or_default();
+        let kind = if found < least { Kind::Lost } else { Kind::Orphan };
+        let what = format!("{found} records of {least} to {most} orders: {of:?}");
+        (found < least || found > most).then_some(Violation { kind, what })
+    };
+    all.into_iter().filter_map(complaint).collect()
 }
 
 fn create_of<'l>(ledger: &'l Ledger, row: &Made) -> Option<&'l Create> {

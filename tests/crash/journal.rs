@@ -9,8 +9,14 @@ use serde_json::Value;
 use crate::support::database::Database;
 use crate::support::sidecar::Config;
 
-/// The names of the records of the operation that holds each id.
-pub type Records = BTreeMap<String, BTreeSet<String>>;
+/// What is on record.
+#[derive(Default)]
+pub struct Records {
+    /// The names of the records of the operation that holds each id.
+    pub by_id: BTreeMap<String, BTreeSet<String>>,
+    /// How many records of orders each operation has, by its id and their name.
+    pub orders: BTreeMap<(String, String), usize>,
+}
 
 /// A lane's journal.
 pub enum Journal {
@@ -62,23 +68,27 @@ impl Journal {
     }
 }
 
-/// By id, from records by operation.
+/// From records by operation.
 fn fold(rows: impl Iterator<Item = (Vec<u8>, String)>) -> Records {
     let mut operations: BTreeMap<Vec<u8>, (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
+    let mut all = Records::default();
     for (operation, record) in rows {
         let record: Value = serde_json::from_str(&record).unwrap();
         let name = record["record"].as_str().unwrap();
+        if matches!(name, "retried" | "discarded") {
+            let id = uuid::Uuid::from_slice(&operation).unwrap().to_string();
+            *all.orders.entry((id, name.to_owned())).or_default() += 1;
+        }
         let (names, ids) = operations.entry(operation).or_default();
         names.insert(name.to_owned());
         if matches!(name, "committed" | "registered" | "passed" | "undoing") {
             ids.insert(record["id"].as_str().unwrap().to_owned());
         }
     }
-    let mut by_id = Records::new();
     for (names, ids) in operations.into_values() {
         for id in ids {
-            by_id.entry(id).or_default().extend(names.iter().cloned());
+            all.by_id.entry(id).or_default().extend(names.iter().cloned());
         }
     }
-    by_id
+    all
 }

@@ -1,20 +1,22 @@
 //! One sidecar, its journal and its back end, before a service that it may share with others: one
 //! round after the other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
 use super::bounds::Bounds;
-use super::check::{Kind, Seen, Violation, check};
+use super::check::{Kind, Seen, Violation, check, waived};
 use super::fault::arm;
-use super::journal::Journal;
+use super::journal::{Journal, Records};
 use super::ledger::Ledger;
 use super::load::Load;
+use super::person::{Person, TOKEN};
 use super::plan::{Kill, Plan};
 use super::victim::Victim;
 use crate::support::provider::Provider;
@@ -34,11 +36,15 @@ pub struct Lane {
     pub provider: Provider,
     pub victim: Victim,
     journal: Journal,
+    /// What orders must carry is in it.
+    _token: NamedTempFile,
     bounds: Bounds,
     /// Distinguishes its agents from those of others.
     name: String,
     /// The rows of keys that passed unregistered.
     passed: BTreeSet<String>,
+    /// Rows and edges that discards gave up.
+    waived: BTreeSet<String>,
     /// The agents of void rounds.
     void: BTreeSet<String>,
 }
@@ -91,15 +97,20 @@ impl Lane {
         let config = Config::new(&service.upstream(), &provider.url());
         let config = config.set("/journal/exclusive_writer", exclusive);
         let bounds = Bounds::default();
+        let token = NamedTempFile::new().unwrap();
+        std::fs::write(&token, TOKEN).unwrap();
+        let file = token.path().to_str().unwrap();
+        let config = config.set("/credentials/admin/token_file", file);
         let victim = Victim::sidecar(journal.configure(bounds.configure(config))).await;
-        Self::new(name, service, provider, victim, journal)
+        Self::new(name, service, provider, victim, (journal, token))
     }
 
     /// A lane with a service that does the dual write itself.
     pub async fn in_process(name: &str, service: Arc<Service>) -> Self {
         let provider = Provider::start();
         let victim = Victim::in_process(&service, &provider.url()).await;
-        Self::new(name, service, provider, victim, Journal::Sqlite)
+        let token = NamedTempFile::new().unwrap();
+        Self::new(name, service, provider, victim, (Journal::Sqlite, token))
     }
 
     fn new(
@@ -107,10 +118,20 @@ impl Lane {
         service: Arc<Service>,
         provider: Provider,
         victim: Victim,
-        journal: Journal,
+        (journal, token): (Journal, NamedTempFile),
     ) -> Self {
-        let (bounds, passed, void) = (Bounds::default(), BTreeSet::new(), BTreeSet::new());
-        Self { service, provider, victim, journal, bounds, name: name.into(), passed, void }
+        Self {
+            service,
+            provider,
+            victim,
+            journal,
+            _token: token,
+            bounds: Bounds::default(),
+            name: name.into(),
+            passed: BTreeSet::new(),
+            waived: BTreeSet::new(),
+            void: BTreeSet::new(),
+        }
     }
 
     /// Runs a round: load, kills, recovery, and then the comparison.
@@ -127,15 +148,19 @@ impl Lane {
             agent_name: name,
             everything: matches!(self.victim, Victim::Sidecar(..)),
             quarrel: plan.quarrel,
+            slow: plan.slow,
             too_long: self.bounds.exchange.as_secs_f64() + 0.15,
             ledger: Arc::default(),
             stop: Arc::default(),
         };
         let ledger = Arc::clone(&load.ledger);
+        let service = Arc::clone(&self.service);
+        let person =
+            Person::new(plan.orders, service, agent.clone(), Arc::clone(&ledger), plan.seed);
         plan.provider.iter().for_each(|fault| arm(&self.provider, *fault));
-        self.load(plan, load, &mut outcome).await;
+        let person = self.load(plan, load, person, &mut outcome).await;
         let over = Instant::now();
-        let quiet = self.recover(plan, &ledger, &mut outcome).await;
+        let quiet = self.recover(plan, person, &mut outcome).await;
         // What was sent may take effect until now, also what was not worth a record.
         tokio::time::sleep(self.bounds.late_effect.saturating_sub(over.elapsed())).await;
         outcome.ledger = ledger.lock().unwrap().clone();
@@ -150,6 +175,7 @@ impl Lane {
             seen.records = None;
         }
         self.passed.extend(outcome.ledger.passed(&seen.rows));
+        self.waived.extend(waived(&outcome.ledger, &seen));
         outcome.violations = check(&outcome.ledger, &seen);
         // Later than what was seen: what was under way then, and is late, is told too.
         let late = self.service.late(began.0.elapsed(), self.bounds.late_effect).await;
@@ -181,6 +207,7 @@ impl Lane {
         let edges: BTreeSet<_> = edges.map(str::to_owned).collect();
         let differ = rows.symmetric_difference(&edges);
         differ
+            .filter(|id| !self.waived.contains(*id))
             .map(|id| Violation {
                 kind: Kind::Orphan,
                 what: format!("row or edge without the other, later than its round: {id}"),
@@ -199,8 +226,14 @@ impl Lane {
         }
     }
 
-    /// The first part of a round: clients, and the death of the process under them.
-    async fn load(&mut self, plan: &Plan, mut load: Load, outcome: &mut Outcome) {
+    /// The first part of a round: clients and a person, and the death of the process under them.
+    async fn load(
+        &mut self,
+        plan: &Plan,
+        mut load: Load,
+        person: Person,
+        outcome: &mut Outcome,
+    ) -> Person {
         if let Kill::At(..) = plan.first
             && !self.victim.restart(place(plan.first)).await
         {
@@ -210,6 +243,7 @@ impl Lane {
         load.client = self.victim.client();
         let stop: Arc<AtomicBool> = Arc::clone(&load.stop);
         let mut clients = tokio::spawn(load.run(plan.clients, plan.requests, plan.seed));
+        let person = tokio::spawn(person.work(self.victim.admin(), Arc::clone(&stop)));
         let struck = match plan.first {
             Kill::After(delay) => {
                 tokio::time::sleep(delay).await;
@@ -240,15 +274,11 @@ impl Lane {
         if !clients.is_finished() {
             clients.await.unwrap();
         }
+        person.await.unwrap()
     }
 
     /// The second part: restarts, with further deaths, until all is quiet.
-    async fn recover(
-        &mut self,
-        plan: &Plan,
-        ledger: &Mutex<Ledger>,
-        outcome: &mut Outcome,
-    ) -> Quiet {
+    async fn recover(&mut self, plan: &Plan, mut person: Person, outcome: &mut Outcome) -> Quiet {
         // A place that it died at is not tried again.
         let struck = place(plan.first).is_some_and(|place| outcome.kills.contains(&place));
         let mut kills: Vec<_> = plan.again.iter().copied().map(Some).collect();
@@ -266,7 +296,7 @@ impl Lane {
                 outcome.kills.push("random".into());
                 continue;
             }
-            match self.settle(began, ledger, outcome).await {
+            match self.settle(began, &mut person, outcome).await {
                 Quiet::Died => outcome.kills.push(kill.map_or_else(|| "by itself".into(), told)),
                 quiet => return quiet,
             }
@@ -278,7 +308,7 @@ impl Lane {
     async fn settle(
         &mut self,
         began: Instant,
-        ledger: &Mutex<Ledger>,
+        person: &mut Person,
         outcome: &mut Outcome,
     ) -> Quiet {
         let mut recovered = false;
@@ -290,6 +320,7 @@ impl Lane {
                 () = tokio::time::sleep(Duration::from_millis(pause)) => {}
             }
             let Some(unfinished) = self.victim.unfinished().await else { continue };
+            let admin = self.victim.admin();
             let waits = |operation: &Value| {
                 let phase = operation["phase"].as_str().unwrap_or_default();
                 matches!(phase, "sweeping" | "unknown" | "looking" | "reported")
@@ -303,28 +334,13 @@ impl Lane {
                 return Quiet::Yes;
             }
             if unfinished.iter().all(|operation| operation["phase"] == "reported") {
-                self.operate(&unfinished, ledger, outcome).await;
+                let client = self.victim.client();
+                outcome.reported += person.clear_up(&client, &admin, &unfinished).await;
+            } else {
+                person.look(&admin, &unfinished).await;
             }
             if began.elapsed() > PATIENCE {
                 return Quiet::Not(unfinished);
-            }
-        }
-    }
-
-    /// What an operator does about reported rows: removes those that no client was given.
-    async fn operate(&self, reported: &[Value], ledger: &Mutex<Ledger>, outcome: &mut Outcome) {
-        let told: BTreeSet<String> = {
-            let ledger = ledger.lock().unwrap();
-            ledger.creates.iter().filter_map(|create| create.told.clone()).collect()
-        };
-        let ids = reported.iter().filter_map(|operation| operation["resource_ids"].as_array());
-        let ids: Vec<_> = ids.flatten().filter_map(Value::as_str).collect();
-        for id in ids {
-            if !told.contains(id) {
-                let target = format!("/agent_api_keys/{id}");
-                let call = self.victim.client().delete(&target).header("x-user-id", "operator");
-                // What fails is found again.
-                outcome.reported += usize::from(call.try_send().await.is_ok());
             }
         }
     }
@@ -335,14 +351,16 @@ impl Lane {
         let rows = self.service.made(agent, &secrets).await;
         let edges = self.provider.children_of(&format!("agent:{agent}"));
         let edges = edges.iter().filter_map(|name| name.strip_prefix("api_key:"));
-        let records = match &self.victim {
+        let (records, orders) = match &self.victim {
             Victim::Sidecar(sidecar) => {
-                Some(self.journal.records(sidecar.directory(), since).await)
+                let Records { by_id, orders } =
+                    self.journal.records(sidecar.directory(), since).await;
+                (Some(by_id), orders)
             }
-            Victim::InProcess(_) => None,
+            Victim::InProcess(_) => (None, BTreeMap::new()),
         };
         let edges = edges.map(str::to_owned).collect();
-        Seen { rows, edges, records, unfinished: Vec::new() }
+        Seen { rows, edges, records, orders, unfinished: Vec::new() }
     }
 
     fn take_log(&self, outcome: &mut Outcome) {

@@ -1,6 +1,6 @@
-//! What clients asked for in one round, and what they were told.
+//! What clients asked for in one round, and what they were told; and so of the person who gave orders.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -13,6 +13,8 @@ pub struct Ledger {
     pub creates: Vec<Create>,
     /// Deletes that were sent.
     pub deletes: Vec<Delete>,
+    /// Orders that were given.
+    pub orders: Vec<Order>,
     /// How often each kind of answer came.
     pub answers: BTreeMap<String, usize>,
 }
@@ -79,6 +81,40 @@ pub enum Target {
     Name(String),
 }
 
+/// A person's order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Order {
+    /// The operation's id.
+    pub operation: String,
+    /// The record that follows from it.
+    pub record: &'static str,
+    /// What is given up with it.
+    pub given_up: GivenUp,
+    /// The status that the person got, if there was an answer.
+    pub told: Option<u16>,
+}
+
+/// Of what nobody sees to it any more that rows and relationships agree, once it is discarded.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct GivenUp {
+    /// Rows with these ids.
+    pub ids: BTreeSet<String>,
+    /// So many rows besides, whose ids nobody knows: no client was told of them.
+    pub rows: usize,
+}
+
+impl Order {
+    /// Whether it was followed.
+    pub fn was_taken(&self) -> bool {
+        self.told == Some(200)
+    }
+
+    /// Whether it may have been followed: nobody said that it was not.
+    pub fn may_be_taken(&self) -> bool {
+        self.told.is_none_or(|status| !(400..500).contains(&status))
+    }
+}
+
 impl Ledger {
     /// Notes a create that is about to be sent; gives its place.
     pub fn create(&mut self, create: Create) -> usize {
@@ -90,6 +126,34 @@ impl Ledger {
     pub fn delete(&mut self, target: Target) -> usize {
         self.deletes.push(Delete { target, told: None, existed: false });
         self.deletes.len() - 1
+    }
+
+    /// Notes an order that is about to be sent; gives its place.
+    pub fn order(&mut self, order: Order) -> usize {
+        self.orders.push(order);
+        self.orders.len() - 1
+    }
+
+    /// How many orders were followed that make such a `record`.
+    pub fn ordered(&self, record: &str) -> usize {
+        let taken = |order: &&Order| order.record == record && order.was_taken();
+        self.orders.iter().filter(taken).count()
+    }
+
+    /// How many clients were told that their create was undone.
+    pub fn undone(&self) -> usize {
+        let undone = |create: &&Create| create.refused == Some(Refusal::Undone);
+        self.creates.iter().filter(undone).count()
+    }
+
+    /// All that discards gave up.
+    pub fn given_up(&self) -> GivenUp {
+        let mut all = GivenUp::default();
+        for order in self.orders.iter().filter(|order| order.may_be_taken()) {
+            all.ids.extend(order.given_up.ids.iter().cloned());
+            all.rows += order.given_up.rows;
+        }
+        all
     }
 
     /// Counts an answer.

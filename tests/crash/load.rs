@@ -26,6 +26,8 @@ pub struct Load {
     pub everything: bool,
     /// Whether they fight: see `Plan::quarrel`.
     pub quarrel: bool,
+    /// Whether many creates are slow: see `Plan::slow`.
+    pub slow: bool,
     /// Seconds that are longer than the sidecar waits for an answer, and shorter than L.
     pub too_long: f64,
     /// What was asked for and told.
@@ -94,7 +96,8 @@ impl Load {
         if bypass {
             call = call.header("x-agent-identity", &self.agent_id);
         }
-        let call = self.with_fault(call, route, &CREATE_FAULTS, dice);
+        let faults = if self.slow { &SLOW_CREATE[..] } else { &CREATE_FAULTS };
+        let call = self.with_fault(call, route, faults, dice);
         let place =
             self.ledger().create(Create { secret, name, bypass, told: None, refused: None });
         if dice.u8(..100) < 5 {
@@ -155,7 +158,8 @@ impl Load {
         ledger.answered(what, status);
     }
 
-    /// Asks the service to fail this request, once in five times; in a quarrel every second time.
+    /// Asks the service to fail this request, once in five times; every second time in a quarrel, and
+    /// where it is slow.
     fn with_fault(
         &self,
         call: Call,
@@ -163,7 +167,7 @@ impl Load {
         faults: &[(&str, &str, u16)],
         dice: &mut Rng,
     ) -> Call {
-        if !self.everything || dice.u8(..if self.quarrel { 2 } else { 5 }) > 0 {
+        if !self.everything || dice.u8(..if self.quarrel || self.slow { 2 } else { 5 }) > 0 {
             return call;
         }
         let (point, what, status) = faults[dice.usize(..faults.len())];
@@ -197,6 +201,9 @@ const CREATE_FAULTS: [(&str, &str, u16); 12] = [
     ("answer", "without", 0),
     ("answer", "status", 202),
 ];
+
+/// Those with which an answer comes after the sidecar's patience.
+const SLOW_CREATE: [(&str, &str, u16); 2] = [("before", "delay", 0), ("after", "delay", 0)];
 
 const DELETE_FAULTS: [(&str, &str, u16); 8] = [
     ("before", "status", 500),

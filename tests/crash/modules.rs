@@ -26,6 +26,8 @@ pub mod lane;
 pub mod ledger;
 #[path = "load.rs"]
 pub mod load;
+#[path = "person.rs"]
+pub mod person;
 #[path = "plan.rs"]
 pub mod plan;
 #[path = "tally.rs"]

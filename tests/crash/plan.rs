@@ -18,12 +18,26 @@ pub struct Plan {
     /// Whether clients fight over one name, some of them past registration, and much goes wrong:
     /// then there are rows of which nobody can prove whose they are.
     pub quarrel: bool,
+    /// Whether many creates are answered after the sidecar's patience.
+    pub slow: bool,
     /// How the process dies under load.
     pub first: Kill,
     /// How it dies in the recoveries after that, one after the other.
     pub again: Vec<Kill>,
     /// What goes wrong in the back end.
     pub provider: Vec<ProviderFault>,
+    /// What a person orders beside the clients, and in recoveries.
+    pub orders: Orders,
+}
+
+/// What a person orders about operations that are unfinished.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Orders {
+    None,
+    /// Attempts.
+    Retries,
+    /// Attempts, and the end of some operations.
+    Discards,
 }
 
 /// How a process dies.
@@ -103,7 +117,49 @@ impl Plan {
         }
         let faults = if dice.bool() { dice.u8(1..=2) } else { 0 };
         let provider = (0..faults).map(|_| ProviderFault::roll(&mut dice)).collect();
-        Self { number, seed: mixed, clients, requests, quarrel, first, again, provider }
+        let orders = match dice.u8(..4) {
+            _ if !failpoints => Orders::None,
+            0 => Orders::Discards,
+            1 => Orders::Retries,
+            _ => Orders::None,
+        };
+        let seed = mixed;
+        let mut plan = Self {
+            number,
+            seed,
+            clients,
+            requests,
+            quarrel,
+            slow: false,
+            first,
+            again,
+            provider,
+            orders,
+        };
+        if let Kill::At(place, _) = first {
+            plan.provoke(place);
+        }
+        plan
+    }
+
+    /// Has a round come to a place that chance seldom comes to: undos, what people order about them,
+    /// deregistrations that are refused at first, and answers that come late.
+    fn provoke(&mut self, place: &str) {
+        let refused =
+            |of_register| ProviderFault { of_register, times: 4, what: Fails::Answers(403) };
+        let (room, last) = place.rsplit_once('.').expect("a place has a dot in its name");
+        self.slow = place == "create.late";
+        match last {
+            "retried" if self.orders == Orders::None => self.orders = Orders::Retries,
+            "discarded" => self.orders = Orders::Discards,
+            _ => {}
+        }
+        if matches!(room, "undo" | "stand_in") || matches!(last, "retried" | "discarded") {
+            self.provider.insert(0, refused(true));
+        }
+        if room == "stand_in" {
+            self.provider.insert(0, refused(false));
+        }
     }
 }
 
@@ -111,13 +167,13 @@ impl ProviderFault {
     fn roll(dice: &mut Rng) -> Self {
         let of_register = dice.u8(..3) > 0;
         let short = Duration::from_millis(dice.u64(50..600));
-        let what = match dice.u8(..8) {
+        let what = match dice.u8(..9) {
             0 => Fails::Answers(503),
-            1 if of_register => Fails::Answers(403),
-            2 => Fails::AppliesAndAnswers(500),
-            3 => Fails::Closes { applied: false },
-            4 => Fails::Closes { applied: true },
-            5 if of_register => Fails::Lands(short),
+            1 | 2 => Fails::Answers(403),
+            3 => Fails::AppliesAndAnswers(500),
+            4 => Fails::Closes { applied: false },
+            5 => Fails::Closes { applied: true },
+            6 if of_register => Fails::Lands(short),
             _ => Fails::Delays(short),
         };
         Self { of_register, times: dice.usize(1..=4), what }

@@ -23,6 +23,14 @@ pub struct Line {
     pub stuck: usize,
     /// Rows that an operator had to remove.
     pub reported: usize,
+    /// Clients that were told `undo: done`.
+    #[serde(default)]
+    pub undone: usize,
+    /// Orders that were followed, and of these those that ended an operation.
+    #[serde(default)]
+    pub orders: usize,
+    #[serde(default)]
+    pub discards: usize,
     /// Milliseconds, one for each recovery that was not cut short.
     pub recoveries: Vec<u64>,
     /// Where the process was killed.
@@ -43,6 +51,9 @@ pub struct Tally {
     pub lost: usize,
     pub stuck: usize,
     pub reported: usize,
+    pub undone: usize,
+    pub orders: usize,
+    pub discards: usize,
     recoveries: Vec<u64>,
     /// The rounds that are in it.
     pub rounds: BTreeSet<u64>,
@@ -64,6 +75,9 @@ impl Line {
             lost: of(Kind::Lost),
             stuck: of(Kind::Stuck),
             reported: outcome.reported,
+            undone: outcome.ledger.undone(),
+            orders: outcome.ledger.ordered("retried") + outcome.ledger.ordered("discarded"),
+            discards: outcome.ledger.ordered("discarded"),
             recoveries: outcome.recoveries.clone(),
             killed: outcome.kills.clone(),
             places: outcome.places.clone(),
@@ -102,6 +116,9 @@ impl Tally {
         self.lost += line.lost;
         self.stuck += line.stuck;
         self.reported += line.reported;
+        self.undone += line.undone;
+        self.orders += line.orders;
+        self.discards += line.discards;
         self.recoveries.extend(&line.recoveries);
         self.rounds.insert(line.round);
         let places = line.killed.iter().filter_map(|killed| killed.split_once(':'));
@@ -117,6 +134,9 @@ impl Tally {
         self.lost += other.lost;
         self.stuck += other.stuck;
         self.reported += other.reported;
+        self.undone += other.undone;
+        self.orders += other.orders;
+        self.discards += other.discards;
         self.recoveries.extend(other.recoveries);
         self.rounds.extend(other.rounds);
         self.void += other.void;
@@ -130,7 +150,13 @@ impl Tally {
         self.void > 20 && self.void * 10 > self.rounds.len()
     }
 
-    /// Whether anything is wrong.
+    /// Whether all came up that a long run is to compare: undos that clients were told of, and
+    /// orders of both kinds.
+    pub fn is_full(&self) -> bool {
+        self.undone > 0 && self.discards > 0 && self.orders > self.discards
+    }
+
+    /// Whether nothing is wrong.
     pub fn is_clean(&self) -> bool {
         self.orphans + self.lost + self.stuck == 0
     }

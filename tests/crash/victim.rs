@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
+use super::person::unfinished;
 use crate::support::client::Client;
 use crate::support::postgres::{Postgres, python};
 use crate::support::service::Service;
@@ -80,12 +81,18 @@ impl Victim {
 
     /// Operations that have not ended, as operators see them; `None` where it does not answer.
     pub async fn unfinished(&self) -> Option<Vec<Value>> {
-        let Self::Sidecar(sidecar) = self else { return Some(Vec::new()) };
-        let answer = sidecar.admin().get("/operations?limit=1000").try_send().await.ok()?;
-        if answer.status != 200 {
-            return None;
+        match self {
+            Self::Sidecar(sidecar) => unfinished(&sidecar.admin()).await,
+            Self::InProcess(_) => Some(Vec::new()),
         }
-        answer.json()["operations"].as_array().cloned()
+    }
+
+    /// Where operators connect. The service has no such port, and nothing unfinished to order about.
+    pub fn admin(&self) -> Client {
+        match self {
+            Self::Sidecar(sidecar) => sidecar.admin(),
+            Self::InProcess(_) => self.client(),
+        }
     }
 
     /// What it logged since this was last asked for.

@@ -1,0 +1,150 @@
+//! A person at the admin port, who orders attempts, ends operations, and removes rows that are
+//! nobody's.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+
+use super::ledger::{GivenUp, Ledger, Order};
+use super::plan::Orders;
+use crate::support::client::Client;
+use crate::support::service::Service;
+
+/// What an order must carry.
+pub const TOKEN: &str = "only-for-the-crash-matrix";
+
+/// Between two looks at what is unfinished.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// A person, for one round.
+pub struct Person {
+    /// What they order.
+    pub orders: Orders,
+    /// Where rows can be seen past the sidecar.
+    pub service: Arc<Service>,
+    /// Whose rows they are.
+    pub agent: String,
+    /// What clients were told, and this person.
+    pub ledger: Arc<Mutex<Ledger>>,
+    pub dice: Rng,
+    /// How many attempts they still order: what is to rest does so in the end.
+    pub retries: u8,
+    /// How many operations they still end: of all others everything is compared.
+    pub discards: u8,
+}
+
+impl Person {
+    pub fn new(
+        orders: Orders,
+        service: Arc<Service>,
+        agent: String,
+        ledger: Arc<Mutex<Ledger>>,
+        seed: u64,
+    ) -> Self {
+        let dice = Rng::with_seed(seed.wrapping_mul(37));
+        Self { orders, service, agent, ledger, dice, retries: 30, discards: 2 }
+    }
+
+    /// Gives orders beside the clients, until told to stop.
+    pub async fn work(mut self, admin: Client, stop: Arc<AtomicBool>) -> Self {
+        while self.orders != Orders::None && !stop.load(Ordering::Relaxed) {
+            if let Some(unfinished) = unfinished(&admin).await {
+                self.look(&admin, &unfinished).await;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        self
+    }
+
+    /// Gives orders about some of what is unfinished.
+    pub async fn look(&mut self, admin: &Client, unfinished: &[Value]) {
+        for operation in unfinished {
+            let discard = self.orders == Orders::Discards && self.dice.u8(..8) == 0;
+            let given_up = if discard { given_up(operation) } else { None };
+            if let Some(given_up) = given_up
+                && self.discards > 0
+            {
+                self.discards -= 1;
+                self.order(admin, operation, "discard", given_up).await;
+            } else if self.orders != Orders::None && self.retries > 0 && self.dice.u8(..4) == 0 {
+                self.retries -= 1;
+                self.order(admin, operation, "retry", GivenUp::default()).await;
+            }
+        }
+    }
+
+    /// Removes reported rows that no client was given, through the sidecar, and gives how many. An
+    /// operation of which none is left may be ended then: that gives nothing up.
+    pub async fn clear_up(&mut self, client: &Client, admin: &Client, reported: &[Value]) -> usize {
+        let rows = self.service.made(&self.agent, &[]).await;
+        let mut nobodys: BTreeSet<_> = rows.into_iter().map(|row| row.id).collect();
+        let told: Vec<_> = {
+            let ledger = self.ledger.lock().unwrap();
+            ledger.creates.iter().filter_map(|create| create.told.clone()).collect()
+        };
+        nobodys.retain(|id| !told.contains(id));
+        let mut removed = 0;
+        for operation in reported {
+            let left: Vec<_> = ids(operation).filter(|id| nobodys.contains(id)).collect();
+            for id in &left {
+                let target = format!("/agent_api_keys/{id}");
+                let call = client.delete(&target).header("x-user-id", "operator");
+                // What fails is found again.
+                removed += usize::from(call.try_send().await.is_ok());
+            }
+            if left.is_empty() && self.orders == Orders::Discards {
+                self.order(admin, operation, "discard", GivenUp::default()).await;
+            }
+        }
+        removed
+    }
+
+    async fn order(&self, admin: &Client, operation: &Value, what: &str, given_up: GivenUp) {
+        let operation = operation["id"].as_str().unwrap().to_owned();
+        let call = admin
+            .post(&format!("/operations/{operation}/{what}"))
+            .header("authorization", &format!("Bearer {TOKEN}"))
+            .json(&json!({"by": "alice", "reason": "to see what happens"}));
+        let record = if what == "retry" { "retried" } else { "discarded" };
+        let order = Order { operation, record, given_up, told: None };
+        let place = self.ledger().order(order);
+        let status = call.try_send().await.ok().map(|answer| answer.status);
+        let mut ledger = self.ledger();
+        ledger.orders[place].told = status;
+        ledger.answered(what, status);
+    }
+
+    fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap()
+    }
+}
+
+/// Operations that have not ended; `None` where nobody answers.
+pub async fn unfinished(admin: &Client) -> Option<Vec<Value>> {
+    let answer = admin.get("/operations?limit=1000").try_send().await.ok()?;
+    if answer.status != 200 {
+        return None;
+    }
+    answer.json()["operations"].as_array().cloned()
+}
+
+/// What it would give up to discard `operation`; nothing where that can't be told exactly: of a delete
+/// by name that still looks, other rows may be found gone than those that it names now.
+fn given_up(operation: &Value) -> Option<GivenUp> {
+    let ids = || ids(operation).collect();
+    match (operation["phase"].as_str()?, operation["rule"].as_str()?) {
+        ("unknown", _) => Some(GivenUp { ids: BTreeSet::new(), rows: 1 }),
+        ("undoing" | "sweeping" | "gone" | "registered" | "passed", _)
+        | ("looking", "delete-key") => Some(GivenUp { ids: ids(), rows: 0 }),
+        _ => None,
+    }
+}
+
+fn ids(operation: &Value) -> impl Iterator<Item = String> {
+    let ids = operation["resource_ids"].as_array().into_iter().flatten();
+    ids.filter_map(Value::as_str).map(str::to_owned)
+}
