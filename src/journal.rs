@@ -18,7 +18,7 @@ pub use self::memory::MemoryJournal;
 pub use self::metrics::Metrics;
 pub use self::open::{OpenError, open};
 pub use self::postgres::{OpenOptions as PostgresOptions, PostgresJournal};
-pub use self::shared::{Arrival, Deposit, Receipt, Shared};
+pub use self::shared::{Arrival, Deposit, Owner, Receipt, Shared};
 pub use self::sqlite::{OpenOptions, SqliteJournal};
 pub use self::summary::Life;
 use crate::model::{Entry, Kind, OperationId, Resource, ResourceType, Stored, Timestamp};

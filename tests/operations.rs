@@ -17,6 +17,8 @@ mod alerts;
 mod offline;
 #[path = "operations/orders.rs"]
 mod orders;
+#[path = "operations/shared.rs"]
+mod shared;
 #[path = "operations/token.rs"]
 mod token;
 #[path = "operations/world.rs"]

@@ -95,6 +95,7 @@ fn status(refused: &Refused) -> StatusCode {
         | Refused::NothingToAttempt
         | Refused::TooOften
         | Refused::Elsewhere
+        | Refused::Of(_)
         | Refused::NobodyRuns => StatusCode::CONFLICT,
     }
 }

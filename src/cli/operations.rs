@@ -38,7 +38,7 @@ pub(super) struct Options {
     /// machine].
     #[arg(long, global = true, value_name = "URL", conflicts_with = "journal")]
     admin: Option<Url>,
-    /// The journal of a sidecar that does not run, as in `journal.url`.
+    /// The journal itself, as in `journal.url`: of a sidecar that does not run, or one in PostgreSQL.
     #[arg(long, global = true, value_name = "URL")]
     journal: Option<Location>,
     /// A file with the token that orders need [default: the variable `AUTHZ_SIDECAR_ADMIN_TOKEN`,

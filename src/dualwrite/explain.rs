@@ -69,7 +69,7 @@ pub struct Explanation {
 pub(super) enum Teller {
     /// The process that carries operations on.
     Sidecar,
-    /// Somebody who reads the journal while no sidecar has it open.
+    /// Somebody who reads the journal itself.
     Journal,
 }
 
@@ -99,7 +99,7 @@ pub(super) fn explain(
         phase: operation.phase.name(),
         intent: operation.intent.to_string(),
         since: operation.since.to_string(),
-        next: next(&story, operation, note, teller),
+        next: next(&story, operation, note, teller, policy.shared),
         known: story.known,
         unknown: story.unknown,
         next_at: due(operation).or(note.and_then(|note| note.next)).map(|at| at.to_string()),
@@ -125,18 +125,22 @@ fn next(
     operation: &Operation,
     note: Option<&Note>,
     teller: Teller,
+    shared: bool,
 ) -> String {
     let waits_for = note.and_then(|note| note.waits_for);
     let under_way = matches!(operation.phase, Phase::Prepared | Phase::Committed);
     match teller {
         _ if operation.is_finished() => story.next.clone(),
-        Teller::Journal if under_way => {
-            "nothing until a sidecar runs on this journal: it finds out what became of the \
-             request, and undoes a create that was not registered"
-                .into()
-        }
         Teller::Journal => {
-            format!("nothing until a sidecar runs on this journal; then: {}", story.next)
+            let after_a_crash = "it finds out what became of the request, and undoes a create \
+                                 that was not registered";
+            let what = if under_way { after_a_crash } else { &story.next };
+            let who = if shared {
+                "by the replica that carries it on, or, once that is dead, by another"
+            } else {
+                "nothing until a sidecar runs on this journal; then"
+            };
+            format!("{who}: {what}")
         }
         Teller::Sidecar if waits_for.is_some() => format!(
             "nothing until the {} answers again, which one operation after the other tries all \

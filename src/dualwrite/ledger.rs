@@ -11,7 +11,7 @@ use super::context::Halt;
 use super::explain::{Explanation, Happening, Teller, explain, history};
 use super::operation::Operation;
 use super::state::{Event, Policy, on};
-use crate::journal::Journal;
+use crate::journal::{Journal, Owner};
 use crate::model::{Bounds, Clock, Entry, OperationId, Order, Stored, Timestamp};
 
 /// Which unfinished operations are to be told of.
@@ -83,10 +83,16 @@ pub enum Refused {
          owns it; else look into the log, and restart the sidecar to recover it"
     )]
     Elsewhere,
-    /// Nobody attempts anything while no sidecar runs.
+    /// A replica that lives carries it on.
     #[error(
-        "no sidecar runs on this journal, so nobody can attempt anything; start it: it carries on \
-         every unfinished operation at once"
+        "replica {0} carries the operation on: order it at that sidecar's admin port, or, if it \
+         died, once its lease has run out (journal.postgres.lease)"
+    )]
+    Of(String),
+    /// Nobody attempts anything but a sidecar.
+    #[error(
+        "a journal alone attempts nothing: order it at the admin port of the sidecar that runs, or \
+         start it: it carries on every unfinished operation at once"
     )]
     NobodyRuns,
     /// The journal didn't take it.
@@ -136,14 +142,15 @@ impl Ledger {
     /// # Errors
     /// Where it can't be followed, and where the journal can't be read or written.
     pub async fn order(&self, id: OperationId, order: Order) -> Result<Account, Refused> {
+        if matches!(order, Order::Retry { .. }) {
+            return Err(Refused::NobodyRuns);
+        }
+        self.claim(id).await?;
         let stored = self.journal.operation(id).await.map_err(Halt::from)?;
         let mut operation =
             Operation::replay(&stored.ok_or(Refused::NoSuch)?).map_err(Halt::from)?;
         if operation.is_finished() {
             return Err(Refused::Ended);
-        }
-        if matches!(order, Order::Retry { .. }) {
-            return Err(Refused::NobodyRuns);
         }
         let mut entries = Vec::new();
         // What the process left under way is over: it is first brought where a recovery would.
@@ -158,6 +165,16 @@ impl Ledger {
         }
         self.journal.append(id, entries).await.map_err(Halt::from)?;
         self.show(id).await?.ok_or(Refused::NoSuch)
+    }
+
+    /// On a journal that replicas share, nothing is decided on what one of them carries on.
+    async fn claim(&self, id: OperationId) -> Result<(), Refused> {
+        let Some(shared) = self.journal.shared() else { return Ok(()) };
+        match shared.claim(id).await.map_err(Halt::from)? {
+            Some(Owner::Other(replica)) => Err(Refused::Of(replica)),
+            Some(Owner::This) => Ok(()),
+            None => Err(Refused::NoSuch),
+        }
     }
 
     fn explained(&self, operation: &Operation) -> Explanation {

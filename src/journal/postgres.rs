@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-use self::adopt::{adopt, adopted, micros, take_over};
+use self::adopt::{adopt, adopted, claim, micros, take_over};
 use self::clock::uptime;
 use self::connect::{Connector, Link, Problem, failed};
 use self::keeper::{Handed, Keeper};
@@ -39,7 +39,7 @@ use self::write::{Append, Session, Verdict, uuid};
 use self::writer::{Call, Writer};
 use super::config::PostgresUrl;
 use super::row::Row;
-use super::shared::{Arrival, Deposit, Receipt, Shared};
+use super::shared::{Arrival, Deposit, Owner, Receipt, Shared};
 use super::{Error, Journal, Of, OpenError};
 use crate::model::{
     Entry, OperationId, Record, Resolution, Resource, ResourceType, Stored, Timestamp,
@@ -245,6 +245,14 @@ impl Journal for PostgresJournal {
 }
 
 impl PostgresJournal {
+    /// By a connection of its own, after the leases that ran out were ended.
+    async fn claim_now(&self, operation: OperationId) -> Result<Option<Owner>, Problem> {
+        let link = self.connector.connect().await?;
+        let (client, identity) = (&link.client, self.lease.identity);
+        take_over(client, identity, self.lease.length).await?;
+        claim(client, identity, operation).await
+    }
+
     async fn adopt_all(&self) -> Result<Vec<Stored>, Problem> {
         let link = self.connector.connect().await?;
         let (client, identity) = (&link.client, self.lease.identity);
@@ -285,6 +293,11 @@ impl Shared for PostgresJournal {
 
     async fn settle(&self, receipt: Receipt) -> Result<(), Error> {
         self.reads.rows(mailbox::SETTLE, &[&receipt.0]).await.map(drop)
+    }
+
+    async fn claim(&self, operation: OperationId) -> Result<Option<Owner>, Error> {
+        let claimed = self.claim_now(operation).await;
+        claimed.map_err(|problem| Error::Unavailable(problem.to_string()))
     }
 
     async fn release(&self) {

@@ -46,9 +46,23 @@ pub trait Shared: Send + Sync {
     /// Forgets evidence: all that follows from it is durable.
     async fn settle(&self, receipt: Receipt) -> Result<(), Error>;
 
+    /// Makes an operation this process's where no living replica carries it on, as somebody who
+    /// decides on it by hand needs; replicas adopt what was left by themselves. `None` where it is
+    /// not kept.
+    async fn claim(&self, operation: OperationId) -> Result<Option<Owner>, Error>;
+
     /// Gives up the lease at once, so that others need not wait for its end. From here on this
     /// process is fenced. Best effort.
     async fn release(&self);
+}
+
+/// Who carries an operation on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Owner {
+    /// This process.
+    This,
+    /// A living replica of that name, or one whose lease has not run out yet.
+    Other(String),
 }
 
 /// Something that others left to this process.

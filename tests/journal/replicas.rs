@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, Shared};
+use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, Owner, Shared};
 use authz_sidecar::model::{Late, OperationId};
 
 use crate::fixture::{
@@ -318,6 +318,29 @@ async fn a_replica_that_gives_up_its_lease_is_not_waited_for() {
         let new = database.open().await;
         assert_eq!(ids(&new.shares().recover().await.unwrap()), [operation]);
         assert_eq!(names(&*new, operation).await, ["prepared", "closed"]);
+    })
+    .await;
+}
+
+/// As an operator does who discards it while no sidecar runs.
+#[tokio::test]
+async fn p9_what_no_living_replica_carries_on_is_whose_who_claims_it_and_nobody_else_s() {
+    each(|database| async move {
+        let old = database.frozen().await;
+        let operation = opened(&*old, 1).await;
+        let claims = async |replica: &Replica| replica.shares().claim(operation).await.unwrap();
+        let new = database.open().await;
+        assert!(matches!(claims(&new).await, Some(Owner::Other(_))), "its owner lives");
+        let refused = new.append(operation, vec![closed(2)]).await;
+        assert_eq!(refused, Err(Error::NotOwned(operation)));
+        database.expire(&old).await;
+        assert_eq!(claims(&new).await, Some(Owner::This));
+        assert_eq!(old.append(operation, vec![closed(2)]).await, Err(Error::Fenced));
+        new.append(operation, vec![closed(2)]).await.unwrap();
+        let third = database.open().await;
+        assert!(third.shares().recover().await.unwrap().is_empty());
+        assert!(matches!(claims(&third).await, Some(Owner::Other(_))));
+        assert_eq!(third.shares().claim(OperationId::new()).await, Ok(None));
     })
     .await;
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use async_trait::async_trait;
-use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, Of, Receipt, Shared};
+use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, Of, Owner, Receipt, Shared};
 use authz_sidecar::model::{Entry, OperationId, Resource, ResourceType, Stored, Timestamp};
 
 use super::*;
@@ -134,6 +134,17 @@ impl Shared for Way {
         self.inner.travel().await;
         lock(&self.inner.database.kept).evidence.remove(&receipt.0);
         self.inner.holds()
+    }
+
+    async fn claim(&self, operation: OperationId) -> Result<Option<Owner>, Error> {
+        self.inner.travel().await;
+        let claimed = {
+            let mut kept = lock(&self.inner.database.kept);
+            self.inner.host.took_over(kept.take_over(self.inner.host.time()));
+            kept.claim(self.inner.epoch, operation)
+        };
+        self.inner.travel().await;
+        self.inner.holds().map(|()| claimed)
     }
 
     async fn release(&self) {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, MemoryJournal, Receipt};
+use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, MemoryJournal, Owner, Receipt};
 use authz_sidecar::model::{Entry, OperationId, Record, Stored, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -342,6 +342,16 @@ impl Kept {
     fn take_over(&mut self, time: Duration) -> usize {
         let late = self.epochs.iter_mut().filter(|epoch| !epoch.dead && epoch.lease_until < time);
         late.map(|epoch| epoch.dead = true).count()
+    }
+
+    /// Gives `epoch` one operation, unless a living one has it.
+    fn claim(&mut self, epoch: usize, operation: OperationId) -> Option<Owner> {
+        let owner = self.owners.get_mut(&operation)?;
+        if self.epochs[*owner].dead && !self.epochs[epoch].dead {
+            *owner = epoch;
+        }
+        let other = || Owner::Other(format!("epoch {owner}"));
+        Some(if *owner == epoch { Owner::This } else { other() })
     }
 
     /// Forgets what is over, except that for which evidence waits.

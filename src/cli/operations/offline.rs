@@ -1,4 +1,4 @@
-//! A journal that no sidecar has open.
+//! A journal without a sidecar: one that none has open, or that replicas share.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{NO_SUCH, Pages, Question, REFUSED};
 use crate::cli::Failure;
 use crate::config::Config;
-use crate::dualwrite::{Account, Config as Bounds, Halt, Ledger, Refused};
+use crate::dualwrite::{Account, Config as Bounds, Ledger, Refused};
 use crate::journal::{self, Journal, Location, OpenError};
 use crate::model::SystemClock;
 
@@ -89,9 +89,6 @@ fn refused(refused: &Refused) -> Failure {
     let text = refused.to_string();
     match refused {
         Refused::NoSuch => Failure::Coded(NO_SUCH, text),
-        Refused::Halt(Halt::Journal(journal::Error::NotOwned(_))) => {
-            Failure::Coded(REFUSED, format!("refused: {text}; ask that replica's admin port"))
-        }
         Refused::Halt(_) => Failure::Other(text),
         _ => Failure::Coded(REFUSED, format!("refused: {text}")),
     }

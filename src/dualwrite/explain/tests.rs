@@ -146,6 +146,9 @@ fn p9_nobody_who_carries_it_on_is_told_and_what_then() {
         let told = told(&operation, Teller::Journal);
         assert!(told.next.contains("until a sidecar runs"), "{told:#?}");
         assert!(!told.commands.iter().any(|command| command.contains("retry")), "{told:#?}");
+        let shared = Policy { shared: true, ..policy() };
+        let told = explain(&operation, None, &shared, Teller::Journal);
+        assert!(told.next.contains("the replica that carries it on"), "{told:#?}");
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
+use super::super::shared::Owner;
 use super::connect::{Problem, failed};
 use super::lease::{Identity, Lease};
 use super::read::{ADOPTED, collect};
@@ -32,6 +33,15 @@ const ADOPT: &str = "WITH me AS MATERIALIZED ( \
              (SELECT epoch FROM replicas WHERE NOT dead) \
          ORDER BY o.opened_at LIMIT $3 FOR UPDATE SKIP LOCKED)";
 
+/// As [`ADOPT`], a single operation, finished or not.
+const CLAIM: &str = "WITH me AS MATERIALIZED ( \
+         SELECT epoch FROM replicas WHERE epoch = $1 AND token = $2 AND NOT dead FOR KEY SHARE) \
+     UPDATE operations SET owner = me.epoch FROM me \
+     WHERE id = $3 AND owner NOT IN (SELECT epoch FROM replicas WHERE NOT dead)";
+
+const OWNER: &str = "SELECT o.owner, r.name FROM operations o \
+     LEFT JOIN replicas r ON r.epoch = o.owner WHERE o.id = $1";
+
 /// Ends the leases that ran out.
 pub(super) async fn take_over(
     client: &Client,
@@ -51,6 +61,21 @@ pub(super) async fn take_over(
 pub(super) async fn adopt(client: &Client, identity: Identity) -> Result<u64, Problem> {
     let Identity { epoch, token } = identity;
     client.execute(ADOPT, &[&epoch, &token, &STEP]).await.map_err(failed)
+}
+
+/// Makes an operation this replica's, where no living one owns it. Gives whose it is then.
+pub(super) async fn claim(
+    client: &Client,
+    identity: Identity,
+    operation: OperationId,
+) -> Result<Option<Owner>, Problem> {
+    let (Identity { epoch, token }, id) = (identity, uuid(operation));
+    client.execute(CLAIM, &[&epoch, &token, &id]).await.map_err(failed)?;
+    let row = client.query_opt(OWNER, &[&id]).await.map_err(failed)?;
+    Ok(row.map(|row| {
+        let (owner, name): (i64, Option<String>) = (row.get(0), row.get(1));
+        if owner == epoch { Owner::This } else { Owner::Other(name.unwrap_or_default()) }
+    }))
 }
 
 /// What this replica owns, did not begin, and is not `known` to it: so a step whose answer was
