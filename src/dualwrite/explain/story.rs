@@ -93,7 +93,8 @@ fn committed(operation: &Operation) -> Story {
 fn unknown(operation: &Operation, policy: &Policy) -> Story {
     let until = look_ends(operation, policy);
     let known = "the create was sent, and what came back (a time-out, a cut, a 5xx, a success \
-                 without a usable id) does not tell whether there is a row; nothing was registered";
+                 without a usable id, nothing before the sidecar stopped) does not tell whether \
+                 there is a row";
     if !operation.is_enforced() {
         let why = not_enforced(operation);
         return Story::new(
@@ -116,11 +117,13 @@ fn unknown(operation: &Operation, policy: &Policy) -> Story {
     };
     Story::new(known, next)
         .unknown("whether the service made a row, or still will")
-        .discarding(UNREGISTERED_ROW_STAYS)
+        .discarding(ITS_ROW_STAYS)
 }
 
-const UNREGISTERED_ROW_STAYS: &str = "a row that it made stays, without relationships: everybody is denied it, its creator too, \
-     and nothing undoes it; another create that may have made the same row is reported, not undone";
+/// A sidecar that stopped may have registered the row before its id was on record.
+const ITS_ROW_STAYS: &str = "a row that it made stays, most likely without relationships, so that \
+     everybody is denied it, its creator too; nothing undoes it; another create that may have made \
+     the same row is reported, not undone";
 
 fn registered(operation: &Operation) -> Story {
     let row = bound(operation);
@@ -244,13 +247,13 @@ fn reported(operation: &Operation, policy: &Policy, why: &str) -> Story {
     };
     let story = |next: String, remedy: &str| {
         Story::new(
-            "the create was sent, and it was never known whether it made a row; nothing was \
-             registered, and no client was told that a row was made",
+            "the create was sent, and it was never known whether it made a row; no client was told \
+             that one was made",
             next,
         )
         .unknown(format!("{rows}, and that can't be proven: {why}"))
         .remedy(remedy)
-        .discarding(UNREGISTERED_ROW_STAYS)
+        .discarding(ITS_ROW_STAYS)
     };
     if !operation.may_be_looked_at() {
         return story(

@@ -107,6 +107,18 @@ fn p9_what_is_not_known_is_said_and_nothing_where_all_is() {
     }
 }
 
+/// A process may die once the back end has acknowledged, and before even the row's id is durable.
+#[test]
+fn p9_a_create_of_unknown_outcome_is_not_said_to_be_unregistered() {
+    let restarted = after(create(Mode::Enforce, None), [Event::Restarted]);
+    for operation in [restarted, reported(true), reported(false)] {
+        let told = carried_on(&operation);
+        assert!(!told.known.contains("registered"), "{told:#?}");
+        let discarding = told.discarding.as_deref().unwrap();
+        assert!(discarding.contains("most likely without relationships"), "{told:#?}");
+    }
+}
+
 #[test]
 fn p9_when_the_next_attempt_is_due_is_told() {
     let operation = after(create(Mode::Enforce, None), [answered(CreateOutcome::Unknown)]);
