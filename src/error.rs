@@ -64,7 +64,7 @@ pub enum UndoState {
     Done,
     /// It is being removed.
     Pending,
-    /// Recovery decides.
+    /// Recovery decides, or a person did.
     Unknown,
 }
 

@@ -16,7 +16,7 @@ use super::adoption::hand_in;
 use super::claim::may_be_removed;
 use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
-use super::driver::{Memory, drive, settled};
+use super::driver::{Memory, Progress, drive, settled};
 use super::exchange::{self, Exchange};
 use super::inbox::{Letter, Letters};
 use super::operation::{Operation, Phase};
@@ -299,8 +299,13 @@ impl Prepared {
     async fn undo(self) -> Reply {
         let (id, wait) = (self.operation.id, self.context.config.reply.0);
         let (context, operation, memory) = self.hand_over(None);
-        let done = settled(drive(context, operation, memory), wait, false).await;
-        reply::not_registered(id, if done { UndoState::Done } else { UndoState::Pending })
+        match settled(drive(context, operation, memory), wait, false).await {
+            Progress::Resting { settled: true } => reply::not_registered(id, UndoState::Done),
+            Progress::Resting { settled: false } | Progress::Busy => {
+                reply::not_registered(id, UndoState::Pending)
+            }
+            Progress::Discarded => reply::discarded(id),
+        }
     }
 
     /// Goes on behind the client's back with what is unfinished.

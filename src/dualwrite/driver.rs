@@ -49,6 +49,8 @@ pub(super) enum Progress {
         /// left, or nothing.
         settled: bool,
     },
+    /// A person ended it, whatever was left to be done.
+    Discarded,
 }
 
 /// Drives `operation` to its end in a task of its own.
@@ -68,18 +70,21 @@ pub(super) fn drive(
 }
 
 /// Waits until a driven operation has done all that is due, or rests, or `deadline` has passed.
-/// Gives whether all that is due is done.
+/// Gives how far it is then.
 pub(super) async fn settled(
     mut progress: watch::Receiver<Progress>,
     deadline: Duration,
     or_resting: bool,
-) -> bool {
+) -> Progress {
     let done = |progress: &Progress| match progress {
         Progress::Busy => false,
         Progress::Resting { settled } => *settled || or_resting,
+        Progress::Discarded => true,
     };
-    let wait = tokio::time::timeout(deadline, progress.wait_for(done)).await;
-    matches!(wait, Ok(Ok(at)) if *at == Progress::Resting { settled: true })
+    match tokio::time::timeout(deadline, progress.wait_for(done)).await {
+        Ok(Ok(at)) => *at,
+        _ => Progress::Busy,
+    }
 }
 
 struct Driver {
@@ -133,7 +138,11 @@ impl Driver {
             ),
         }
         self.context.board.remove(id);
-        self.report.send_replace(Progress::Resting { settled: self.operation.is_finished() });
+        self.report.send_replace(if self.operation.is_discarded() {
+            Progress::Discarded
+        } else {
+            Progress::Resting { settled: self.operation.is_finished() }
+        });
     }
 
     /// Another process carries the operation on; what is known only here goes to it.

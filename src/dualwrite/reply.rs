@@ -56,6 +56,14 @@ pub(super) fn not_registered(operation: OperationId, undo: UndoState) -> Reply {
     problem(problem_.retry_after(RETRY_AFTER))
 }
 
+/// A create whose undoing a person ended.
+pub(super) fn discarded(operation: OperationId) -> Reply {
+    let detail = "the resource could not be registered; a person ended its removal, and answers \
+                  for what is left of it";
+    let undo = UndoState::Unknown;
+    problem(Problem::new(Kind::NotRegistered, detail).operation(operation).undo(undo))
+}
+
 /// A create whose id belongs to another operation.
 pub(super) fn conflict(operation: OperationId) -> Reply {
     let detail = "the service answered with the id of another create; nothing was undone";

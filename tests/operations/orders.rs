@@ -59,6 +59,23 @@ async fn p9_an_undo_is_discarded_and_its_row_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p1_a_client_that_waits_for_an_undo_is_not_told_that_a_discard_was_one() {
+    let world = World::with(|config| config.set("/bounds/reply", "20s")).await;
+    world.keys.on(Route::Delete, Fault::always().without_effect().status(500));
+    world.provider.register().answers(403);
+    let (answer, ()) = tokio::join!(world.create("n"), async {
+        let undoing = world.stands("undoing").await;
+        let order = ["discard", &id(&undoing), "--reason", "the row stays"];
+        world.operator(&order).await.ok();
+    });
+    assert_eq!(answer.status, 503);
+    assert_eq!(world.keys.rows().len(), 1);
+    assert_eq!(answer.json()["undo"], "unknown", "{}", answer.text());
+    let detail = answer.json()["detail"].to_string();
+    assert!(detail.contains("a person"), "{detail}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p9_a_create_of_unknown_outcome_is_discarded() {
     let mut world = World::start().await;
     let unknown = world.unknown("n").await;
