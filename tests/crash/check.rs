@@ -68,17 +68,29 @@ pub fn check(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
 }
 
 /// The ids of rows and edges that need not agree, since somebody discarded what saw to it.
+///
+/// A create of unknown outcome has no id on record. It may have been registered all the same, by a
+/// process that died before it could write that down.
 pub fn waived(ledger: &Ledger, seen: &Seen) -> BTreeSet<String> {
     let given_up = ledger.given_up();
     let mut waived = given_up.ids;
-    let nameless = seen.rows.iter().filter(|row| {
+    let left_to_others = |id: &str| {
+        let others = |names: &BTreeSet<String>| !names.contains("discarded");
+        seen.records.as_ref().and_then(|records| records.get(id)).is_some_and(others)
+    };
+    let nobody_knows = |id: &str| {
+        let told = ledger.creates.iter().any(|create| create.told.as_deref() == Some(id));
+        !told && !left_to_others(id) && !waived.contains(id)
+    };
+    let rows = seen.rows.iter().filter(|row| {
         let create = create_of(ledger, row);
-        let untold = |create: &Create| create.told.is_none() && create.refused.is_none();
-        create.is_some_and(|create| untold(create) && !create.bypass)
-            && !seen.edges.contains(&row.id)
-            && !waived.contains(&row.id)
+        let may_stand = |create: &Create| !create.bypass && create.refused.is_none();
+        let agrees = seen.edges.contains(&row.id) && holds(seen, &row.id, "registered");
+        create.is_some_and(may_stand) && !agrees
     });
-    let nameless: Vec<_> = nameless.take(given_up.rows).map(|row| row.id.clone()).collect();
+    let rows = rows.map(|row| row.id.clone());
+    let nameless = rows.chain(without_row(seen)).filter(|id| nobody_knows(id));
+    let nameless: Vec<_> = nameless.take(given_up.rows).collect();
     waived.extend(nameless);
     waived
 }
@@ -115,12 +127,15 @@ fn orphan_rows(ledger: &Ledger, seen: &Seen, waived: &BTreeSet<String>) -> Vec<V
 }
 
 fn orphan_edges(seen: &Seen, waived: &BTreeSet<String>) -> Vec<Violation> {
-    let rows: BTreeSet<_> = seen.rows.iter().map(|row| row.id.clone()).collect();
-    let without = seen.edges.difference(&rows);
+    let without = without_row(seen).filter(|id| !waived.contains(id));
     without
-        .filter(|id| !waived.contains(*id))
         .map(|id| Violation { kind: Kind::Orphan, what: format!("an edge without row: {id}") })
         .collect()
+}
+
+fn without_row(seen: &Seen) -> impl Iterator<Item = String> {
+    let rows: BTreeSet<_> = seen.rows.iter().map(|row| &row.id).collect();
+    seen.edges.iter().filter(move |id| !rows.contains(id)).cloned()
 }
 
 /// An acknowledged create may be missing only because a client deleted it; of those that only a
