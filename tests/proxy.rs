@@ -11,6 +11,8 @@
 
 #[path = "proxy/cors.rs"]
 mod cors;
+#[path = "proxy/expect.rs"]
+mod expect;
 #[path = "proxy/failures.rs"]
 mod failures;
 #[path = "proxy/hostile.rs"]

@@ -15,7 +15,7 @@ use super::headers::Framing;
 use super::respond::{self, Outgoing};
 use super::route::Route;
 use crate::error::{Kind, Problem};
-use crate::upstream::{Body, Progress, RequestBody};
+use crate::upstream::{Body, Expected, Gate, Progress, RequestBody, is_expected};
 
 impl Route {
     /// Passes a request to the service and its answer back. Target, version, Host (or its
@@ -31,17 +31,23 @@ impl Route {
             }
             _ => (Framing::Chunks, Some(Progress::default())),
         };
-        let mut request = request.map(|body| match &progress {
-            Some(progress) => RequestBody::Stream(body, progress.clone()),
-            None => RequestBody::Whole(Bytes::new()),
-        });
+        let gate = is_expected(&request).then(Gate::default);
+        let mut request = request.map(|body| outgoing(body, progress.as_ref(), gate.as_ref()));
+        if let Some(gate) = &gate {
+            gate.listen(&mut request);
+        }
         self.worker.sanitizer.to_service(request.headers_mut(), framing, &self.peer);
-        self.exchange(request, progress).map(|exchanged| match exchanged {
-            Ok(response) => {
-                let idle = self.worker.config.response_idle_timeout.map(|span| span.0);
-                respond::answer(response, &self.worker.sanitizer, idle)
+        self.exchange(request, progress).map(move |exchanged| {
+            if let Some(gate) = gate {
+                gate.open();
             }
-            Err(problem) => self.refuse(problem),
+            match exchanged {
+                Ok(response) => {
+                    let idle = self.worker.config.response_idle_timeout.map(|span| span.0);
+                    respond::answer(response, &self.worker.sanitizer, idle)
+                }
+                Err(problem) => self.refuse(problem),
+            }
         })
     }
 
@@ -81,5 +87,15 @@ impl Route {
             }
             None => Err(Problem::new(Kind::UpstreamTimeout, "the service did not answer in time")),
         }
+    }
+}
+
+/// A client's body on its way to the service: `progress` where there is one, `gate` where it is waited
+/// for.
+fn outgoing(body: Incoming, progress: Option<&Progress>, gate: Option<&Gate>) -> RequestBody {
+    let Some(progress) = progress.cloned() else { return RequestBody::Whole(Bytes::new()) };
+    match gate {
+        None => RequestBody::Stream(body, progress),
+        Some(gate) => RequestBody::Expected(Box::new(Expected::new(body, progress, gate))),
     }
 }

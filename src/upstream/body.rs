@@ -13,7 +13,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::pool::Lease;
-use super::{Error, Sent};
+use super::{Error, Expected, Sent};
 
 /// A body on its way to the service.
 pub enum RequestBody {
@@ -21,6 +21,8 @@ pub enum RequestBody {
     Whole(Bytes),
     /// Streamed from the client; the progress tells the sender how it gets on.
     Stream(Incoming, Progress),
+    /// The same, not before the service wants it.
+    Expected(Box<Expected>),
 }
 
 /// How far a streamed body has come, so that a time-out can tell a slow body from a slow answer.
@@ -72,10 +74,10 @@ impl http_body::Body for RequestBody {
         match self.get_mut() {
             Self::Whole(data) if data.is_empty() => Poll::Ready(None),
             Self::Whole(data) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(data))))),
-            Self::Stream(body, progress) => {
-                let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
-                progress.note(frame.is_some(), frame.is_none() || body.is_end_stream());
-                Poll::Ready(frame)
+            Self::Stream(body, progress) => poll_stream(body, progress, cx),
+            Self::Expected(expected) => {
+                let (body, progress) = ready!(expected.poll_wanted(cx));
+                poll_stream(body, progress, cx)
             }
         }
     }
@@ -84,6 +86,7 @@ impl http_body::Body for RequestBody {
         match self {
             Self::Whole(data) => data.is_empty(),
             Self::Stream(body, _) => body.is_end_stream(),
+            Self::Expected(expected) => expected.body().is_end_stream(),
         }
     }
 
@@ -91,8 +94,19 @@ impl http_body::Body for RequestBody {
         match self {
             Self::Whole(data) => SizeHint::with_exact(data.len() as u64),
             Self::Stream(body, _) => body.size_hint(),
+            Self::Expected(expected) => expected.body().size_hint(),
         }
     }
+}
+
+fn poll_stream(
+    body: &mut Incoming,
+    progress: &Progress,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+    progress.note(frame.is_some(), frame.is_none() || body.is_end_stream());
+    Poll::Ready(frame)
 }
 
 /// A body on its way to the client: streamed from the service, whole, or both in turn.
@@ -217,6 +231,7 @@ impl fmt::Debug for RequestBody {
         match self {
             Self::Whole(data) => f.debug_tuple("Whole").field(&data.len()).finish(),
             Self::Stream(_, progress) => f.debug_tuple("Stream").field(progress).finish(),
+            Self::Expected(_) => f.write_str("Expected"),
         }
     }
 }

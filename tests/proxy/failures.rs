@@ -220,3 +220,27 @@ async fn a_client_that_hangs_up_closes_the_services_connection() {
     drop(client);
     super::support::soon(heard.recv()).await.unwrap();
 }
+
+/// Deviation: TCP doesn't tell a client that went away from one that only sends no more. So that it
+/// went is noticed when there is something to write, and the service works for nobody until then.
+#[tokio::test]
+async fn deviation_a_client_that_went_away_is_missed_when_it_is_answered() {
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let service = Service::scripted(move |mut wire, _| {
+        let told = told.clone();
+        async move {
+            wire.head().await;
+            told.send("works").unwrap();
+            let ends =
+                tokio::time::timeout(Duration::from_millis(200), wire.try_until("\r\n")).await;
+            told.send(if ends.is_ok() { "is told" } else { "is not told" }).unwrap();
+        }
+    })
+    .await;
+    let sidecar = Sidecar::before(&service);
+    let mut client = sidecar.client().await;
+    client.send(GET).await;
+    assert_eq!(heard.recv().await, Some("works"));
+    drop(client);
+    assert_eq!(heard.recv().await, Some("is not told"));
+}

@@ -7,10 +7,10 @@ use tokio::net::TcpStream;
 
 use crate::support::soon;
 
+pub(crate) const DATA: u8 = 0x0;
 pub(crate) const HEADERS: u8 = 0x1;
 pub(crate) const RST_STREAM: u8 = 0x3;
 pub(crate) const GOAWAY: u8 = 0x7;
-const DATA: u8 = 0x0;
 const SETTINGS: u8 = 0x4;
 const PING: u8 = 0x6;
 const ACK: u8 = 0x1;
@@ -23,7 +23,7 @@ pub(crate) struct Came {
     pub(crate) kind: u8,
     pub(crate) stream: u32,
     flags: u8,
-    payload: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// A header block: literals without indexing and without Huffman (RFC 7541 §6.2.2).

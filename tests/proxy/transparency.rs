@@ -173,27 +173,6 @@ async fn deviation_header_names_are_lower_case() {
     assert!(seen.contains("\r\nx-camelcase: V\r\n"), "{seen}");
 }
 
-/// Deviation: hyper sends its own 100 when the service's connection takes the body, and the
-/// service's interim answers are dropped.
-#[tokio::test]
-async fn deviation_interim_answers_are_the_sidecars_own() {
-    let service = Service::scripted(|mut wire, _| async move {
-        wire.head().await;
-        wire.send("HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n").await;
-        wire.until("body").await;
-        wire.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-    })
-    .await;
-    let sidecar = Sidecar::before(&service);
-    let mut client = sidecar.client().await;
-    client
-        .send("PUT / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n")
-        .await;
-    assert_eq!(client.head().await, "HTTP/1.1 100 Continue\r\n\r\n");
-    client.send("body").await;
-    assert!(client.head().await.starts_with("HTTP/1.1 200 OK\r\n"));
-}
-
 #[tokio::test]
 async fn p6_connections_to_the_service_are_used_again() {
     let service = Service::echo().await;
