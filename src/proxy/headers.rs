@@ -148,9 +148,9 @@ fn listed(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     tokens(headers, &CONNECTION).filter_map(|token| HeaderName::from_bytes(token).ok())
 }
 
-/// Whether `Connection` asks for the upgrade that `Upgrade` names (RFC 9110 §7.8).
-pub(super) fn lists_upgrade(headers: &HeaderMap) -> bool {
-    tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
+/// Whether `Connection` lists this: `upgrade`, `close`, `keep-alive`.
+pub(super) fn lists_connection(headers: &HeaderMap, option: &[u8]) -> bool {
+    tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(option))
 }
 
 fn te_trailers(headers: &HeaderMap) -> bool {

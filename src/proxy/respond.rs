@@ -6,10 +6,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
 use http::{Response, Version};
 use http_body::{Body as _, Frame, SizeHint};
 
-use super::headers::{Framing, Sanitizer};
+use super::headers::{Framing, Sanitizer, lists_connection};
 use super::http2::Stream;
 use crate::error::{Kind, Problem};
 use crate::upstream::{self, Body, ErrorKind};
@@ -53,12 +54,29 @@ pub(super) fn answer(
         Some(_) => Framing::Length,
         None => Framing::Chunks,
     };
+    let closes = closes(&response);
     let idle = idle.map(|limit| Idle { limit, sleep: Box::pin(tokio::time::sleep(limit)) });
     let mut response = response.map(|body| Outgoing { body, idle, _stream: None });
     sanitizer.to_client(response.headers_mut(), framing);
+    if closes {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     // Ours, not the service's: hyper lowers it for a client that speaks HTTP/1.0.
     *response.version_mut() = Version::HTTP_11;
     response
+}
+
+/// Whether the service's connection ends with this answer (RFC 9112 §9.3, §6.3). Then the client's
+/// does too, as it would without the sidecar.
+fn closes(response: &Response<Body>) -> bool {
+    let headers = response.headers();
+    let kept = match response.version() {
+        Version::HTTP_10 => lists_connection(headers, b"keep-alive"),
+        _ => !lists_connection(headers, b"close"),
+    };
+    let framed =
+        response.body().size_hint().exact().is_some() || headers.contains_key(TRANSFER_ENCODING);
+    !kept || !framed
 }
 
 /// What a client is told when the service gave no answer.

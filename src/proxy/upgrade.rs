@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Metrics;
-use super::headers::{Framing, lists_upgrade};
+use super::headers::{Framing, lists_connection};
 use super::respond::{self, Outgoing};
 use super::route::Route;
 use crate::error::{Kind, Problem};
@@ -45,7 +45,7 @@ pub(super) fn is_asked_for(request: &Request<Incoming>) -> bool {
     // First what nearly all requests don't have.
     headers.contains_key(UPGRADE)
         && names_websocket(headers)
-        && lists_upgrade(headers)
+        && lists_connection(headers, b"upgrade")
         && request.method() == Method::GET
         && request.version() == Version::HTTP_11
         && request.body().is_end_stream()

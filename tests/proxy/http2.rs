@@ -102,6 +102,21 @@ async fn p6_bodies_and_trailers_stream_both_ways_over_h2() {
     assert_eq!(rest.to_bytes(), "last");
 }
 
+/// The service's connection is one stream's only.
+#[tokio::test]
+async fn p6_where_the_service_closes_its_connection_an_h2_client_keeps_its_own() {
+    let closes = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
+    let service = Service::says(closes).await;
+    let sidecar = Sidecar::before(&service);
+    let mut client = connected(&sidecar).await;
+    for _ in 0..3 {
+        let request = Request::get("http://x/").body(whole("")).unwrap();
+        let response = soon(client.send_request(request)).await.unwrap();
+        assert_eq!(response.headers().get("connection"), None);
+        assert_eq!(text(response).await, "ok");
+    }
+}
+
 #[tokio::test]
 async fn p5_an_h2_request_is_intercepted_like_any_other() {
     let service = Service::echo().await;

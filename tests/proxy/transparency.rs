@@ -173,6 +173,52 @@ async fn deviation_header_names_are_lower_case() {
     assert!(seen.contains("\r\nx-camelcase: V\r\n"), "{seen}");
 }
 
+/// What the service says of its connection holds for the client's: it reuses what it would without the
+/// sidecar.
+#[tokio::test]
+async fn p6_where_the_service_closes_the_connection_so_does_the_sidecar() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nconnection: X, Close\r\ncontent-length: 2\r\n\r\nok",
+        "HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok",
+    ] {
+        let service = Service::says(answer).await;
+        let sidecar = Sidecar::before(&service);
+        let mut client = sidecar.client().await;
+        client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let seen = client.rest().await;
+        assert!(seen.starts_with("HTTP/1.1 200 OK\r\n") && seen.ends_with("\r\n\r\nok"), "{seen}");
+        assert_eq!(header(&seen, "connection").as_deref(), Some("close"), "{answer}");
+    }
+    let kept = "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nok";
+    let sidecar = Sidecar::before(&Service::says(kept).await);
+    let mut client = sidecar.client().await;
+    for _ in 0..2 {
+        assert_eq!(client.exchange("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.1, "ok");
+    }
+}
+
+/// Deviation: what the service ends by closing goes on in chunks, and the connection ends with it.
+#[tokio::test]
+async fn deviation_an_answer_that_ends_with_its_connection_is_chunked() {
+    let service = Service::scripted(|mut wire, _| async move {
+        wire.head().await;
+        wire.send("HTTP/1.1 200 OK\r\n\r\nok").await;
+    })
+    .await;
+    let sidecar = Sidecar::before(&service);
+    let mut client = sidecar.client().await;
+    client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let seen = client.rest().await;
+    assert!(seen.ends_with("\r\n\r\n2\r\nok\r\n0\r\n\r\n"), "{seen}");
+    assert_eq!(header(&seen, "transfer-encoding").as_deref(), Some("chunked"));
+    let mut old = sidecar.client().await;
+    old.send("GET / HTTP/1.0\r\n\r\n").await;
+    let seen = old.rest().await;
+    assert!(seen.ends_with("\r\n\r\nok"), "a client of HTTP/1.0 knows no chunks: {seen}");
+    assert_eq!(header(&seen, "transfer-encoding"), None);
+}
+
 #[tokio::test]
 async fn p6_connections_to_the_service_are_used_again() {
     let service = Service::echo().await;
