@@ -26,6 +26,7 @@ tools() {
     need curl curl
     need wrk wrk
     need nginx nginx-light
+    need node nodejs
     need setpriv util-linux
     need openssl openssl
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
@@ -34,7 +35,6 @@ tools() {
         need buildah buildah
         need podman podman
         need runc runc
-        need node nodejs
     fi
 }
 
