@@ -145,8 +145,9 @@ impl App {
         let (health, stop_ports) = (Arc::clone(&self.ports.health), CancellationToken::new());
         let ports = tokio::spawn(self.ports.serve(self.dual_write.clone(), stop_ports.clone()));
         let pruning = tokio::spawn(self.dual_write.clone().prune());
-        let following = tokio::spawn(self.dual_write.clone().follow());
+        // In this order: what arrives for a recovered operation is for its driver.
         self.recovered.resume();
+        let following = tokio::spawn(self.dual_write.clone().follow());
         health.listening(true);
         let addresses = self.addresses;
         tracing::info!(

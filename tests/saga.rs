@@ -11,6 +11,8 @@
 
 mod support;
 
+#[path = "saga/adoption.rs"]
+mod adoption;
 #[path = "saga/answers.rs"]
 mod answers;
 #[path = "saga/client.rs"]

@@ -140,7 +140,10 @@ pub(super) fn resume(context: &Arc<Context>, operation: Operation) {
     drive(Arc::clone(context), operation, memory);
 }
 
+/// Reads an operation as this process left it: a driver may have ended just now, and what it only
+/// enqueued is not to be seen before it is durable.
 async fn read(context: &Context, id: OperationId) -> Result<Option<Operation>, Halt> {
+    context.journal.append(id, Vec::new()).await?;
     let stored = context.journal.operation(id).await?;
     Ok(stored.as_ref().map(Operation::replay).transpose()?)
 }

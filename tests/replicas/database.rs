@@ -106,6 +106,33 @@ async fn p6_without_connections_intercepted_requests_are_refused_unsent_and_the_
     world.comes_to(0, &ids).await;
 }
 
+/// Another's operation is handed over once: it is kept until it can be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_an_operation_is_adopted_also_where_no_connection_is_left_to_read_it() {
+    let mut world = World::on(Database::as_role("adopting").await, 2).await;
+    let hang = world.service.fault("POST /agent_api_keys").hang_after().times(1).arm().await;
+    let create = tokio::spawn(world.create(0, "k").try_send());
+    hang.struck(1).await;
+    let client = world.database.meddle().await;
+    client.batch_execute("ALTER ROLE adopting CONNECTION LIMIT 0").await.unwrap();
+    world.replicas[0].kill9().await;
+    assert!(create.await.unwrap().is_err(), "nobody answered");
+    // What renews the lease, and takes over, has a connection of its own: it alone is left.
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+               WHERE usename = 'adopting' AND datname = current_database() \
+               AND query NOT LIKE '%lease_until%'";
+    client.query_one(cut, &[]).await.unwrap();
+    let adopted = || async {
+        let log = world.replicas[1].log();
+        log.iter().any(|line| line.contains("operations were adopted")).then_some(())
+    };
+    eventually("it is handed over, and can't be read", adopted).await;
+    client.batch_execute("ALTER ROLE adopting CONNECTION LIMIT -1").await.unwrap();
+    world.service.release().await;
+    world.comes_to(1, &[]).await;
+    assert_eq!(world.dead().await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_p2_p3_p6_a_postgresql_that_is_restarted_costs_nothing_but_its_time() {
     restarted("INT").await;
