@@ -88,7 +88,11 @@ pub(super) fn explain(
     let story = story::tell(operation, policy);
     let reported = matches!(operation.phase, Phase::Reported(_));
     let stuck = note.is_some_and(Note::is_stuck);
-    let waits = story.may_be_ordered && (carried_on || teller == Teller::Journal);
+    // Of what no process carries on, no request is under way.
+    let (discardable, waits) = match teller {
+        Teller::Sidecar => (story.may_be_ordered, story.may_be_ordered && carried_on),
+        Teller::Journal => (true, !operation.is_finished()),
+    };
     Explanation {
         id: operation.id,
         rule: operation.plan.rule.clone(),
@@ -111,7 +115,7 @@ pub(super) fn explain(
         stuck,
         needs_a_person: reported,
         remedy: remedy(operation, story.remedy.as_deref(), note, teller),
-        discarding: story.discarding.filter(|_| story.may_be_ordered),
+        discarding: story.discarding.filter(|_| discardable),
         commands: commands(operation, waits, teller),
     }
 }

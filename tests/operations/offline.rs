@@ -6,6 +6,10 @@ use authz_sidecar::model::{
     ResourceType, StoredPrincipal, Timestamp, Undo,
 };
 
+use serde_json::json;
+
+use crate::support::eventually;
+use crate::support::keys::{AGENT, Fault, Gate, Route};
 use crate::world::{World, id, records, run};
 
 fn journal(world: &World) -> String {
@@ -50,6 +54,83 @@ async fn p9_while_no_sidecar_runs_its_journal_is_asked_and_takes_a_discard() {
     world.sidecar.restart().await;
     assert_eq!(world.sidecar.operations().await.len(), 0);
     assert_eq!(world.keys.rows().len(), 1, "nobody undoes it any more");
+}
+
+/// Kills the sidecar in the middle of an operation at `phase`, discards that, and starts it again:
+/// nothing is done for it any more. Gives the records and where it stood.
+async fn discarded_under_way(world: &mut World, phase: &str) -> (Vec<String>, String) {
+    let operation = id(&world.stands(phase).await);
+    world.sidecar.kill9().await;
+    let at = journal(world);
+    let shown = run(&["show", &operation, "--journal", &at, "--json"]).await.json();
+    assert_eq!(shown["phase"], phase, "{shown:#}");
+    assert!(shown["discarding"].is_string(), "{shown:#}");
+    let order = ["discard", &operation, "--reason", "it stays", "--journal", &at, "--json"];
+    let shown = run(&order).await.json();
+    assert_eq!(shown["phase"], "finished_discarded", "{shown:#}");
+    let again = run(&order).await.failed(4);
+    assert!(again.contains("ended"), "{again}");
+    world.sidecar.restart().await;
+    assert_eq!(world.sidecar.operations().await.len(), 0);
+    let told = |text: String| text.split_once(", while ").unwrap().1.to_owned();
+    let history = shown["history"].as_array().unwrap();
+    let discarded = history.iter().find(|one| one["record"] == "discarded").unwrap();
+    let stood = told(discarded.to_string());
+    (records(&shown).into_iter().map(str::to_owned).collect(), stood)
+}
+
+/// First it is taken where a restart would take it: an effect may come of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_a_create_that_was_under_way_is_discarded_and_its_row_stays() {
+    let mut world = World::start().await;
+    let gate = Gate::closed();
+    world.keys.on(Route::Create, Fault::once().held_before(&gate));
+    let create = world.sidecar.client().post("/agent_api_keys").header("x-user-id", "u-1");
+    create.json(&json!({"agent_id": AGENT, "name": "n"})).hang_up().await;
+    gate.reached(1).await;
+    let (records, stood) = discarded_under_way(&mut world, "prepared").await;
+    assert_eq!(records, ["prepared", "closed", "discarded", "finished"]);
+    assert!(stood.starts_with("unknown: it stays"), "{stood}");
+    gate.open();
+    eventually("the row", || async { (world.keys.rows().len() == 1).then_some(()) }).await;
+    assert!(world.provider.registered().is_empty());
+    assert_eq!(world.keys.calls(Route::Delete), 0, "nobody undoes it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_a_create_that_was_being_registered_is_discarded_and_its_row_stays() {
+    let mut world = World::start().await;
+    let register = world.provider.register().lands_after();
+    let create = world.sidecar.client().post("/agent_api_keys").header("x-user-id", "u-1");
+    create.json(&json!({"agent_id": AGENT, "name": "n"})).hang_up().await;
+    register.arrived(1).await;
+    let (records, stood) = discarded_under_way(&mut world, "committed").await;
+    assert_eq!(records, ["prepared", "committed", "undoing", "discarded", "finished"]);
+    assert!(stood.starts_with("undoing: it stays"), "{stood}");
+    register.release();
+    eventually("the registration lands", || async {
+        (world.provider.registered().len() == 1).then_some(())
+    })
+    .await;
+    assert_eq!(world.keys.rows().len(), 1);
+    assert_eq!(world.keys.calls(Route::Delete), 0, "nobody undoes it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_a_delete_that_was_under_way_is_discarded_and_its_relationships_stay() {
+    let mut world = World::start().await;
+    let key = world.create("n").await.id();
+    let gate = Gate::closed();
+    world.keys.on(Route::Delete, Fault::once().held_before(&gate));
+    let target = format!("/agent_api_keys/{key}");
+    world.sidecar.client().delete(&target).header("x-user-id", "u-1").hang_up().await;
+    gate.reached(1).await;
+    let (records, stood) = discarded_under_way(&mut world, "prepared").await;
+    assert_eq!(records, ["prepared", "targets", "closed", "discarded", "finished"]);
+    assert!(stood.starts_with("looking: it stays"), "{stood}");
+    gate.open();
+    eventually("the row goes", || async { world.keys.rows().is_empty().then_some(()) }).await;
+    assert_eq!(world.provider.registered().len(), 1, "nobody deregisters it");
 }
 
 /// As after an outage of days: thousands are unfinished, and every hundredth waits for a person.

@@ -14,7 +14,7 @@ pub(super) struct Story {
     /// What a person can do whether or not attempts fail.
     pub(super) remedy: Option<String>,
     pub(super) discarding: Option<String>,
-    /// Whether orders are taken: no request is under way, and it has not ended.
+    /// Whether a sidecar takes orders: no request is under way, and it has not ended.
     pub(super) may_be_ordered: bool,
 }
 
@@ -77,6 +77,11 @@ fn prepared(operation: &Operation) -> Story {
     } else {
         "whether the service removed a row"
     })
+    .discarding(if operation.is_create() {
+        its_row_stays(operation)
+    } else {
+        RELATIONSHIPS_STAY.into()
+    })
     .not_to_be_ordered()
 }
 
@@ -87,6 +92,11 @@ fn committed(operation: &Operation) -> Story {
         format!("the service made {row}; the back end has not acknowledged its registration yet"),
         format!("the registration is tried for authz.deadline at most; failing that, {otherwise}"),
     )
+    .discarding(if operation.is_enforced() {
+        row_stays(&row)
+    } else {
+        NOTHING_BUT_THE_QUESTION.into()
+    })
     .not_to_be_ordered()
 }
 
@@ -96,13 +106,12 @@ fn unknown(operation: &Operation, policy: &Policy) -> Story {
                  without a usable id, nothing before the sidecar stopped) does not tell whether \
                  there is a row";
     if !operation.is_enforced() {
-        let why = not_enforced(operation);
         return Story::new(
             known,
             format!("until {until} it counts as a possible maker of rows; then it ends"),
         )
         .unknown("whether the service made a row")
-        .discarding(format!("nothing: {why}, a row would not be undone anyway"));
+        .discarding(its_row_stays(operation));
     }
     let next = match (operation.has_probe(), policy.exclusive_writer) {
         (false, _) => format!("the rule has no probe to look for a row with: reported at {until}"),
@@ -117,7 +126,14 @@ fn unknown(operation: &Operation, policy: &Policy) -> Story {
     };
     Story::new(known, next)
         .unknown("whether the service made a row, or still will")
-        .discarding(ITS_ROW_STAYS)
+        .discarding(its_row_stays(operation))
+}
+
+fn its_row_stays(operation: &Operation) -> String {
+    if operation.is_enforced() {
+        return ITS_ROW_STAYS.into();
+    }
+    format!("nothing: {}, a row would not be undone anyway", not_enforced(operation))
 }
 
 /// A sidecar that stopped may have registered the row before its id was on record.
@@ -141,8 +157,10 @@ fn passed(operation: &Operation) -> Story {
         format!("{row} stands, unregistered, as configured: {why}"),
         "the service is asked whether the row is there; then it ends",
     )
-    .discarding("nothing is lost but the answer to that question")
+    .discarding(NOTHING_BUT_THE_QUESTION)
 }
+
+const NOTHING_BUT_THE_QUESTION: &str = "nothing is lost but the answer to whether the row is there";
 
 fn not_enforced(operation: &Operation) -> &'static str {
     match operation.pass {
@@ -173,10 +191,14 @@ fn undoing(operation: &Operation, reason: UndoReason, step: Step) -> Story {
         format!("{row} may not stand, since {why}; no client was told that it was made"),
         format!("{next}; once all is done it is done again after bounds.late_effect"),
     )
-    .discarding(format!(
+    .discarding(row_stays(&row))
+}
+
+fn row_stays(row: &str) -> String {
+    format!(
         "{row}, if it is still there, stays as it is: most likely without relationships, so that \
          everybody is denied it; relationships that a late registration made stay too"
-    ))
+    )
 }
 
 /// Why a create is undone.
@@ -208,10 +230,11 @@ fn looking(operation: &Operation, policy: &Policy) -> Story {
         format!("its rows are asked for until {until}; those that are gone are deregistered"),
     )
     .unknown("which rows it removed, or still will")
-    .discarding(
-        "the relationships of rows that it removed stay for good, where nobody else deletes",
-    )
+    .discarding(RELATIONSHIPS_STAY)
 }
+
+const RELATIONSHIPS_STAY: &str =
+    "the relationships of rows that it removed stay for good, where nobody else deletes";
 
 fn gone(operation: &Operation) -> Story {
     let ids = operation.bound.iter().cloned().chain(operation.gone.iter().cloned()).collect();
