@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use authz_sidecar::journal::{Arrival, Error, Journal, OpenError, PostgresJournal, Shared};
-use authz_sidecar::model::OperationId;
+use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, PostgresJournal, Shared};
+use authz_sidecar::model::{Late, OperationId};
 use tokio_postgres::Client;
 
 use crate::fixture::{closed, committed, opened, prepared, registered};
@@ -150,18 +150,45 @@ async fn p2_a_server_that_fell_back_breaks_the_journal_and_says_so() {
     assert!(journal.health().is_err());
 }
 
+/// Every write of every session waits for the disk, and for a standby where the database wants that.
 #[tokio::test]
-async fn what_a_later_release_wrote_is_refused() {
-    // Records are of one form in both databases, and so is their version.
-    for (what, this) in [("schema", 1), ("records", 2)] {
+async fn p1_p2_whatever_the_database_defaults_to_a_commit_waits_for_the_disk() {
+    let note = "CREATE TABLE seen (setting text); \
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;";
+    for (default, wanted) in [
+        ("off", "on"),
+        ("local", "on"),
+        ("remote_write", "on"),
+        ("on", "on"),
+        ("remote_apply", "remote_apply"),
+    ] {
         let database = Database::new().await;
         drop(database.open().await);
         let client = database.meddle().await;
-        let raise = "UPDATE versions SET version = version + 1 WHERE what = $1";
-        assert_eq!(client.execute(raise, &[&what]).await.unwrap(), 1);
-        let error = database.try_open(database.options()).await.unwrap_err();
-        let OpenError::NewerDatabase { found, known, .. } = error else { panic!("{error}") };
-        assert_eq!((found, known), (this + 1, this), "{what}");
+        client.batch_execute(note).await.unwrap();
+        for table in ["replicas", "writers", "operations", "entries", "evidence"] {
+            let trigger = format!(
+                "CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON {table} \
+                 EXECUTE FUNCTION note()"
+            );
+            client.batch_execute(&trigger).await.unwrap();
+        }
+        let set = format!(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = {default}', \
+             current_database()); END $$"
+        );
+        client.batch_execute(&set).await.unwrap();
+        let journal = database.open().await;
+        let operation = opened(&journal, 1).await;
+        journal.append(operation, vec![closed(2)]).await.unwrap();
+        let opening = vec![prepared("api_key", 3)];
+        let deposit = Deposit { operation: OperationId::new(), opening, late: Late::Sent };
+        journal.deposit(deposit).await.unwrap();
+        journal.release().await;
+        let seen = client.query("SELECT DISTINCT setting FROM seen", &[]).await.unwrap();
+        let seen: Vec<String> = seen.iter().map(|row| row.get(0)).collect();
+        assert_eq!(seen, [wanted], "with {default}");
     }
 }
 

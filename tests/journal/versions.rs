@@ -1,20 +1,24 @@
 //! Journals of other releases: an earlier one's is read, a later one's refused.
 
-use authz_sidecar::journal::{Journal, Of, OpenError, OpenOptions};
+use authz_sidecar::journal::{Error, Journal, Of, OpenError, OpenOptions, Shared};
 use authz_sidecar::model::{OperationId, ResourceType};
 
 use crate::fixture::{Place, at, finished, ids, names, opened, resource};
+use crate::postgres::expire;
+use crate::support::database::Database;
 
 /// Every kind of record that version 1 knew.
 const VERSION_1: &str = include_str!("version1.sql");
 
-#[tokio::test]
-async fn what_version_1_wrote_is_read_and_carried_on() {
-    let place = Place::new();
-    place.meddle(VERSION_1);
-    let journal = place.open();
-    let create = OperationId::parse("01a20f08-94f1-71c4-8639-908ecbfd1001").unwrap();
-    let delete = OperationId::parse("01a20f08-94f1-71c4-8639-908ecbfd1002").unwrap();
+/// Its create, which ended, and its delete, which did not.
+fn operations() -> [OperationId; 2] {
+    ["01a20f08-94f1-71c4-8639-908ecbfd1001", "01a20f08-94f1-71c4-8639-908ecbfd1002"]
+        .map(|id| OperationId::parse(id).unwrap())
+}
+
+/// Asserts that `journal` gives all that version 1 wrote, and goes on from there.
+async fn is_read_and_carried_on(journal: &dyn Journal) {
+    let [create, delete] = operations();
     let of_create = [
         "prepared",
         "closed",
@@ -28,9 +32,9 @@ async fn what_version_1_wrote_is_read_and_carried_on() {
         "reported",
         "finished",
     ];
-    assert_eq!(names(&journal, create).await, of_create);
+    assert_eq!(names(journal, create).await, of_create);
     let of_delete = ["prepared", "targets", "closed", "deleted", "sweep"];
-    assert_eq!(names(&journal, delete).await, of_delete);
+    assert_eq!(names(journal, delete).await, of_delete);
     assert_eq!(ids(&journal.unfinished().await.unwrap()), [delete]);
     let key = resource("api_key", "01a20f08-94f1-71c4-8639-908ecbfd1075");
     assert_eq!(journal.holder(&key).await.unwrap().map(|stored| stored.id), Some(create));
@@ -40,10 +44,49 @@ async fn what_version_1_wrote_is_read_and_carried_on() {
     assert_eq!(ids(&found), [create]);
 
     journal.append(delete, vec![finished(1_795_548_600)]).await.unwrap();
-    opened(&journal, 1_795_548_601).await;
+    opened(journal, 1_795_548_601).await;
     assert_eq!(journal.prune(at(1_795_548_700), at(1_795_548_699)).await, Ok(1));
+}
+
+#[tokio::test]
+async fn what_version_1_wrote_is_read_and_carried_on() {
+    let place = Place::new();
+    place.meddle(VERSION_1);
+    let journal = place.open();
+    is_read_and_carried_on(&journal).await;
     drop(journal);
     place.open();
+}
+
+/// The rows of [`VERSION_1`] as PostgreSQL has them: with the replica that left them.
+fn rows_in_postgresql(epoch: i64) -> String {
+    let (_, rows) = VERSION_1.split_once("\nINSERT INTO operations").unwrap();
+    let columns =
+        "owner, begun, id, resource_type, kind, opened_at, settled_at, state, finished_at";
+    let operations = format!("INSERT INTO operations ({columns}) VALUES ({epoch}, {epoch}, '");
+    format!("INSERT INTO operations{rows}")
+        .replace("INSERT INTO operations VALUES (x'", &operations)
+        .replace("(x'", "('")
+        .replace(", x'", ", '")
+}
+
+#[tokio::test]
+async fn what_version_1_of_the_records_wrote_into_postgresql_is_read_and_carried_on() {
+    let database = Database::new().await;
+    let old = database.open().await;
+    let client = database.meddle().await;
+    client.batch_execute(&rows_in_postgresql(old.epoch())).await.unwrap();
+    let lower = "UPDATE versions SET version = 1 WHERE what = 'records'";
+    assert_eq!(client.execute(lower, &[]).await.unwrap(), 1);
+    expire(&old, &client).await;
+    drop(old);
+    let journal = database.open().await;
+    assert_eq!(ids(&journal.recover().await.unwrap()), [operations()[1]]);
+    is_read_and_carried_on(&journal).await;
+    let versions = "SELECT version FROM versions ORDER BY what";
+    let versions = client.query(versions, &[]).await.unwrap();
+    let versions: Vec<i32> = versions.iter().map(|row| row.get(0)).collect();
+    assert_eq!(versions, [2, 1], "records and schema, so that version 1 opens it no more");
 }
 
 #[tokio::test]
@@ -59,4 +102,35 @@ async fn what_a_later_release_wrote_is_refused_with_the_mend_each_time() {
         assert!(message.contains("run that release"), "{message}");
         assert_eq!(place.try_open(OpenOptions::default()).unwrap_err().to_string(), message);
     }
+}
+
+#[tokio::test]
+async fn what_a_later_release_wrote_into_postgresql_is_refused_with_the_mend_each_time() {
+    for what in ["schema", "records"] {
+        let database = Database::new().await;
+        drop(database.open().await);
+        let client = database.meddle().await;
+        let raise = "UPDATE versions SET version = 99 WHERE what = $1";
+        assert_eq!(client.execute(raise, &[&what]).await.unwrap(), 1);
+        let error = database.try_open(database.options()).await.unwrap_err();
+        assert!(matches!(error, OpenError::NewerDatabase { found: 99, .. }), "{error}");
+        let message = error.to_string();
+        assert!(message.contains(&format!("{what} 99")), "{message}");
+        assert!(message.contains("run that release"), "{message}");
+        let again = database.try_open(database.options()).await.unwrap_err();
+        assert_eq!(again.to_string(), message);
+    }
+}
+
+/// As a later release leaves them that was rolled out beside this one.
+#[tokio::test]
+async fn a_record_of_a_later_release_in_postgresql_is_not_guessed_at() {
+    let database = Database::new().await;
+    let journal = database.open().await;
+    let operation = opened(&journal, 1).await;
+    let client = database.meddle().await;
+    client.execute("UPDATE entries SET version = 99", &[]).await.unwrap();
+    let read = journal.operation(operation).await;
+    assert!(matches!(&read, Err(Error::Broken(why)) if why.contains("version 99")), "{read:?}");
+    assert!(journal.health().is_err());
 }
