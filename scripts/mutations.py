@@ -7,7 +7,10 @@ Works on a copy of the tree in target/mutations, so that the checkout stays as i
 only mutations whose description holds one of them are made. `--check` only looks whether every edit
 still fits. Each that is noticed gets its row in docs/MUTATIONS.md.
 
-Ends with 1 if an edit no longer fits, does not compile, or is noticed by no test.
+First the tests that are to notice run once on the code as it is: what is red there notices nothing.
+
+Ends with 1 if they are not green, if an edit no longer fits, does not compile, or is noticed by no
+test.
 """
 
 import argparse
@@ -57,6 +60,8 @@ def misfit(mutation):
 
 def run(chosen):
     copy_tree()
+    if not is_green(chosen):
+        return 1
     unnoticed = 0
     for mutation in chosen:
         red, failure = attempt(mutation)
@@ -84,6 +89,17 @@ def copy_tree():
             shutil.copy2(ROOT / name, COPY / name)
     if (ROOT / ".venv").is_dir():
         (COPY / ".venv").symlink_to(ROOT / ".venv")
+
+
+def is_green(chosen):
+    """Whether all that is to notice a mutation passes without one."""
+    green = True
+    for tests in dict.fromkeys(tests for mutation in chosen for tests in mutation["tests"]):
+        red, failure = cargo_test(tests)
+        if red or failure:
+            green = False
+            print(f"without a mutation, {tests}: {failure or ', '.join(red) + ' red'}", flush=True)
+    return green
 
 
 def attempt(mutation):
@@ -115,6 +131,8 @@ def cargo_test(tests):
     failed = re.findall(r"^test (\S+)(?: - should panic)? \.\.\. FAILED$", ran.stdout, re.MULTILINE)
     if ran.returncode != 0 and not failed:
         return [], f"NO VERDICT: {ran.stderr.strip().splitlines()[-1]}"
+    if not re.search(r"^test \S+", ran.stdout, re.MULTILINE):
+        return [], f"NO SUCH TESTS: {tests}"
     program = re.search(r"--(?:test|lib|example) ?(\w*)", selection)
     prefix = f"{program[1]} " if program and "--test" in selection else ""
     return [prefix + name for name in failed], None
