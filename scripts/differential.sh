@@ -5,7 +5,8 @@
 #   scripts/differential.sh [CASES]       default: 20000, to each server
 #
 # The servers: uvicorn with httptools and with h11, hypercorn, Node's http with two ways to take a
-# path from a target, nginx before uvicorn, as the client spelt the target and normalised. Nine cases
+# path from a target, nginx before uvicorn, as the client spelt the target and normalised; and one that
+# has the habits of many routers at once, before which the sidecar is in its strict dialect. Nine cases
 # in ten are spellings of method, target and version, by a grammar and by mutation; one is a framing:
 # lengths, codings, chunks, upgrades, with a create hidden behind them. Half of the cases are the same
 # in every run.
@@ -15,6 +16,8 @@
 #   SERVERS="A B"       only these
 #   CONTROL=plain       before each server stands a relay that compares targets as plain strings, to
 #                       see that mismatches are found: fails where there is none
+#   CONTROL=starlette   the sidecar is in its default dialect before every server: SERVERS=node-loose
+#                       shows what that misses
 #   AUTHZ_SIDECAR_BINARY=FILE   the sidecar; else a release is built
 #
 # A mismatch: a handler that creates or deletes and ran without intercept, by another rule's, with

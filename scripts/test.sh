@@ -67,6 +67,8 @@ if [[ $tier == full ]]; then
     step "spellings before real servers" env AUTHZ_SIDECAR_BINARY="$PWD/target/release/authz-sidecar" \
         scripts/differential.sh 2000
     step "a naive sidecar is found out" env CONTROL=plain SERVERS=uvicorn-httptools scripts/differential.sh 300
+    step "the default dialect before a loose router is found out" \
+        env CONTROL=starlette SERVERS=node-loose scripts/differential.sh 1000
     step "container image" scripts/image.sh
     step "benchmark" scripts/bench.sh 1 2
 fi

@@ -102,6 +102,7 @@ impl Config {
         let options = Options {
             decoded_body: file.limits.intercepted_body.0,
             service_credentials: file.credentials.service.is_some(),
+            dialect: file.dialect,
         };
         let rules = Rules::compile(&file.rules, &options)
             .map_err(|more| problems.extend(more))

@@ -10,6 +10,7 @@
 mod connection;
 mod cors;
 mod deadline;
+mod diverted;
 mod forward;
 mod forwarded;
 mod headers;

@@ -18,6 +18,7 @@ mod request;
 mod route;
 mod secret;
 mod source;
+mod strict;
 mod template;
 
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub use self::explain::Explanation;
 pub use self::place::{Flaw, Located, Place, Problem};
 pub use self::request::PlanError;
 pub use self::secret::names_secret;
+pub use self::strict::Dialect;
+use self::strict::Loose;
 use crate::model::{DecodedPath, Plan};
 
 /// The compiled rules, in the order of the configuration. By default there are none, and
@@ -39,6 +42,7 @@ use crate::model::{DecodedPath, Plan};
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     rules: Vec<Arc<Rule>>,
+    dialect: Dialect,
 }
 
 impl Rules {
@@ -47,7 +51,8 @@ impl Rules {
     /// # Errors
     /// With everything that is wrong with them, in the order of the file.
     pub fn compile(raw: &[raw::RawRule], options: &Options) -> Result<Self, Vec<Problem>> {
-        compile::compile(raw, options).map(|rules| Self { rules })
+        let dialect = options.dialect;
+        compile::compile(raw, options).map(|rules| Self { rules, dialect })
     }
 
     /// Decides what a request is: the first rule that matches wins. Costs unmatched plain
@@ -68,7 +73,35 @@ impl Rules {
                 "the request path can be read in two ways that differ in what they name",
             );
         }
+        if self.dialect == Dialect::Strict && self.is_in_doubt(method, path, found.as_ref()) {
+            return Route::Ambiguous(
+                "a router might read the request path otherwise than the rules do (dialect: strict)",
+            );
+        }
         found.map_or(Route::Unmatched, Route::Matched)
+    }
+
+    /// How the service takes a path from a request.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Whether some router might take the request for another than was `found`.
+    fn is_in_doubt(
+        &self,
+        method: &Method,
+        path: &DecodedPath<'_>,
+        found: Option<&Matched>,
+    ) -> bool {
+        if let Some(found) = found {
+            return !found.rule.matches.is_certain(path);
+        }
+        if !self.rules.iter().any(|rule| rule.matches.method() == method) {
+            return false;
+        }
+        let loose = Loose::of(path);
+        self.rules.iter().any(|rule| rule.matches.may_match(method, &loose))
     }
 
     /// The rules, in the order of the configuration.
@@ -222,6 +255,34 @@ mod tests {
             Rules::default().route(&Method::POST, &DecodedPath::parse("/agent_api_keys").unwrap()),
             Route::Unmatched
         ));
+    }
+
+    #[test]
+    fn p5_in_the_strict_dialect_what_some_router_reads_otherwise_is_refused() {
+        let text = include_str!("../config/agentex.yaml");
+        let written: Shipped = serde_saphyr::from_str(text).unwrap();
+        let strict = Options { dialect: Dialect::Strict, ..Options::default() };
+        let rules = Rules::compile(&written.rules, &strict).unwrap();
+        let route = |method, path| match rules.route(&method, &DecodedPath::parse(path).unwrap()) {
+            Route::Unmatched => "unmatched".into(),
+            Route::Ambiguous(_) => "ambiguous".into(),
+            Route::Matched(matched) => matched.rule.name().to_owned(),
+        };
+        assert_eq!(route(Method::POST, "/agent_api_keys"), "create-key");
+        assert_eq!(route(Method::DELETE, "/agent_api_keys/K-1"), "delete-key");
+        assert_eq!(route(Method::DELETE, "/agent_api_keys/name/my%20key"), "delete-key-by-name");
+        for path in
+            ["/agent%5Fapi_keys", "/Agent_API_keys", "/agent_api_keys/", "/agent_api_keys;x"]
+        {
+            assert_eq!(route(Method::POST, path), "ambiguous", "{path}");
+        }
+        for path in ["/agent_api_keys/k.json", "/AGENT_API_KEYS/k", "/agent_api_keys/k%256b"] {
+            assert_eq!(route(Method::DELETE, path), "ambiguous", "{path}");
+        }
+        for path in ["/agents/a%2Fb/rpc", "/files//a", "/Agent_api_keys/x/y/z", "/é"] {
+            assert_eq!(route(Method::POST, path), "unmatched", "{path}");
+        }
+        assert_eq!(route(Method::GET, "/Agent_api_keys/"), "unmatched", "no rule's method");
     }
 
     #[test]

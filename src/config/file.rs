@@ -10,7 +10,7 @@ use super::parts::{Address, Credentials};
 use crate::model::Span;
 use crate::rules::raw::RawRule;
 use crate::rules::{Flaw, Located, Place, Problem, names_secret};
-use crate::{authz, dualwrite, journal, principal, proxy, upstream};
+use crate::{authz, dualwrite, journal, principal, proxy, rules, upstream};
 
 /// The configuration of authz-sidecar.
 ///
@@ -56,6 +56,10 @@ pub struct File {
     /// How long requests may go on after SIGTERM. Default 25s.
     #[serde(default = "drain")]
     pub drain: Span,
+    /// How the service takes paths from requests: `starlette`, or `strict` where that is not known.
+    /// Default `starlette`.
+    #[serde(default)]
+    pub dialect: rules::Dialect,
     /// Which requests create and delete; the first that matches wins.
     #[serde(default)]
     pub rules: Vec<RawRule>,

@@ -53,6 +53,12 @@ impl<'a> DecodedPath<'a> {
         &self.text
     }
 
+    /// The path as it came.
+    #[must_use]
+    pub fn raw(&self) -> &str {
+        self.raw
+    }
+
     /// Whether every router takes it as [`DecodedPath::text`]: there are no other readings.
     #[must_use]
     pub fn is_plain(&self) -> bool {

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
 use super::deadline::Deadline;
+use super::diverted::{self, Diverted};
 use super::headers::Sanitizer;
 use super::respond::{self, Outgoing};
 use super::stack::Handle;
@@ -15,7 +16,7 @@ use super::upgrade::{self, Slot};
 use super::{Config, Cors, Interceptor, Metrics, headers, path};
 use crate::error::{Kind, Problem};
 use crate::model::DecodedPath;
-use crate::rules::{self, Rules};
+use crate::rules::{self, Dialect, Rules};
 use crate::upstream;
 
 /// Decides what a request is; [`Rules`] in production.
@@ -23,11 +24,20 @@ pub trait Router: Send + Sync + 'static {
     /// Decides what a request is. On the way of every request: it must not allocate for one
     /// that doesn't match.
     fn route(&self, method: &Method, path: &DecodedPath<'_>) -> rules::Route;
+
+    /// How the service takes a path and a method from a request.
+    fn dialect(&self) -> Dialect {
+        Dialect::default()
+    }
 }
 
 impl Router for Rules {
     fn route(&self, method: &Method, path: &DecodedPath<'_>) -> rules::Route {
         self.route(method, path)
+    }
+
+    fn dialect(&self) -> Dialect {
+        self.dialect()
     }
 }
 
@@ -119,7 +129,28 @@ impl Route {
             let why = "the method is a rule's, in small letters";
             return Err(Problem::new(Kind::BadRequest, why));
         }
+        if self.worker.router.dialect() == Dialect::Strict
+            && let Some(diverted) = diverted::diverted(request)
+            && (!matches!(route, rules::Route::Unmatched) || self.may_match(&diverted, &path))
+        {
+            let why = "some services take another method or target from its headers or query, and \
+                       a rule's is concerned (dialect: strict)";
+            return Ok(rules::Route::Ambiguous(why));
+        }
         Ok(route)
+    }
+
+    /// Whether a rule may match what a service takes from elsewhere.
+    fn may_match(&self, diverted: &Diverted, path: &DecodedPath<'_>) -> bool {
+        let Diverted { methods, paths } = diverted;
+        let may = |path: &DecodedPath<'_>| {
+            let route = |method| self.worker.router.route(method, path);
+            methods.iter().any(|method| !matches!(route(method), rules::Route::Unmatched))
+        };
+        // What has no leading slash is no path to anybody, or one to those who add it.
+        let others = paths.iter().map(|path| format!("/{}", path.trim_start_matches('/')));
+        may(path)
+            || others.into_iter().any(|path| DecodedPath::parse(&path).is_ok_and(|path| may(&path)))
     }
 
     /// Answers with a problem of the sidecar's own, and counts it.

@@ -12,6 +12,7 @@ use super::compiled::{Action, Rule};
 use super::place::{Flaw, Located, Place, Problem};
 use super::raw::RawRule;
 use super::route::MatchTemplate;
+use super::strict::Dialect;
 use crate::model::{As, ResourceType};
 
 /// What rules are compiled with.
@@ -22,11 +23,13 @@ pub struct Options {
     /// Whether `credentials.service` is configured, without which nothing can be done
     /// `as: service`.
     pub service_credentials: bool,
+    /// How the service takes a path from a request.
+    pub dialect: Dialect,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { decoded_body: 1 << 20, service_credentials: false }
+        Self { decoded_body: 1 << 20, service_credentials: false, dialect: Dialect::default() }
     }
 }
 

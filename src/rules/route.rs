@@ -5,6 +5,8 @@ use std::fmt;
 use http::Method;
 
 use super::place::Flaw;
+use super::strict::{self, Loose};
+use crate::model::DecodedPath;
 
 /// `POST /agent_api_keys/{id}`: compared with a request's decoded path as Starlette does, case
 /// matters, `{NAME}` is one segment, and a trailing slash is no match.
@@ -76,6 +78,16 @@ impl MatchTemplate {
         Some(self.segments.iter().zip(texts()).filter_map(value).collect())
     }
 
+    /// Whether every router that has this template takes `path`, which matches it, alike.
+    pub(super) fn is_certain(&self, path: &DecodedPath<'_>) -> bool {
+        strict::is_certain(path, matches!(self.segments.last(), Some(Segment::Parameter(_))))
+    }
+
+    /// Whether some router that has this template might match it.
+    pub(super) fn may_match(&self, method: &Method, path: &Loose) -> bool {
+        self.method == *method && path.may_be(self.segments.iter().map(Segment::literal))
+    }
+
     /// Whether every request that `other` matches matches this too.
     #[must_use]
     pub(super) fn covers(&self, other: &Self) -> bool {
@@ -103,6 +115,14 @@ impl MatchTemplate {
 }
 
 impl Segment {
+    /// What it must be; `None` where it may be anything.
+    fn literal(&self) -> Option<&str> {
+        match self {
+            Self::Literal(text) => Some(text),
+            Self::Parameter(_) => None,
+        }
+    }
+
     fn parse(text: &str) -> Result<Self, Flaw> {
         if let Some(name) = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
             let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');

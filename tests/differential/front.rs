@@ -17,13 +17,17 @@ pub(crate) enum Front {
 }
 
 impl Front {
-    pub(crate) async fn start(naive: bool, upstream: &str) -> Self {
-        if naive {
-            return Self::Naive(Relay::start(upstream.to_owned()).await);
-        }
+    pub(crate) async fn naive(upstream: &str) -> Self {
+        Self::Naive(Relay::start(upstream.to_owned()).await)
+    }
+
+    /// The sidecar, in that dialect.
+    pub(crate) async fn start(dialect: &str, upstream: &str) -> Self {
         let provider = Provider::start();
         // Each rule tells the back end of a type of its own, named as the handler that it is for.
-        let mut config = Config::new(upstream, &provider.url()).log("warn,authz_sidecar=info");
+        let mut config = Config::new(upstream, &provider.url())
+            .log("warn,authz_sidecar=info")
+            .set("/dialect", dialect);
         for rule in ["create-key", "create-webhook-key", "delete-key", "delete-key-by-name"] {
             let part = if rule.starts_with("create") { "register" } else { "deregister" };
             config = config.rule(rule, &format!("/{part}/type"), rule.replace('-', "_"));
@@ -45,7 +49,11 @@ impl Front {
         match self {
             Self::Naive(relay) => relay.effects.lock().unwrap().iter().cloned().collect(),
             Self::Sidecar(sidecar, provider) => {
-                while !sidecar.operations().await.is_empty() {
+                // What was taken for another request may never end.
+                let goes_on = |operation: &Value| {
+                    operation["needs_a_person"] != true && operation["stuck"] != true
+                };
+                while sidecar.operations().await.iter().any(goes_on) {
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
                 let told = |path, deletes| {

@@ -1,7 +1,9 @@
-// A keys service for tests/differential.rs on Node's own HTTP: `server.mjs once|url`.
+// A keys service for tests/differential.rs on Node's own HTTP: `server.mjs once|url|loose`.
 //
 // `once` decodes the target's path once, as Starlette does; `url` asks WHATWG's URL for the path
-// and decodes that, as many a handler does. Prints what server.py prints.
+// and decodes that, as many a handler does. `loose` has the habits of many routers at once: case does
+// not matter, nor do a trailing slash, `;` and what follows it, an extension; it decodes twice, and
+// believes headers and a parameter that name another method or target. Prints what server.py prints.
 
 import http from 'node:http';
 
@@ -25,6 +27,31 @@ function decodeOnce(text) {
   const bytes = Buffer.from(text, 'latin1').toString('latin1')
     .replace(/%([0-9a-fA-F]{2})/g, (_, hex) => String.fromCharCode(parseInt(hex, 16)));
   return Buffer.from(bytes, 'latin1').toString('utf8');
+}
+
+const loose = process.argv[2] === 'loose';
+
+function decodeAgain(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function loosely(target) {
+  const url = new URL(target, 'http://keys');
+  const segments = decodeAgain(decodeOnce(url.pathname)).split('/').map((one) => one.split(';')[0]);
+  while (segments.length > 2 && segments.at(-1) === '') segments.pop();
+  segments.push(segments.pop().replace(/(?<=.)\.[^.]+$/, ''));
+  return segments.join('/');
+}
+
+function methodOf(request) {
+  const { headers, url, method } = request;
+  const named = headers['x-http-method-override'] ?? headers['x-method-override']
+    ?? new URL(url, 'http://keys').searchParams.get('_method');
+  return named ? named.toUpperCase() : method;
 }
 
 function pathOf(target) {
@@ -54,10 +81,14 @@ const server = http.createServer((request, response) => {
     print(note);
   };
   try {
-    note.path = pathOf(request.url);
+    const { headers } = request;
+    const target = headers['x-original-url'] ?? headers['x-rewrite-url'] ?? request.url;
+    note.path = loose ? loosely(target) : pathOf(request.url);
+    if (loose) note.method = methodOf(request);
     const query = new URLSearchParams(request.url.split('?').slice(1).join('?'));
     for (const [method, pattern, handler, run] of routes) {
-      const found = method === request.method && pattern.exec(note.path);
+      const router = loose ? new RegExp(pattern, 'iu') : pattern;
+      const found = method === note.method && router.exec(note.path);
       if (!found) continue;
       answer = run(note.case, found[1], query);
       status = answer ? 200 : 404;

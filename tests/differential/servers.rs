@@ -14,7 +14,7 @@ use crate::support::postgres::python;
 use crate::support::{eventually, repository};
 
 /// All of them.
-pub(crate) const ALL: [&str; 7] = [
+pub(crate) const ALL: [&str; 8] = [
     "uvicorn-httptools",
     "uvicorn-h11",
     "hypercorn",
@@ -22,11 +22,16 @@ pub(crate) const ALL: [&str; 7] = [
     "node",
     // Asks WHATWG's URL for the path.
     "node-url",
+    // Has the habits of many routers at once, for the strict dialect.
+    LOOSE,
     // Passes the target on as the client spelt it, to uvicorn.
     "nginx",
     // Passes a normalised target on: decoded, without dot segments and repeated slashes.
     "nginx-normalised",
 ];
+
+/// The one that the sidecar needs its strict dialect before.
+pub(crate) const LOOSE: &str = "node-loose";
 
 /// A request that reached a server's application.
 #[derive(Clone, Debug, Deserialize)]
@@ -65,9 +70,9 @@ impl Server {
     pub(crate) async fn start(name: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut command = match name {
-            "node" | "node-url" => {
+            "node" | "node-url" | LOOSE => {
                 let mut command = Command::new("node");
-                let kind = if name == "node" { "once" } else { "url" };
+                let kind = name.strip_prefix("node-").unwrap_or("once");
                 command.arg(repository("tests/differential/server.mjs")).arg(kind);
                 command
             }

@@ -260,6 +260,8 @@ fn suffix(rng: &mut Rng) -> &'static str {
         "?%0d%0a",
         ";?",
         "?_method=GET",
+        "?_method=delete",
+        "?x&_method=POST",
         "?x=#&y",
         "&x=1",
         "?\"",
@@ -299,6 +301,8 @@ fn request(rng: &mut Rng, name: &str, method: &str, target: &[u8]) -> Vec<u8> {
         0 => headers = headers.replace("host: keys\r\n", ""),
         1 => headers.push_str("x-http-method-override: GET\r\nx-original-url: /agents\r\n"),
         2 => headers = headers.replace("host: keys", "host: elsewhere:1"),
+        4 => headers.push_str("x-http-method-override: delete\r\n"),
+        5 => headers.push_str("x-method-override: POST\r\nx-original-url: /Agent_api_keys\r\n"),
         3 => headers
             .push_str("x-forwarded-prefix: /agent_api_keys\r\nx-rewrite-url: /agent_api_keys\r\n"),
         _ => {}

@@ -1,5 +1,7 @@
 //! What a hostile client sends (promise P5), as far as the proxy alone answers for it.
 
+use authz_sidecar::rules::Dialect;
+
 use super::support::{Service, Setup, Sidecar, header, until};
 
 #[tokio::test]
@@ -121,6 +123,38 @@ async fn p5_a_rules_method_in_small_letters_is_refused_and_counted() {
         let request = format!("{start} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
         let (head, _) = sidecar.get(&request).await;
         assert!(head.starts_with("HTTP/1.1 200 "), "P6, {start}: {head}");
+    }
+}
+
+#[tokio::test]
+async fn p5_in_the_strict_dialect_no_header_makes_a_rule_s_request_of_another() {
+    let service = Service::echo().await;
+    let setup = Setup { dialect: Dialect::Strict, ..Setup::default() };
+    let sidecar = setup.start(&service.endpoint());
+    let made = [
+        ("PUT /keys", "x-http-method-override: post"),
+        ("GET /keys?_method=POST", ""),
+        ("POST /other", "x-original-url: /keys"),
+        ("PUT /other?x&%5Fmethod=post", "x_rewrite_url: http://h/keys?x"),
+        // A create that becomes something else must not be registered.
+        ("POST /keys", "x-http-method: GET"),
+        ("POST /keys", "x-rewrite-url: /other"),
+    ];
+    let request = |(start, header): (&str, &str)| {
+        let (end, lines) = ("content-length: 0\r\n\r\n", format!("host: x\r\n{header}\r\n"));
+        let lines = lines.replace("\r\n\r\n", "\r\n");
+        format!("{start} HTTP/1.1\r\n{lines}{end}")
+    };
+    for one in made {
+        let (head, body) = sidecar.get(&request(one)).await;
+        assert!(head.starts_with("HTTP/1.1 400 "), "{one:?}: {head}");
+        assert!(body.contains("ambiguous-path"), "{one:?}: {body}");
+    }
+    assert!(sidecar.counts(&format!("refused_total{{reason=\"ambiguous-path\"}} {}", made.len())));
+    assert_eq!(service.connections(), 0);
+    for one in [("POST /other", "x-http-method-override: put"), ("GET /keys?_method=PUT", "")] {
+        let (head, _) = sidecar.get(&request(one)).await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "P6, {one:?}: {head}");
     }
 }
 

@@ -12,7 +12,7 @@ use authz_sidecar::model::DecodedPath;
 use authz_sidecar::proxy::{
     Config, Cors, Forwarded, Interceptor, Metrics, Names, Parts, Proxy, Router,
 };
-use authz_sidecar::rules::{Matched, Route};
+use authz_sidecar::rules::{Dialect, Matched, Route};
 use authz_sidecar::upstream::{self, Body};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -193,7 +193,7 @@ impl Service {
 }
 
 /// What is intercepted: `POST /keys`; `/keys` spelled oddly is ambiguous, `/panic` a bug.
-struct OneRule;
+struct OneRule(Dialect);
 
 impl Router for OneRule {
     fn route(&self, method: &Method, path: &DecodedPath<'_>) -> Route {
@@ -206,6 +206,10 @@ impl Router for OneRule {
             return Route::Matched(matched());
         }
         Route::Unmatched
+    }
+
+    fn dialect(&self) -> Dialect {
+        self.0
     }
 }
 
@@ -236,6 +240,7 @@ pub(crate) struct Setup {
     pub(crate) trust: Vec<&'static str>,
     pub(crate) drain: Duration,
     pub(crate) cors: Cors,
+    pub(crate) dialect: Dialect,
     pub(crate) saga: Arc<Answer>,
 }
 
@@ -248,6 +253,7 @@ impl Default for Setup {
             trust: Vec::new(),
             drain: PATIENCE,
             cors: Cors::default(),
+            dialect: Dialect::default(),
             saga: Arc::new(|_| panic!("nothing is to be intercepted")),
         }
     }
@@ -266,7 +272,7 @@ impl Setup {
     pub(crate) fn start(self, endpoint: &str) -> Sidecar {
         let mut registry = Registry::default();
         let parts = Parts {
-            router: Arc::new(OneRule),
+            router: Arc::new(OneRule(self.dialect)),
             interceptor: Arc::new(Saga(self.saga)),
             control: tokio::runtime::Handle::current(),
             endpoint: endpoint.parse().unwrap(),
