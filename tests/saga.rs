@@ -39,6 +39,8 @@ mod register;
 mod secrets;
 #[path = "saga/service.rs"]
 mod service;
+#[path = "saga/shared.rs"]
+mod shared;
 #[path = "saga/undo.rs"]
 mod undo;
 #[path = "saga/webhook.rs"]

@@ -84,6 +84,8 @@ pub struct Look {
     /// Whether nothing can be found any more: every row that the delete may have meant is gone,
     /// and no create that ran beside it is without an id.
     pub complete: bool,
+    /// Whether a row that could not be seen may be yet to come, so that nothing is known of it.
+    pub unsettled: bool,
 }
 
 /// What follows from an event. Either records, or (without any) a step that needs no record.

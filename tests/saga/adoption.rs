@@ -1,20 +1,19 @@
-//! What other replicas leave, at moments at which the journal shows less than there is.
+//! What other replicas leave: at moments at which the journal shows less than there is, and with the
+//! times of other clocks.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use async_trait::async_trait;
 use authz_sidecar::authz::{self, Circuits};
 use authz_sidecar::config::Config;
 use authz_sidecar::dualwrite::operation::Operation;
 use authz_sidecar::dualwrite::{self, DualWrite, Parts};
 use authz_sidecar::http::breaker;
-use authz_sidecar::journal::{
-    Arrival, Deposit, Error, Journal, MemoryJournal, Of, Owner, Receipt, Shared,
-};
+use authz_sidecar::journal::{Arrival, Journal, Receipt};
 use authz_sidecar::model::{
-    As, Clock, Confirm, DeletePlan, Entry, IdCall, Kind, Late, Mode, OperationId, Plan, Pointer,
-    Record, Resource, ResourceId, ResourceType, Stored, StoredPrincipal, SystemClock, Timestamp,
+    As, Call, Clock, Condition, Confirm, CreatePlan, DeletePlan, Effect, Entry, IdCall, Kind, Late,
+    Mode, OperationId, Plan, Pointer, Probe, Record, Resolution, ResourceId, ResourceType, Row,
+    Stored, StoredPrincipal, SystemClock, Timestamp, Undo,
 };
 use authz_sidecar::principal::{self, Resolver};
 use authz_sidecar::upstream;
@@ -22,138 +21,9 @@ use http::{HeaderMap, HeaderValue};
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
+use crate::shared::Slow;
 use crate::support::eventually;
 use crate::world::World;
-
-/// A shared journal in memory. What is enqueued can't be read before the next append, as where it
-/// waits for its commit; what arrives is the test's.
-struct Slow {
-    inner: MemoryJournal,
-    enqueued: Mutex<Vec<(OperationId, Vec<Entry>)>>,
-    /// How many readings of an operation fail from now on.
-    unreadable: AtomicUsize,
-    arrivals: tokio::sync::Mutex<mpsc::Receiver<Arrival>>,
-    settled: AtomicUsize,
-}
-
-impl Slow {
-    fn new() -> (Arc<Self>, mpsc::Sender<Arrival>) {
-        let (sender, arrivals) = mpsc::channel(1);
-        let journal = Self {
-            inner: MemoryJournal::new(),
-            enqueued: Mutex::default(),
-            unreadable: AtomicUsize::new(0),
-            arrivals: tokio::sync::Mutex::new(arrivals),
-            settled: AtomicUsize::new(0),
-        };
-        (Arc::new(journal), sender)
-    }
-
-    /// The names of the records of an operation, those included that can't be read yet.
-    fn names(&self, id: OperationId) -> Vec<&'static str> {
-        let kept = self.inner.entries().into_iter().filter(|stored| stored.id == id);
-        let mut entries: Vec<Entry> = kept.flat_map(|stored| stored.entries).collect();
-        let enqueued = self.enqueued.lock().unwrap();
-        let waiting = enqueued.iter().filter(|(operation, _)| *operation == id);
-        entries.extend(waiting.flat_map(|(_, entries)| entries.clone()));
-        entries.iter().map(|entry| entry.record.name()).collect()
-    }
-}
-
-#[async_trait]
-impl Journal for Slow {
-    async fn append(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
-        let enqueued = std::mem::take(&mut *self.enqueued.lock().unwrap());
-        for (operation, entries) in enqueued {
-            self.inner.append(operation, entries).await?;
-        }
-        self.inner.append(operation, entries).await
-    }
-
-    async fn enqueue(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
-        self.enqueued.lock().unwrap().push((operation, entries));
-        Ok(())
-    }
-
-    async fn unfinished(&self) -> Result<Vec<Stored>, Error> {
-        self.inner.unfinished().await
-    }
-
-    async fn unfinished_page(
-        &self,
-        after: Option<(Timestamp, OperationId)>,
-        limit: usize,
-    ) -> Result<Vec<Stored>, Error> {
-        self.inner.unfinished_page(after, limit).await
-    }
-
-    async fn operation(&self, id: OperationId) -> Result<Option<Stored>, Error> {
-        let left = |left: usize| left.checked_sub(1);
-        match self.unreadable.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left) {
-            Ok(_) => Err(Error::Unavailable("as the test wants".into())),
-            Err(_) => self.inner.operation(id).await,
-        }
-    }
-
-    async fn holder(&self, resource: &Resource) -> Result<Option<Stored>, Error> {
-        self.inner.holder(resource).await
-    }
-
-    async fn overlapping(
-        &self,
-        resource_type: &ResourceType,
-        of: Of,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> Result<Vec<Stored>, Error> {
-        self.inner.overlapping(resource_type, of, from, to).await
-    }
-
-    async fn prune(&self, _: Timestamp, _: Timestamp) -> Result<usize, Error> {
-        Ok(0)
-    }
-
-    fn health(&self) -> Result<(), Error> {
-        self.inner.health()
-    }
-
-    fn shared(&self) -> Option<&dyn Shared> {
-        Some(self)
-    }
-}
-
-#[async_trait]
-impl Shared for Slow {
-    fn may_act(&self) -> Result<(), Error> {
-        Ok(())
-    }
-
-    async fn recover(&self) -> Result<Vec<Stored>, Error> {
-        Ok(Vec::new())
-    }
-
-    async fn arrivals(&self) -> Result<Vec<Arrival>, Error> {
-        match self.arrivals.lock().await.recv().await {
-            Some(arrival) => Ok(vec![arrival]),
-            None => Err(Error::Fenced),
-        }
-    }
-
-    async fn claim(&self, _: OperationId) -> Result<Option<Owner>, Error> {
-        Ok(None)
-    }
-
-    async fn deposit(&self, _: Deposit) -> Result<(), Error> {
-        Ok(())
-    }
-
-    async fn settle(&self, _: Receipt) -> Result<(), Error> {
-        self.settled.fetch_add(1, Ordering::SeqCst);
-        Ok(())
-    }
-
-    async fn release(&self) {}
-}
 
 /// A process on that journal, between the world's service and back end.
 fn process(world: &World, journal: Arc<Slow>) -> DualWrite {
@@ -182,58 +52,94 @@ fn process(world: &World, journal: Arc<Slow>) -> DualWrite {
     })
 }
 
-/// A delete whose row is gone, and that is to be deregistered.
-fn deleted(id: &ResourceId) -> Stored {
-    let confirm = Confirm {
-        call: IdCall {
-            method: "GET".into(),
-            before: "/agent_api_keys/".into(),
-            after: String::new(),
-            credentials: As::Service,
-        },
-        gone_on: vec![404],
-        id: Pointer::parse("/id").unwrap(),
-    };
+fn plan(rule: &str, kind: Kind) -> Plan {
     let resource_type = ResourceType::new("api_key");
-    let plan = Plan {
-        rule: "delete-key".into(),
-        mode: Mode::Enforce,
-        resource_type: resource_type.clone(),
-        kind: Kind::Delete(DeletePlan::ById { id: id.clone(), confirm }),
-    };
-    let (intent, ids) = (SystemClock.now(), vec![id.clone()]);
-    let records = [
-        Record::Prepared { plan, intent, principal: StoredPrincipal::default(), pass: None },
-        Record::Targets { ids: ids.clone(), seen: true, young: false },
-        Record::Deleted { ids },
-    ];
-    let entries = records.map(|record| Entry { at: intent, record }).to_vec();
+    Plan { rule: rule.into(), mode: Mode::Enforce, resource_type, kind }
+}
+
+fn call(method: &str) -> IdCall {
+    let (before, after) = ("/agent_api_keys/".into(), String::new());
+    IdCall { method: method.into(), before, after, credentials: As::Service }
+}
+
+fn confirm() -> Confirm {
+    Confirm { call: call("GET"), gone_on: vec![404], id: Pointer::parse("/id").unwrap() }
+}
+
+/// An operation with these records, each so many milliseconds from now.
+fn stored(plan: Plan, records: impl IntoIterator<Item = (i64, Record)>) -> Stored {
+    let (resource_type, now) = (plan.resource_type.clone(), SystemClock.now());
+    let at = |millis: i64| Timestamp::from_micros(now.as_micros() + millis * 1000);
+    let mut records = records.into_iter().peekable();
+    let intent = at(records.peek().expect("it has records").0);
+    let first =
+        Record::Prepared { plan, intent, principal: StoredPrincipal::default(), pass: None };
+    let prepared = Entry { at: intent, record: first };
+    let rest = records.map(|(millis, record)| Entry { at: at(millis), record });
+    let entries = std::iter::once(prepared).chain(rest).collect();
     Stored { id: OperationId::new(), resource_type, entries }
 }
 
-/// A world with a process, an operation that another left, and its key.
-async fn left() -> (World, Arc<Slow>, mpsc::Sender<Arrival>, Stored, String) {
+/// A delete whose row is gone, and that is to be deregistered.
+fn deleted(id: &ResourceId) -> Stored {
+    let kind = Kind::Delete(DeletePlan::ById { id: id.clone(), confirm: confirm() });
+    let ids = vec![id.clone()];
+    let targets = Record::Targets { ids: ids.clone(), seen: true, young: false };
+    stored(plan("delete-key", kind), [(0, targets), (0, Record::Deleted { ids })])
+}
+
+/// A delete by name that was answered, and before which no row was seen.
+fn closed(at: i64) -> Stored {
+    let pointer = |text| Pointer::parse(text).unwrap();
+    let target = "/agent_api_keys?agent_id=agent-1".into();
+    let probe = Probe {
+        call: Call { method: "GET".into(), target, credentials: As::Service },
+        page: None,
+        rows: pointer(""),
+        conditions: vec![Condition { field: pointer("/name"), value: "k".into() }],
+        row: Row { id: pointer("/id"), created_at: None },
+    };
+    let kind = Kind::Delete(DeletePlan::ByProbe { probe, confirm: confirm() });
+    let targets = Record::Targets { ids: Vec::new(), seen: false, young: false };
+    let closed = Record::Closed { effect: Effect::Past };
+    stored(plan("delete-key-by-name", kind), [(at, targets), (at, closed)])
+}
+
+/// A create that was registered.
+fn registered(id: &ResourceId, at: i64) -> Stored {
+    let kind = Kind::Create(CreatePlan {
+        id: Pointer::parse("/id").unwrap(),
+        parent: None,
+        undo: Undo { call: call("DELETE"), accepted_on: vec![200] },
+        confirm: confirm(),
+        probe: None,
+    });
+    let committed = Record::Committed { id: id.clone(), parent: None };
+    let registered = Record::Registered { id: id.clone(), ambiguous: false };
+    let finished = Record::Finished { resolution: Resolution::Registered };
+    stored(plan("create-key", kind), [(at, committed), (at, registered), (at, finished)])
+}
+
+/// A world with a process, what others left in its journal, and a key that is registered and gone. The
+/// last of what they left is handed over.
+async fn left(
+    operations: impl FnOnce(&ResourceId) -> Vec<Stored>,
+) -> (World, Arc<Slow>, mpsc::Sender<Arrival>, Stored, String) {
     let world = World::without_sidecar().await;
     let key = world.given("k");
     world.keys.remove(&key);
     let (journal, arrivals) = Slow::new();
-    let stored = deleted(&ResourceId::new(&key).unwrap());
-    journal.inner.append(stored.id, stored.entries.clone()).await.unwrap();
-    tokio::spawn(process(&world, Arc::clone(&journal)).follow());
-    (world, journal, arrivals, stored, key)
-}
-
-impl Slow {
-    /// Waits until the last record of an operation is its end, which can't be read yet.
-    async fn ends(&self, id: OperationId) {
-        let ended = || async { (self.names(id).last() == Some(&"finished")).then_some(()) };
-        eventually("it ended", ended).await;
+    let mut left = operations(&ResourceId::new(&key).unwrap());
+    for stored in &left {
+        journal.inner.append(stored.id, stored.entries.clone()).await.unwrap();
     }
+    tokio::spawn(process(&world, Arc::clone(&journal)).follow());
+    (world, journal, arrivals, left.pop().expect("there is one"), key)
 }
 
 #[tokio::test]
 async fn p3_an_operation_that_is_adopted_while_the_journal_can_not_be_read_is_carried_on() {
-    let (world, journal, arrivals, stored, key) = left().await;
+    let (world, journal, arrivals, stored, key) = left(|id| vec![deleted(id)]).await;
     journal.unreadable.store(3, Ordering::SeqCst);
     arrivals.send(Arrival::Adopted(stored.clone())).await.unwrap();
     journal.ends(stored.id).await;
@@ -245,7 +151,7 @@ async fn p3_an_operation_that_is_adopted_while_the_journal_can_not_be_read_is_ca
 /// let the evidence change nothing. (Found by the simulation.)
 #[tokio::test]
 async fn p3_evidence_that_comes_right_after_the_end_reopens_what_ended() {
-    let (world, journal, arrivals, stored, key) = left().await;
+    let (world, journal, arrivals, stored, key) = left(|id| vec![deleted(id)]).await;
     arrivals.send(Arrival::Adopted(stored.clone())).await.unwrap();
     journal.ends(stored.id).await;
     assert!(!world.is_registered(&key));
@@ -261,4 +167,17 @@ async fn p3_evidence_that_comes_right_after_the_end_reopens_what_ended() {
     let kept = journal.operation(stored.id).await.unwrap().unwrap();
     let operation = Operation::replay(&kept).expect("a possible history");
     assert!(operation.is_finished());
+}
+
+/// What was made just before the delete, by a replica whose clock is a second ahead. The service may
+/// be as late with that row as L says, and so it is not known to be gone when the looks would end.
+#[tokio::test]
+async fn p3_a_delete_by_name_looks_on_for_a_row_that_another_s_clock_puts_after_it() {
+    // L is 1.5 s, and two replicas may be 10 s apart: the looks would end in half a second.
+    let operations = |id: &_| vec![registered(id, -10_000), closed(-11_000)];
+    let (world, journal, arrivals, stored, key) = left(operations).await;
+    arrivals.send(Arrival::Adopted(stored.clone())).await.unwrap();
+    let is_over = || !world.is_registered(&key) || journal.names(stored.id).contains(&"finished");
+    eventually("it is deregistered, or ended", || async { is_over().then_some(()) }).await;
+    assert!(!world.is_registered(&key), "{:?}", journal.names(stored.id));
 }

@@ -63,6 +63,7 @@ impl Driver {
         let owed = owed_by(creates.iter().chain(&deletes).map(Arc::as_ref));
         let left: BTreeSet<_> = &(&ids - &gone) - &owed;
         let listed = self.listed(plan, left.len()).await;
+        let mut unsettled = false;
         for id in left.difference(&listed) {
             let confirm =
                 self.context.service.confirm(plan.confirm(), id, &self.memory.credentials);
@@ -70,12 +71,13 @@ impl Driver {
                 Ok(Presence::Gone) if self.is_proven(id, &deletes, asked).await? => {
                     gone.insert(id.clone());
                 }
+                Ok(Presence::Gone) => unsettled = true,
                 Ok(_) => {}
                 Err(error) => return Ok(self.failed("confirm", &error)),
             }
         }
         let complete = !open && left.is_subset(&gone);
-        Ok(Attempt::Saw(Event::Looked(Look { asked, gone, complete })))
+        Ok(Attempt::Saw(Event::Looked(Look { asked, gone, complete, unsettled })))
     }
 
     /// Whether the row with `id`, which was not to be seen at `asked`, is gone.

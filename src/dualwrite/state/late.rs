@@ -239,7 +239,7 @@ mod tests {
         take(&mut delete, Event::Restarted, 10);
         let looked = |asked, gone: &[&str]| {
             let gone = gone.iter().map(|text| id(text)).collect();
-            Event::Looked(Look { asked, gone, complete: false })
+            Event::Looked(Look { asked, gone, complete: false, unsettled: false })
         };
         take(&mut delete, looked(at(200), &[]), 200);
         assert!(delete.is_finished());

@@ -191,7 +191,9 @@ fn looked(operation: &Operation, look: &Look, now: Timestamp, policy: &Policy) -
         return enqueued(Record::Deleted { ids: fresh });
     }
     let complete = look.complete && !may_still_remove(operation);
-    let last = complete || look.asked >= look_ends(operation, policy);
+    // Rows of creates that another's clock puts later may be born after all looks have ended.
+    let over = look.asked >= look_ends(operation, policy) && !look.unsettled;
+    let last = complete || over;
     match (last, operation.gone.is_empty()) {
         (false, _) => Transition::default(),
         (true, true) => finished(Resolution::NotDeleted),

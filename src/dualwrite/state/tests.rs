@@ -1,5 +1,6 @@
 //! The saga under random histories, and its named schedules.
 
+mod looks;
 mod orders;
 mod retention;
 mod sweeps;
@@ -71,9 +72,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::Confirmed(Presence::Gone)),
         Just(Event::Confirmed(Presence::Present)),
         Just(Event::Undisturbed),
-        (0..400i64, ids.clone(), any::<bool>()).prop_map(|(asked, gone, complete)| {
-            Event::Looked(Look { asked: at(asked), gone, complete })
-        }),
+        looks::any(ids.clone()),
         (ids, any::<bool>()).prop_map(|(ids, young)| Event::Deregistered { ids, young }),
         Just(Event::Ordered(orders::retry())),
         Just(Event::Ordered(orders::discard())),
@@ -298,9 +297,8 @@ fn p4_a_success_for_a_row_that_no_probe_saw_confirms_nothing() {
     let mut delete = fixtures::delete(&["k"], false, false);
     take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(1)).unwrap();
     assert_eq!(next(&delete, at(1), &policy()), Task::Look);
-    let present =
-        Look { asked: effect_ends(&delete, &policy()), gone: BTreeSet::new(), complete: false };
-    take(&mut delete, Event::Looked(present), at(500)).unwrap();
+    let end = effect_ends(&delete, &policy());
+    take(&mut delete, looks::looked(end, &[], false), at(500)).unwrap();
     assert_eq!(delete.phase, Phase::Finished(Resolution::NotDeleted));
 }
 
@@ -349,7 +347,7 @@ fn p3_a_delete_by_name_that_may_still_come_is_looked_at_until_it_can_not() {
         let mut delete = fixtures::delete_named("n", &[]);
         let answered = Event::DeleteAnswered(DeleteOutcome::Look(effect));
         take(&mut delete, answered, at(1)).unwrap();
-        let nothing = |asked| Event::Looked(Look { asked, gone: BTreeSet::new(), complete: true });
+        let nothing = |asked| looks::looked(asked, &[], true);
         take(&mut delete, nothing(at(1)), at(1)).unwrap();
         assert_eq!(delete.is_finished(), finished, "{effect:?}");
         if !finished {

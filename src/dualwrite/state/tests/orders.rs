@@ -155,8 +155,7 @@ fn p4_a_row_that_a_discarded_create_may_have_made_is_nobody_s_to_undo() {
 fn p3_nobody_relies_on_a_discarded_operation_to_deregister() {
     let mut delete = fixtures::delete_named("n", &["k"]);
     take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(2)).unwrap();
-    let gone = Look { asked: at(2), gone: BTreeSet::from([id("k")]), complete: false };
-    take(&mut delete, Event::Looked(gone), at(2)).unwrap();
+    take(&mut delete, looks::looked(at(2), &["k"], false), at(2)).unwrap();
     assert_eq!(owed_by(std::iter::once(&delete)), BTreeSet::from([id("k")]));
     take(&mut delete, Event::Ordered(discard()), at(3)).unwrap();
     assert!(owed_by(std::iter::once(&delete)).is_empty());

@@ -16,10 +16,10 @@ fn p3_a_delete_sweeps_what_turns_out_young_only_when_it_is_deregistered() {
         let mut delete = fixtures::delete_named("n", &["k"]);
         take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(1)).unwrap();
         let gone = BTreeSet::from([id("k")]);
-        let look = Look { asked: at(2), gone: gone.clone(), complete: true };
-        take(&mut delete, Event::Looked(look.clone()), at(2)).unwrap();
+        let look = looks::looked(at(2), &["k"], true);
+        take(&mut delete, look.clone(), at(2)).unwrap();
         take(&mut delete, Event::Deregistered { ids: gone, young }, at(3)).unwrap();
-        take(&mut delete, Event::Looked(look), at(4)).unwrap();
+        take(&mut delete, look, at(4)).unwrap();
         assert_eq!(matches!(delete.phase, Phase::Sweeping(..)), swept, "by name, {young}");
     }
 }

@@ -1,0 +1,149 @@
+//! A shared journal in memory, which shows late what was enqueued, and hands over what a test wants.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use authz_sidecar::journal::{
+    Arrival, Deposit, Error, Journal, MemoryJournal, Of, Owner, Receipt, Shared,
+};
+use authz_sidecar::model::{Entry, OperationId, Resource, ResourceType, Stored, Timestamp};
+use tokio::sync::mpsc;
+
+use crate::support::eventually;
+
+/// A shared journal in memory. What is enqueued can't be read before the next append, as where it
+/// waits for its commit; what arrives is the test's.
+pub(crate) struct Slow {
+    pub(crate) inner: MemoryJournal,
+    enqueued: Mutex<Vec<(OperationId, Vec<Entry>)>>,
+    /// How many readings of an operation fail from now on.
+    pub(crate) unreadable: AtomicUsize,
+    arrivals: tokio::sync::Mutex<mpsc::Receiver<Arrival>>,
+    pub(crate) settled: AtomicUsize,
+}
+
+impl Slow {
+    pub(crate) fn new() -> (Arc<Self>, mpsc::Sender<Arrival>) {
+        let (sender, arrivals) = mpsc::channel(1);
+        let journal = Self {
+            inner: MemoryJournal::new(),
+            enqueued: Mutex::default(),
+            unreadable: AtomicUsize::new(0),
+            arrivals: tokio::sync::Mutex::new(arrivals),
+            settled: AtomicUsize::new(0),
+        };
+        (Arc::new(journal), sender)
+    }
+
+    /// The names of the records of an operation, those included that can't be read yet.
+    pub(crate) fn names(&self, id: OperationId) -> Vec<&'static str> {
+        let kept = self.inner.entries().into_iter().filter(|stored| stored.id == id);
+        let mut entries: Vec<Entry> = kept.flat_map(|stored| stored.entries).collect();
+        let enqueued = self.enqueued.lock().unwrap();
+        let waiting = enqueued.iter().filter(|(operation, _)| *operation == id);
+        entries.extend(waiting.flat_map(|(_, entries)| entries.clone()));
+        entries.iter().map(|entry| entry.record.name()).collect()
+    }
+
+    /// Waits until the last record of an operation is its end, which can't be read yet.
+    pub(crate) async fn ends(&self, id: OperationId) {
+        let ended = || async { (self.names(id).last() == Some(&"finished")).then_some(()) };
+        eventually("it ended", ended).await;
+    }
+}
+
+#[async_trait]
+impl Journal for Slow {
+    async fn append(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
+        let enqueued = std::mem::take(&mut *self.enqueued.lock().unwrap());
+        for (operation, entries) in enqueued {
+            self.inner.append(operation, entries).await?;
+        }
+        self.inner.append(operation, entries).await
+    }
+
+    async fn enqueue(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
+        self.enqueued.lock().unwrap().push((operation, entries));
+        Ok(())
+    }
+
+    async fn unfinished(&self) -> Result<Vec<Stored>, Error> {
+        self.inner.unfinished().await
+    }
+
+    async fn unfinished_page(
+        &self,
+        after: Option<(Timestamp, OperationId)>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, Error> {
+        self.inner.unfinished_page(after, limit).await
+    }
+
+    async fn operation(&self, id: OperationId) -> Result<Option<Stored>, Error> {
+        let left = |left: usize| left.checked_sub(1);
+        match self.unreadable.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left) {
+            Ok(_) => Err(Error::Unavailable("as the test wants".into())),
+            Err(_) => self.inner.operation(id).await,
+        }
+    }
+
+    async fn holder(&self, resource: &Resource) -> Result<Option<Stored>, Error> {
+        self.inner.holder(resource).await
+    }
+
+    async fn overlapping(
+        &self,
+        resource_type: &ResourceType,
+        of: Of,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<Stored>, Error> {
+        self.inner.overlapping(resource_type, of, from, to).await
+    }
+
+    async fn prune(&self, _: Timestamp, _: Timestamp) -> Result<usize, Error> {
+        Ok(0)
+    }
+
+    fn health(&self) -> Result<(), Error> {
+        self.inner.health()
+    }
+
+    fn shared(&self) -> Option<&dyn Shared> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Shared for Slow {
+    fn may_act(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn recover(&self) -> Result<Vec<Stored>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn arrivals(&self) -> Result<Vec<Arrival>, Error> {
+        match self.arrivals.lock().await.recv().await {
+            Some(arrival) => Ok(vec![arrival]),
+            None => Err(Error::Fenced),
+        }
+    }
+
+    async fn claim(&self, _: OperationId) -> Result<Option<Owner>, Error> {
+        Ok(None)
+    }
+
+    async fn deposit(&self, _: Deposit) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn settle(&self, _: Receipt) -> Result<(), Error> {
+        self.settled.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    async fn release(&self) {}
+}
