@@ -5,7 +5,7 @@
 #
 # Installs what is missing: Python packages into .venv, tools of cargo into .cache/tools, system
 # packages by apt-get where the user is root. Full adds cargo-deny, more of the simulation, half
-# a million operations on one journal, a recovery against the clock, the crash matrix, spellings before
+# a million operations on one journal, a GiB each way, a recovery against the clock, the crash matrix, spellings before
 # real servers, the container image and a short benchmark to quick.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -63,6 +63,8 @@ if [[ $tier == full ]]; then
         AUTHZ_SIDECAR_BINARY="$PWD/target/release/authz-sidecar" cargo test --quiet --locked --test outage thousand
     step "retention" env RETENTION_OPERATIONS=500000 \
         cargo test --quiet --locked --test journal p8_however_many
+    step "a GiB each way" env TRANSPARENCY_MIB=1024 \
+        AUTHZ_SIDECAR_BINARY="$PWD/target/release/authz-sidecar" cargo test --quiet --locked --test transparency bulk
     step "crash matrix" scripts/crash.sh 200
     step "spellings before real servers" env AUTHZ_SIDECAR_BINARY="$PWD/target/release/authz-sidecar" \
         scripts/differential.sh 2000

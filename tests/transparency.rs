@@ -16,7 +16,17 @@
 
 mod support;
 
+#[path = "transparency/answers.rs"]
+mod answers;
+#[path = "transparency/bulk.rs"]
+mod bulk;
 #[path = "transparency/clients.rs"]
 mod clients;
+#[path = "transparency/connections.rs"]
+mod connections;
 #[path = "transparency/ways.rs"]
 mod ways;
+#[path = "transparency/websockets.rs"]
+mod websockets;
+#[path = "transparency/wire.rs"]
+mod wire;

@@ -139,3 +139,19 @@ async fn deviation_a_client_of_http_2_gets_no_100() {
     let first = client.frame_of(HEADERS).await.unwrap();
     assert_eq!(first.payload[0], 0x88, "`:status: 200` of HPACK's static table");
 }
+
+/// Deviation: hyper's server closes a connection between messages only.
+#[tokio::test]
+async fn deviation_a_connection_closes_only_when_the_body_has_come() {
+    let service = Service::says(REFUSED).await;
+    let sidecar = Sidecar::before(&service);
+    let mut client = sidecar.client().await;
+    client
+        .send("PUT /x HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 4\r\n\r\n")
+        .await;
+    client.until("\r\n\r\n").await;
+    let ends = tokio::time::timeout(std::time::Duration::from_millis(200), client.try_until("x"));
+    assert!(ends.await.is_err(), "hyper has learnt it: amend docs/DEVIATIONS.md");
+    client.send("body").await;
+    assert_eq!(client.rest().await, "");
+}

@@ -11,7 +11,7 @@ const HTTPX_H2: Client = Client::Python("by_httpx.py", "2");
 const ROWS: usize = 45;
 
 /// Runs one client after the other.
-async fn compare(server: &str, clients: &[Client], but: &[&str]) {
+async fn compare(server: &'static str, clients: &[Client], but: &[&str]) {
     let ways = Ways::to(server).await;
     for client in clients {
         assert_same(ways.printed(*client, &["requests"]).await, ROWS, but);

@@ -23,7 +23,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -122,15 +122,20 @@ async def early(_):
     return Response(b"too much", 413)
 
 
-async def duplex(request: Request):
-    """Gives each piece back before the next has come."""
+class Duplex:
+    """Gives each piece back before the next has come.
 
-    async def pieces():
-        async for piece in request.stream():
-            if piece:
-                yield piece
+    Not a StreamingResponse, which reads the request itself, so as to see a client that goes away.
+    """
 
-    return StreamingResponse(pieces(), media_type="application/octet-stream")
+    async def __call__(self, scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        more = True
+        while more:
+            message = await receive()
+            more = message.get("more_body", False)
+            piece = {"body": message.get("body", b""), "more_body": more}
+            await send({"type": "http.response.body", **piece})
 
 
 async def events(request: Request):
@@ -212,7 +217,7 @@ def build(directory: str) -> Starlette:
             Route("/redirect/{code:int}", redirect, methods=any_method),
             Route("/closing", closing),
             Route("/early", early, methods=any_method),
-            Route("/duplex", duplex, methods=["POST"]),
+            Route("/duplex", Duplex()),
             Route("/events/{name}", events),
             Route("/poll/{name}", poll),
             Route("/go/{name}", go, methods=["POST"]),

@@ -1,12 +1,14 @@
 //! The two ways to one service: straight, and through a sidecar.
 
+use std::collections::BTreeMap;
+use std::io::BufRead;
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::support::postgres::python;
 use crate::support::repository;
@@ -18,44 +20,26 @@ const NOBODY: &str = "http://127.0.0.1:1";
 /// Longer than any client takes, also where many tests run at once.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// How many clients ran: none may meet what another left at the service.
-static RUNS: AtomicUsize = AtomicUsize::new(0);
-
 /// What each hop has of its own (RFC 9110 §7.6.1), and the clock.
-const OF_A_HOP: [&str; 4] = ["connection", "keep-alive", "transfer-encoding", "date"];
+pub(crate) const OF_A_HOP: [&str; 4] = ["connection", "keep-alive", "transfer-encoding", "date"];
 
 /// A service, and a sidecar in front of it.
 pub(crate) struct Ways {
     service: String,
     sidecar: Sidecar,
-    _process: Option<Child>,
 }
 
 impl Ways {
-    /// To tests/transparency/service.py on `server`, as that file names them.
-    pub(crate) async fn to(server: &str) -> Self {
-        let mut process = Command::new(python())
-            .arg(repository("tests/transparency/service.py"))
-            .arg(server)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut stdout = BufReader::new(process.stdout.take().unwrap());
-        let read = stdout.read_line(&mut line);
-        tokio::time::timeout(PATIENCE, read).await.expect("the service starts").unwrap();
-        let first: Value = serde_json::from_str(&line).expect("it tells where it listens");
-        let address = first["listening"].as_str().unwrap().to_owned();
-        Self { _process: Some(process), ..Self::to_address(address).await }
+    /// To tests/transparency/service.py on `server`, as that file names them. Tests share it.
+    pub(crate) async fn to(server: &'static str) -> Self {
+        let address = tokio::task::spawn_blocking(move || service(server)).await.unwrap();
+        Self::to_address(address).await
     }
 
     /// To a service of the test's own.
     pub(crate) async fn to_address(service: String) -> Self {
         let config = Config::new(&format!("http://{service}"), NOBODY);
-        let sidecar = Sidecar::start(config).await;
-        Self { service, sidecar, _process: None }
+        Self { service, sidecar: Sidecar::start(config).await }
     }
 
     /// The addresses to compare, each with its name: that of the service, that of the sidecar.
@@ -63,11 +47,50 @@ impl Ways {
         [("straight", &self.service), ("through", self.sidecar.address())]
     }
 
+    /// The sidecar's process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.sidecar.pid()
+    }
+
     /// What a client printed, a JSON document a line, for each way.
     pub(crate) async fn printed(&self, client: Client, what: &[&str]) -> [Vec<Value>; 2] {
         let [straight, through] = self.both();
         [run(client, straight, what).await, run(client, through, what).await]
     }
+}
+
+/// The address of the one service of that kind, which ends with this process.
+fn service(server: &'static str) -> String {
+    static STARTED: Mutex<BTreeMap<&str, String>> = Mutex::new(BTreeMap::new());
+    let mut started = STARTED.lock().unwrap();
+    let start = || {
+        let (tell, told) = std::sync::mpsc::channel();
+        // It ends with the thread that started it.
+        std::thread::spawn(move || {
+            let mut command = std::process::Command::new(python());
+            command.arg(repository("tests/transparency/service.py")).arg(server);
+            let mut child = command
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let mut line = String::new();
+            std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            tell.send(line).unwrap();
+            child.wait()
+        });
+        let line = told.recv_timeout(PATIENCE).expect("the service starts");
+        let first: Value = serde_json::from_str(&line).expect("it tells where it listens");
+        first["listening"].as_str().unwrap().to_owned()
+    };
+    started.entry(server).or_insert_with(start).clone()
+}
+
+/// A name that nobody has had before: none may meet what another left at the service.
+pub(crate) fn fresh(name: &str) -> String {
+    static NAMES: AtomicUsize = AtomicUsize::new(0);
+    format!("{name}-{}", NAMES.fetch_add(1, Relaxed))
 }
 
 /// A client in a process of its own.
@@ -79,7 +102,7 @@ pub(crate) enum Client {
     Fetch,
 }
 
-/// Runs it, `what` behind the address, and then a name that nobody has had before.
+/// Runs it, `what` behind the address, and then a fresh name.
 async fn run(client: Client, way: (&str, &str), what: &[&str]) -> Vec<Value> {
     let mut command = match client {
         Client::Python(script, version) => {
@@ -97,7 +120,7 @@ async fn run(client: Client, way: (&str, &str), what: &[&str]) -> Vec<Value> {
     let child = command
         .arg(address)
         .args(what)
-        .arg(format!("{name}-{}", RUNS.fetch_add(1, Relaxed)))
+        .arg(fresh(name))
         // Whoever runs the tests behind a proxy does not mean these.
         .env_remove("http_proxy")
         .stdin(Stdio::null())
