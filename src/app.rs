@@ -106,7 +106,7 @@ impl App {
         let dual_write = DualWrite::new(dualwrite::Parts {
             register: config.authz.deadline.0,
             exclusive_writer: config.journal.exclusive_writer,
-            upstream: Arc::new(upstream::Client::new(config.upstream.clone(), config.pool.clone())),
+            upstream: Arc::new(upstream::Client::new(config.upstream.clone(), sagas_pool(&config))),
             service_headers,
             host: host_of(&config.upstream),
             authorizer,
@@ -195,6 +195,13 @@ fn bind_proxy(
         address: config.listen,
         error,
     })
+}
+
+/// No connection is waited for longer than an exchange: else a request could leave after its client was
+/// told and its operation closed, from which on L counts.
+fn sagas_pool(config: &Config) -> upstream::Config {
+    let connect_timeout = config.pool.connect_timeout.min(config.bounds.exchange);
+    upstream::Config { connect_timeout, ..config.pool.clone() }
 }
 
 /// The Host of calls that no caller's Host is known for.

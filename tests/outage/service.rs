@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::support::eventually;
-use crate::support::keys::{Fault, Gate, Route};
+use crate::support::keys::{AGENT, Fault, Gate, Route};
+use crate::support::provider::Provider;
+use crate::support::sidecar::{Config, Sidecar};
 use crate::world::World;
 
 const UNDOS: usize = 40;
@@ -97,4 +100,36 @@ async fn p2_a_clients_success_tells_those_that_wait_that_the_service_is_back() {
     assert_eq!(world.circuit("service").await, 0);
     world.quiescent().await;
     world.same_set();
+}
+
+/// A listener whose queue is full: whoever connects waits for the kernel's next try, a second later.
+async fn overcrowded() -> (TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queued = Vec::new();
+    let soon = Duration::from_millis(200);
+    while let Ok(connected) = tokio::time::timeout(soon, TcpStream::connect(address)).await {
+        queued.push(connected.unwrap());
+    }
+    (listener, queued)
+}
+
+/// From the answer on L counts: what left later could take effect when nobody looks any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_create_that_finds_no_connection_within_its_time_does_not_leave_later() {
+    let (provider, (listener, queued)) = (Provider::start(), overcrowded().await);
+    let service = format!("http://{}", listener.local_addr().unwrap());
+    let config = Config::new(&service, &provider.url())
+        .late_effect(Duration::from_mins(10))
+        .set("/bounds/exchange", "300ms")
+        .set("/pool/connect_timeout", "5m");
+    let sidecar = Sidecar::start(config).await;
+    let create = sidecar.client().post("/agent_api_keys").header("x-user-id", "u-1");
+    let answer = create.json(&json!({"agent_id": AGENT, "name": "k"})).send().await;
+    assert!([502, 504].contains(&answer.status), "{}", answer.text());
+    // It ends long before L: certainly nothing was sent, nor will be.
+    sidecar.wait_quiescent().await;
+    drop((listener, queued));
 }
