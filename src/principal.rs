@@ -179,6 +179,9 @@ pub enum Error {
     /// A credential header occurs twice (DESIGN §4): the client gets a 400.
     #[error("the header \"{0}\" occurs more than once")]
     Duplicate(String),
+    /// A header is a credential to some services only: the client gets a 400.
+    #[error("the header \"{0}\" could be taken for a credential; write its name with \"-\"")]
+    Lookalike(String),
     /// authn is down, slow, or speaks another contract: the client gets a 503.
     #[error("the authentication service is unavailable: {0}")]
     Unavailable(String),

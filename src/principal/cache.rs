@@ -89,7 +89,7 @@ impl Cache {
                 self.principals.insert(key, entry).await;
             }
             Err(Error::Unauthenticated) => self.rejected.insert(key, ()).await,
-            Ok(_) | Err(Error::Duplicate(_) | Error::Unavailable(_)) => {}
+            Ok(_) | Err(Error::Duplicate(_) | Error::Lookalike(_) | Error::Unavailable(_)) => {}
         }
     }
 

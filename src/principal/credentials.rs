@@ -30,16 +30,24 @@ impl Selector {
     }
 
     /// The credentials among `headers`. Several cookie headers are one (RFC 9113, section
-    /// 8.2.3); any other that occurs twice could be read in two ways, and is refused.
+    /// 8.2.3); any other that occurs twice could be read in two ways, and is refused. So is one that
+    /// is none but for a `_`, which is a `-` to a service behind WSGI or CGI (RFC 3875, section
+    /// 4.1.18) and to nobody else.
     pub(super) fn select(&self, headers: &HeaderMap) -> Result<Credentials, Error> {
         let mut selected = Vec::new();
         for name in headers.keys() {
-            if self.patterns.iter().any(|pattern| pattern.matches(name)) {
+            if self.is_credential(name) {
                 selected.push((name.clone(), single(name, headers)?));
+            } else if dashed(name).is_some_and(|name| self.is_credential(&name)) {
+                return Err(Error::Lookalike(name.to_string()));
             }
         }
         selected.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
         Ok(Credentials(selected))
+    }
+
+    fn is_credential(&self, name: &HeaderName) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(name))
     }
 
     /// Hashes names and values, each with its length before it: no two different selections
@@ -54,6 +62,12 @@ impl Selector {
         }
         *hasher.finalize().as_bytes()
     }
+}
+
+/// The name as who takes `_` for `-` reads it, where that is another.
+fn dashed(name: &HeaderName) -> Option<HeaderName> {
+    let text = name.as_str();
+    text.contains('_').then(|| text.replace('_', "-").parse().ok()).flatten()
 }
 
 fn single(name: &HeaderName, headers: &HeaderMap) -> Result<HeaderValue, Error> {

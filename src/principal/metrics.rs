@@ -63,7 +63,7 @@ impl Metrics {
         let result = match outcome {
             Ok(_) => "ok",
             Err(Error::Unauthenticated) => "rejected",
-            Err(Error::Duplicate(_) | Error::Unavailable(_)) => "unavailable",
+            Err(Error::Duplicate(_) | Error::Lookalike(_) | Error::Unavailable(_)) => "unavailable",
         };
         self.calls.get_or_create(&Labels { result }).inc();
         self.seconds.observe(start.elapsed().as_secs_f64());

@@ -124,6 +124,19 @@ async fn a_duplicate_single_valued_credential_is_refused_unasked() {
 }
 
 #[tokio::test]
+async fn p5_what_is_a_credential_to_some_services_only_is_refused_unasked() {
+    let world = World::new();
+    for name in ["x_user_id", "X-User_Id", "x_auth-foo"] {
+        let both = headers(&[("x-user-id", "alice"), (name, "s3cret")]);
+        let error = world.resolver.resolve(&both).await.unwrap_err();
+        assert_eq!(error, Error::Lookalike(name.to_lowercase()));
+        assert!(!error.to_string().contains("s3cret"));
+    }
+    assert_eq!(world.calls(), 0);
+    world.who(&[("x-user-id", "u"), ("x_user_id_2", "v"), ("x_other", "w")]).await;
+}
+
+#[tokio::test]
 async fn a_principal_without_any_creator_field_has_no_creator() {
     let world = World::new();
     let table = [

@@ -131,6 +131,14 @@ async fn p1_a_credential_that_occurs_twice_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p1_p5_a_lookalike_of_a_credential_is_refused() {
+    let world = World::new().await;
+    let call = world.create("k").and_header("X_User_Id", "u-2");
+    call.send().await.expect_problem(400, "bad-request");
+    assert_eq!((world.asked(AUTHN), world.keys.calls(Route::Create)), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p1_a_principal_that_the_service_refuses_is_not_believed_any_longer() {
     let world = World::new().await;
     world.made("cached").await;

@@ -97,7 +97,7 @@ fn passes(principal: Option<Principal>, why: PassReason) -> Caller {
 fn refused_principal(id: OperationId, error: &principal::Error) -> Reply {
     let kind = match error {
         principal::Error::Unauthenticated => Kind::Unauthenticated,
-        principal::Error::Duplicate(_) => Kind::BadRequest,
+        principal::Error::Duplicate(_) | principal::Error::Lookalike(_) => Kind::BadRequest,
         principal::Error::Unavailable(_) => {
             return reply::unavailable(id, format!("{error}; nothing was sent"));
         }
