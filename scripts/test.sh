@@ -5,8 +5,8 @@
 #
 # Installs what is missing: Python packages into .venv, tools of cargo into .cache/tools, system
 # packages by apt-get where the user is root. Full adds cargo-deny, more of the simulation, half
-# a million operations on one journal, a GiB each way, a recovery against the clock, the crash matrix, spellings before
-# real servers, the container image and a short benchmark to quick.
+# a million operations on one journal, a GiB each way, a recovery against the clock, the crash matrix,
+# spellings before real servers, some seconds of fuzzing, the container image and a short benchmark to quick.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib/install.sh
@@ -68,6 +68,7 @@ if [[ $tier == full ]]; then
     step "crash matrix" scripts/crash.sh 200
     step "spellings before real servers" env AUTHZ_SIDECAR_BINARY="$PWD/target/release/authz-sidecar" \
         scripts/differential.sh 2000
+    step "fuzzing" scripts/fuzz.sh 10
     step "a naive sidecar is found out" env CONTROL=plain SERVERS=uvicorn-httptools scripts/differential.sh 300
     step "the default dialect before a loose router is found out" \
         env CONTROL=starlette SERVERS=node-loose scripts/differential.sh 1000
