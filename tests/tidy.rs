@@ -11,6 +11,8 @@
 mod code;
 #[path = "tidy/core.rs"]
 mod core;
+#[path = "tidy/deviations.rs"]
+mod deviations;
 #[path = "tidy/files.rs"]
 mod files;
 #[path = "tidy/links.rs"]
@@ -68,4 +70,9 @@ fn no_leftovers_and_no_places_of_one_machine() {
 #[test]
 fn relative_links_lead_somewhere() {
     assert_tidy(links::complaints);
+}
+
+#[test]
+fn every_deviation_has_its_test() {
+    assert_tidy(deviations::complaints);
 }

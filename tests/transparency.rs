@@ -24,6 +24,8 @@ mod bulk;
 mod clients;
 #[path = "transparency/connections.rs"]
 mod connections;
+#[path = "transparency/intercepted.rs"]
+mod intercepted;
 #[path = "transparency/ways.rs"]
 mod ways;
 #[path = "transparency/websockets.rs"]

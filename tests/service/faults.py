@@ -33,7 +33,7 @@ COMMIT = {"delay", "hang", "rollback"}
 # … and to an answer.
 ANSWER = {
     "delay", "hang", "abort", "close", "status", "body", "headers", "without", "pad", "encode",
-    "cut", "cut_chunked", "stall", "raw", "slow",
+    "cut", "cut_chunked", "chunked", "stall", "raw", "slow",
 }
 ALLOWED = {"before": ANYWHERE, "after": ANYWHERE | {"nothing"}, "commit": COMMIT, "answer": ANSWER}
 
@@ -232,14 +232,14 @@ class Answer:
             elif fault.do == "encode":
                 self.body = ENCODINGS[fault.value](self.body)
                 headers["content-encoding"] = fault.value
-            elif fault.do in {"cut", "cut_chunked", "stall", "raw", "slow"}:
+            elif fault.do in {"cut", "cut_chunked", "chunked", "stall", "raw", "slow"}:
                 sending = fault
         if sending and sending.do == "raw":
             self.exchange.transport.write(sending.value.encode("latin-1"))
             self.exchange.transport.close()
             raise Gone
         headers["content-length"] = str(len(self.body))
-        if sending and sending.do == "cut_chunked":
+        if sending and sending.do in {"cut_chunked", "chunked"}:
             del headers["content-length"]
         pairs = [(k.encode(), v.encode("latin-1")) for k, v in headers.items()]
         await self.forward(
@@ -261,6 +261,8 @@ class Answer:
             if do == "stall":
                 self.exchange.effect.asked = FOR_EVER
                 await self.exchange.faults.released.wait()
+                await self.piece(self.body[half:])
+            elif do == "chunked":
                 await self.piece(self.body[half:])
             else:
                 # Flushes what was written, then FIN: the answer ends too early.

@@ -113,6 +113,11 @@ impl<'a> Fault<'a> {
         self.at("answer", "encode", coding)
     }
 
+    /// Sends the answer's body in chunks, without a Content-Length.
+    pub fn chunked(self) -> Self {
+        self.at("answer", "chunked", Value::Null)
+    }
+
     /// Closes the connection in the middle of a body with a Content-Length.
     pub fn cut(self) -> Self {
         self.at("answer", "cut", Value::Null)
