@@ -24,12 +24,11 @@ impl Route {
         &self,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Outgoing>> + Send {
+        let progress = || Some(Progress::new(self.worker.config.response_timeout.0));
         let (framing, progress) = match request.body() {
             body if body.is_end_stream() => (Framing::Length, None),
-            body if body.size_hint().exact().is_some() => {
-                (Framing::Length, Some(Progress::default()))
-            }
-            _ => (Framing::Chunks, Some(Progress::default())),
+            body if body.size_hint().exact().is_some() => (Framing::Length, progress()),
+            _ => (Framing::Chunks, progress()),
         };
         let gate = is_expected(&request).then(Gate::default);
         let mut request = request.map(|body| outgoing(body, progress.as_ref(), gate.as_ref()));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -26,31 +27,46 @@ pub enum RequestBody {
 }
 
 /// How far a streamed body has come, so that a time-out can tell a slow body from a slow answer.
-#[derive(Clone, Debug, Default)]
-pub struct Progress(Arc<AtomicU64>);
+#[derive(Clone, Debug)]
+pub struct Progress {
+    frames: Arc<AtomicU64>,
+    longest_pause: Duration,
+}
 
 impl Progress {
     /// Set once the whole body was taken.
     const ENDED: u64 = 1 << 63;
 
+    /// Of a body of which nothing was taken. A client that pauses longer than this has broken off.
+    #[must_use]
+    pub fn new(longest_pause: Duration) -> Self {
+        Self { frames: Arc::default(), longest_pause }
+    }
+
+    /// How long a client may pause.
+    #[must_use]
+    pub fn longest_pause(&self) -> Duration {
+        self.longest_pause
+    }
+
     /// A number that grows with each frame taken.
     #[must_use]
     pub fn frames(&self) -> u64 {
-        self.0.load(Relaxed) & !Self::ENDED
+        self.frames.load(Relaxed) & !Self::ENDED
     }
 
     /// Whether all of the body was taken.
     #[must_use]
     pub fn ended(&self) -> bool {
-        self.0.load(Relaxed) & Self::ENDED != 0
+        self.frames.load(Relaxed) & Self::ENDED != 0
     }
 
     fn note(&self, frame: bool, ended: bool) {
         if frame {
-            self.0.fetch_add(1, Relaxed);
+            self.frames.fetch_add(1, Relaxed);
         }
         if ended {
-            self.0.fetch_or(Self::ENDED, Relaxed);
+            self.frames.fetch_or(Self::ENDED, Relaxed);
         }
     }
 }
@@ -60,6 +76,15 @@ impl RequestBody {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.is_end_stream()
+    }
+
+    /// How far it has come, where it is streamed.
+    pub(super) fn progress(&self) -> Option<&Progress> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Stream(_, progress) => Some(progress),
+            Self::Expected(expected) => Some(expected.progress()),
+        }
     }
 }
 

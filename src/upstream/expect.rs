@@ -72,6 +72,10 @@ impl Expected {
         &self.body
     }
 
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
     pub(super) fn poll_wanted(&mut self, cx: &mut Context<'_>) -> Poll<(&mut Incoming, &Progress)> {
         if let Some(wanted) = &mut self.wanted {
             ready!(wanted.as_mut().poll(cx));

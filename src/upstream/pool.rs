@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use http::{Request, Response};
 use hyper::client::conn::http1::SendRequest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
 
 use super::connect::{Driver, connect};
-use super::{Body, Config, Endpoint, Error, ErrorKind, RequestBody, Sent};
+use super::{Body, Config, Endpoint, Error, ErrorKind, Progress, RequestBody, Sent};
 
 /// The connections of one client.
 #[derive(Debug)]
@@ -33,6 +34,7 @@ pub(super) enum Reuse {
 #[derive(Debug)]
 struct Idle {
     sender: SendRequest<RequestBody>,
+    driver: AbortHandle,
     since: Instant,
 }
 
@@ -43,8 +45,17 @@ struct Idle {
 pub(super) struct Lease {
     pool: Arc<Pool>,
     sender: SendRequest<RequestBody>,
-    /// The place of a connection that never goes back.
-    apart: Option<OwnedSemaphorePermit>,
+    /// How far the request's body has come, where it is streamed.
+    progress: Option<Progress>,
+    after: After,
+}
+
+/// What becomes of a connection when its answer has ended.
+enum After {
+    /// It goes back, with the task that drives it.
+    Back(AbortHandle),
+    /// It is closed, and its place is free.
+    Closed(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
 }
 
 /// An exchange without an answer.
@@ -77,8 +88,8 @@ impl Pool {
                 return None;
             }
             if candidate.sender.is_ready() {
-                let sender = candidate.sender;
-                return Some(Lease { pool: Arc::clone(self), sender, apart: None });
+                let Idle { sender, driver, .. } = candidate;
+                return Some(self.lease(sender, After::Back(driver)));
             }
         }
         None
@@ -87,12 +98,16 @@ impl Pool {
     /// A new connection.
     pub(super) async fn connect(self: &Arc<Self>) -> Result<Lease, Error> {
         let (sender, driver, place) = self.dial().await?;
-        tokio::spawn(async move {
+        let driver = tokio::spawn(async move {
             // Whoever waits for an answer gets the error; on an idle connection nobody minds.
             let _ = driver.await;
             drop(place);
         });
-        Ok(Lease { pool: Arc::clone(self), sender, apart: None })
+        Ok(self.lease(sender, After::Back(driver.abort_handle())))
+    }
+
+    fn lease(self: &Arc<Self>, sender: SendRequest<RequestBody>, after: After) -> Lease {
+        Lease { pool: Arc::clone(self), sender, progress: None, after }
     }
 
     /// A new connection that is never to be in the pool, and may change its protocol; with its
@@ -130,7 +145,7 @@ impl Pool {
         }
     }
 
-    fn give_back(&self, sender: SendRequest<RequestBody>) {
+    fn give_back(&self, sender: SendRequest<RequestBody>, driver: AbortHandle) {
         let now = Instant::now();
         let mut idle = self.lock();
         let stale = |oldest: &Idle| {
@@ -140,7 +155,7 @@ impl Pool {
             idle.pop_front();
         }
         if idle.len() < self.config.max_idle {
-            idle.push_back(Idle { sender, since: now });
+            idle.push_back(Idle { sender, driver, since: now });
         }
     }
 
@@ -163,7 +178,7 @@ impl Lease {
         sender: SendRequest<RequestBody>,
         place: OwnedSemaphorePermit,
     ) -> Self {
-        Self { pool: Arc::clone(pool), sender, apart: Some(place) }
+        pool.lease(sender, After::Closed(place))
     }
 
     /// Sends a request at once; the future waits for the answer's head.
@@ -173,6 +188,7 @@ impl Lease {
         mut self,
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Body>, Failure>> + Send {
+        self.progress = request.body().progress().cloned();
         let sending = self.sender.try_send_request(request);
         async move {
             match sending.await {
@@ -187,19 +203,39 @@ impl Lease {
     }
 
     /// Puts the connection back: the answer's body has ended.
-    pub(super) fn end(mut self) {
-        if self.apart.is_some() {
-            return;
-        }
-        if self.sender.is_ready() {
-            self.pool.give_back(self.sender);
-        } else if !self.sender.is_closed() {
+    pub(super) fn end(self) {
+        let Self { pool, mut sender, progress, after } = self;
+        let After::Back(driver) = after else { return };
+        if sender.is_ready() {
+            pool.give_back(sender, driver);
+        } else if !sender.is_closed() {
             // The request's body is still on its way, or the driver did not run yet.
             tokio::spawn(async move {
-                if self.sender.ready().await.is_ok() {
-                    self.pool.give_back(self.sender);
+                if is_through(&mut sender, progress, &driver).await {
+                    pool.give_back(sender, driver);
                 }
             });
+        }
+    }
+}
+
+/// Waits until the connection can be used again. It is closed where the request's body stops coming for
+/// too long, and with it the client's, for whom it was read.
+async fn is_through(
+    sender: &mut SendRequest<RequestBody>,
+    progress: Option<Progress>,
+    driver: &AbortHandle,
+) -> bool {
+    let Some(progress) = progress else { return sender.ready().await.is_ok() };
+    loop {
+        let seen = progress.frames();
+        match tokio::time::timeout(progress.longest_pause(), sender.ready()).await {
+            Ok(ready) => return ready.is_ok(),
+            Err(_) if progress.frames() == seen => {
+                driver.abort();
+                return false;
+            }
+            Err(_) => {}
         }
     }
 }

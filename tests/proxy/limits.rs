@@ -59,6 +59,33 @@ async fn a_kept_connection_lives_as_long_as_it_is_used() {
     }
 }
 
+/// Its answer came before its body has. A client that is slow is heard; one that sends no more is cut.
+#[tokio::test]
+async fn p8_a_body_that_stops_behind_its_answer_costs_no_connection() {
+    let service = Service::scripted(|mut wire, _| async move {
+        wire.head().await;
+        wire.send("HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n").await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let mut setup = Setup::default();
+    setup.config.response_timeout = Span(Duration::from_millis(300));
+    let sidecar = setup.start(&service.endpoint());
+    for framing in ["content-length: 100", "expect: 100-continue\r\ncontent-length: 100"] {
+        let mut client = sidecar.client().await;
+        client.send(format!("PUT / HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n")).await;
+        assert!(client.head().await.starts_with("HTTP/1.1 413 "));
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(1) {
+            client.send("x").await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        until(|| sidecar.counts("connections 1")).await;
+        assert_eq!(client.rest().await, "");
+        until(|| sidecar.counts("connections 0")).await;
+    }
+}
+
 #[tokio::test]
 async fn p8_connections_beyond_the_limit_wait() {
     let service = Service::echo().await;
