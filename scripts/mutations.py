@@ -131,7 +131,7 @@ def cargo_test(tests):
     failed = re.findall(r"^test (\S+)(?: - should panic)? \.\.\. FAILED$", ran.stdout, re.MULTILINE)
     if ran.returncode != 0 and not failed:
         return [], f"NO VERDICT: {ran.stderr.strip().splitlines()[-1]}"
-    if not re.search(r"^test \S+", ran.stdout, re.MULTILINE):
+    if not re.search(r"^test (?!result:)", ran.stdout, re.MULTILINE):
         return [], f"NO SUCH TESTS: {tests}"
     program = re.search(r"--(?:test|lib|example) ?(\w*)", selection)
     prefix = f"{program[1]} " if program and "--test" in selection else ""
