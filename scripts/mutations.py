@@ -24,6 +24,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 COPY = ROOT / "target" / "mutations"
+# Of its own: cargo takes the checkout and its copy for one package, and what it built from a mutation
+# for what the checkout comes to.
+BUILD = ROOT / "target" / "mutated"
 TABLE = ROOT / "docs" / "MUTATIONS.md"
 BEGIN, END = "<!-- table: scripts/mutations.py -->", "<!-- end -->"
 SHOWN = 4
@@ -86,7 +89,8 @@ def copy_tree():
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).is_file():
             (COPY / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, COPY / name)
+            # Its times are now: what an earlier run built from a mutation is older.
+            shutil.copy(ROOT / name, COPY / name)
     if (ROOT / ".venv").is_dir():
         (COPY / ".venv").symlink_to(ROOT / ".venv")
 
@@ -122,8 +126,7 @@ def attempt(mutation):
 def cargo_test(tests):
     selection, _, words = tests.partition(" -- ")
     command = ["cargo", "test", "--locked", *selection.split(), "--no-fail-fast", "--", *words.split()]
-    # Dependencies are built once for the checkout and its copy.
-    environment = os.environ | {"CARGO_TARGET_DIR": str(ROOT / "target")}
+    environment = os.environ | {"CARGO_TARGET_DIR": str(BUILD)}
     ran = subprocess.run(command, cwd=COPY, env=environment, capture_output=True, text=True)
     if "could not compile" in ran.stderr:
         error = next((line for line in ran.stderr.splitlines() if line.startswith("error")), "")
