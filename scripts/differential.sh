@@ -6,9 +6,10 @@
 #
 # The servers: uvicorn with httptools and with h11, hypercorn, Node's http with two ways to take a
 # path from a target, nginx before uvicorn, as the client spelt the target and normalised; and one that
-# has the habits of many routers at once, before which the sidecar is in its strict dialect. Nine cases
-# in ten are spellings of method, target and version, by a grammar and by mutation; one is a framing:
-# lengths, codings, chunks, upgrades, with a create hidden behind them. Half of the cases are the same
+# has the habits of many routers at once, before which the sidecar is in its strict dialect. Eight
+# cases in ten are spellings of method, target and version, by a grammar and by mutation; one is a body
+# that parsers read differently, of a create whose parent it names; one is a framing: lengths, codings,
+# chunks, upgrades, with a create hidden behind them. Half of the cases are the same
 # in every run.
 #
 # From the environment:
@@ -20,8 +21,8 @@
 #                       shows what that misses
 #   AUTHZ_SIDECAR_BINARY=FILE   the sidecar; else a release is built
 #
-# A mismatch: a handler that creates or deletes and ran without intercept, by another rule's, with
-# another body, or for a request that was not sent as the program reads its own bytes
+# A mismatch: a handler that creates or deletes and ran without intercept, by another rule's, for
+# another parent, with another body, or for a request that was not sent as the program reads its own bytes
 # (tests/differential/framing.rs); a registration or deregistration without its handler; an answer to
 # another request, or none. Each is printed with its bytes; the command fails.
 #

@@ -177,9 +177,13 @@ mod tests {
 
     /// The rules of the configuration that ships.
     pub(super) fn shipped() -> Rules {
+        shipped_in(Dialect::default())
+    }
+
+    pub(super) fn shipped_in(dialect: Dialect) -> Rules {
         let text = include_str!("../config/agentex.yaml");
         let written: Shipped = serde_saphyr::from_str(text).unwrap();
-        Rules::compile(&written.rules, &Options::default()).unwrap()
+        Rules::compile(&written.rules, &Options { dialect, ..Options::default() }).unwrap()
     }
 
     pub(super) fn compiled(yaml: &str) -> Result<Rules, Vec<Problem>> {
@@ -259,10 +263,7 @@ mod tests {
 
     #[test]
     fn p5_in_the_strict_dialect_what_some_router_reads_otherwise_is_refused() {
-        let text = include_str!("../config/agentex.yaml");
-        let written: Shipped = serde_saphyr::from_str(text).unwrap();
-        let strict = Options { dialect: Dialect::Strict, ..Options::default() };
-        let rules = Rules::compile(&written.rules, &strict).unwrap();
+        let rules = shipped_in(Dialect::Strict);
         let route = |method, path| match rules.route(&method, &DecodedPath::parse(path).unwrap()) {
             Route::Unmatched => "unmatched".into(),
             Route::Ambiguous(_) => "ambiguous".into(),

@@ -13,6 +13,8 @@
     reason = "a program of the tests fails as loudly as they, and its output is its result"
 )]
 
+#[path = "differential/bodies.rs"]
+mod bodies;
 #[path = "differential/case.rs"]
 mod case;
 #[path = "differential/framing.rs"]
@@ -88,15 +90,15 @@ fn main() -> ExitCode {
     if good && ran { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// One in ten is about framing.
+/// One in ten is about framing, one about the body.
 fn cases(seed: u64, count: usize) -> Vec<Case> {
     let case = |number: usize| {
         let seed = if number < count / 2 { FIXED } else { seed };
         let number = number % (count / 2).max(1);
-        if number % 10 == 9 {
-            smuggling::case(seed, number / 10)
-        } else {
-            spelling::case(seed, number)
+        match number % 10 {
+            9 => smuggling::case(seed, number / 10),
+            8 => bodies::case(seed, number / 10),
+            _ => spelling::case(seed, number),
         }
     };
     (0..count).map(case).collect()

@@ -102,6 +102,7 @@ impl Compiler<'_> {
             resource_type: resource_type?,
             action: action?,
             body_limit: self.options.decoded_body,
+            dialect: self.options.dialect,
         })
     }
 

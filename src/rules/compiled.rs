@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::route::MatchTemplate;
 use super::source::Source;
+use super::strict::Dialect;
 use super::template::{IdTemplate, Template};
 use crate::model::{Mode, Page, Pointer, ResourceType, Row};
 
@@ -17,6 +18,8 @@ pub struct Rule {
     pub(super) action: Action,
     /// Most bytes of a decoded body.
     pub(super) body_limit: usize,
+    /// How the service takes paths.
+    pub(super) dialect: Dialect,
 }
 
 /// What a rule is for.

@@ -12,7 +12,7 @@ use super::request::{PlanError, Request};
 use super::source::Source;
 use crate::model::{
     Condition, Confirm, CreatePlan, DeletePlan, Kind, ParentPlan, ParentSource, Plan, Probe,
-    ResourceId, Undo, encode_segment,
+    ResourceId, Undo,
 };
 
 impl Rule {
@@ -27,6 +27,7 @@ impl Rule {
         } else {
             Request::without_body(params, head.uri.query())
         };
+        let request = request.taken(self.dialect);
         let kind = match &self.action {
             Action::Create(create) => Kind::Create(create.plan(&request)?),
             Action::Delete(delete) => Kind::Delete(delete.plan(&request)?),
@@ -75,9 +76,7 @@ impl DeleteRule {
             Self::ById { id: source, confirm } => {
                 let text = request.text(source)?;
                 let text = text.ok_or_else(|| lacking(&source.expression().to_string()))?;
-                if encode_segment(&text).is_none() {
-                    return Err(no_id(source));
-                }
+                request.segment(source)?;
                 let id = resource_id(text, source)?;
                 Ok(DeletePlan::ById { id, confirm: confirm.plan(request)? })
             }
@@ -149,8 +148,8 @@ mod tests {
     use http::{Method, Request as HttpRequest};
     use serde_json::json;
 
-    use super::super::tests::{compiled, shipped};
-    use super::super::{Route, Rules};
+    use super::super::tests::{compiled, shipped, shipped_in};
+    use super::super::{Dialect, Route, Rules};
     use super::*;
     use crate::model::{As, DecodedPath, Page, Pointer};
 
@@ -251,6 +250,21 @@ mod tests {
                 .unwrap_err();
             assert_eq!(refused.0, "$request.body#/agent_name can't be one path segment");
         }
+    }
+
+    /// `/agents/name/a1%252F` is `/agents/name/a1/` to who decodes twice, and that another's.
+    #[test]
+    fn p5_in_the_strict_dialect_a_value_that_some_router_reads_otherwise_is_refused() {
+        let strict = shipped_in(Dialect::Strict);
+        let create = |name: &str| {
+            let body = format!(r#"{{"agent_name": "{name}"}}"#);
+            plan(&strict, Method::POST, "/agent_api_keys/webhook-trigger", &body)
+        };
+        for name in ["a1%2F", "a1;x", "a1+x", "a1.json", "a1.", "a1 "] {
+            let refused = create(name).unwrap_err().0;
+            assert!(refused.contains("might be read otherwise in a path"), "{name}: {refused}");
+        }
+        create("an agent-1_x~").unwrap();
     }
 
     #[test]

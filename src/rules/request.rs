@@ -8,6 +8,8 @@ use serde_json::Value;
 
 use super::body::{self, BodyError};
 use super::source::Source;
+use super::strict::{Dialect, is_certain_value};
+use crate::model::encode_segment;
 
 /// Why a request can't be decided on: the text of the 400 that the client gets. It names
 /// expressions, never values (promise P7).
@@ -24,13 +26,15 @@ pub(super) struct Request<'r> {
     params: &'r [String],
     query: &'r str,
     body: Value,
+    dialect: Dialect,
 }
 
 impl<'r> Request<'r> {
     /// A request without a body, or whose body no expression reads.
     #[must_use]
     pub(super) fn without_body(params: &'r [String], query: Option<&'r str>) -> Self {
-        Self { params, query: query.unwrap_or_default(), body: Value::Null }
+        let (query, dialect) = (query.unwrap_or_default(), Dialect::default());
+        Self { params, query, body: Value::Null, dialect }
     }
 
     /// A request whose body is read, decoded to at most `limit` bytes.
@@ -58,7 +62,28 @@ impl<'r> Request<'r> {
             Err(BodyError::Syntax) => Value::Null,
             Err(error) => return Err(PlanError(format!("the request's body: {error}"))),
         };
-        Ok(Self { params, query: head.uri.query().unwrap_or_default(), body })
+        Ok(Self { body, ..Self::without_body(params, head.uri.query()) })
+    }
+
+    /// The same, before a service that takes paths so.
+    #[must_use]
+    pub(super) fn taken(self, dialect: Dialect) -> Self {
+        Self { dialect, ..self }
+    }
+
+    /// The value of `source` as one segment of a path, encoded; `None` as for [`Request::text`].
+    ///
+    /// # Errors
+    /// As [`Request::text`], and where the service might take it for another segment, or several.
+    pub(super) fn segment(&self, source: &Source) -> Result<Option<String>, PlanError> {
+        let Some(text) = self.text(source)? else { return Ok(None) };
+        if self.dialect == Dialect::Strict && !is_certain_value(&text) {
+            let what = source.expression();
+            let why = "might be read otherwise in a path (dialect: strict)";
+            return Err(PlanError(format!("{what} {why}")));
+        }
+        let none = || PlanError(format!("{} can't be one path segment", source.expression()));
+        encode_segment(&text).map(Some).ok_or_else(none)
     }
 
     /// The value of `source` as text, for a path or a query; `None` where the request lacks it

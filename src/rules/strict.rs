@@ -35,9 +35,18 @@ pub(super) fn is_certain(path: &DecodedPath<'_>, ends_in_value: bool) -> bool {
     let last = text.rsplit('/').next().unwrap_or_default();
     path.is_plain()
         && escapes_are_needed(path.raw())
-        && !text.contains([';', '+', '%', '\u{FFFD}'])
-        && !text.split('/').any(|segment| segment.ends_with(['.', ' ']))
+        && text.split('/').all(is_certain_segment)
         && !(ends_in_value && stem(last) != last)
+}
+
+/// Whether every router takes `value` for itself where it is a segment of a path of the sidecar's own,
+/// encoded.
+pub(super) fn is_certain_value(value: &str) -> bool {
+    is_certain_segment(value) && stem(value) == value
+}
+
+fn is_certain_segment(text: &str) -> bool {
+    !text.contains([';', '+', '%', '\u{FFFD}']) && !text.ends_with(['.', ' '])
 }
 
 /// Whether all that is encoded has to be: routers that match before they decode see the same.

@@ -236,11 +236,9 @@ fn fill(pieces: &[Piece], request: &Request<'_>) -> Result<Option<String>, PlanE
     for piece in pieces {
         match piece {
             Piece::Literal(text) => path.push_str(text),
-            Piece::Value(source) => match request.text(source)? {
+            Piece::Value(source) => match request.segment(source)? {
                 None => return Ok(None),
-                Some(text) => path.push_str(&encode_segment(&text).ok_or_else(|| {
-                    PlanError(format!("{} can't be one path segment", source.expression()))
-                })?),
+                Some(segment) => path.push_str(&segment),
             },
             Piece::Hole => {}
         }

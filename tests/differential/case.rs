@@ -19,6 +19,8 @@ pub(crate) struct Case {
     pub(crate) pieces: Vec<Vec<u8>>,
     /// The requests that may reach a handler, once each, in this order.
     pub(crate) allowed: Vec<String>,
+    /// What a handler must read, where it is one request.
+    pub(crate) body: Option<Vec<u8>>,
     /// Whether a connection is for this case alone, and its sending side closed afterwards.
     pub(crate) alone: bool,
 }
@@ -26,13 +28,19 @@ pub(crate) struct Case {
 impl Case {
     /// One request on a connection that others use too.
     pub(crate) fn spelling(name: String, bytes: Vec<u8>) -> Self {
-        Self { allowed: vec![name.clone()], pieces: vec![bytes], alone: false, name }
+        Self::body(name, bytes, BODY.into())
+    }
+
+    /// One request with that body.
+    pub(crate) fn body(name: String, bytes: Vec<u8>, body: Vec<u8>) -> Self {
+        let (allowed, body) = (vec![name.clone()], Some(body));
+        Self { allowed, pieces: vec![bytes], body, alone: false, name }
     }
 
     /// Bytes on a connection of their own, which are the requests that [`framing`] finds in them.
     pub(crate) fn framed(name: String, pieces: Vec<Vec<u8>>) -> Self {
         let allowed = framing::requests(&pieces.concat());
-        Self { allowed, pieces, alone: true, name }
+        Self { allowed, pieces, body: None, alone: true, name }
     }
 
     /// Whether the first request's answer has no body.

@@ -61,7 +61,8 @@ impl Front {
                     calls.into_iter().map(move |call| {
                         let body: Value = serde_json::from_str(&call.body).unwrap();
                         let text = |name: &str| body["resource"][name].as_str().unwrap().to_owned();
-                        Effect::told(deletes, &text("type"), &text("selector"))
+                        let parent = body["parent"]["selector"].as_str().unwrap_or_default();
+                        Effect::told(deletes, &text("type"), &text("selector"), parent)
                     })
                 };
                 told(REGISTER, false).chain(told(DEREGISTER, true)).collect()

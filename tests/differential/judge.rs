@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::case::{BODY, Case, ENCODINGS};
+use super::case::{Case, ENCODINGS};
 use super::servers::Arrival;
 use super::wire::Answer;
 
@@ -14,29 +14,33 @@ pub(crate) struct Effect {
     /// The rule, by the name of the handler that it is for.
     rule: String,
     id: String,
+    /// The agent of a create that takes it from the request.
+    parent: String,
 }
 
 impl Effect {
-    pub(crate) fn created(rule: &str, id: &str) -> Self {
-        Self { deletes: false, rule: rule.into(), id: id.into() }
+    pub(crate) fn created(rule: &str, id: &str, parent: &str) -> Self {
+        Self { deletes: false, rule: rule.into(), id: id.into(), parent: parent.into() }
     }
 
     pub(crate) fn deleted(rule: &str, argument: &str) -> Self {
         // As the server names the row that it shows to who asks for a name.
         let gone = if rule == "delete_key_by_name" { "gone-" } else { "" };
-        Self { deletes: true, rule: rule.into(), id: format!("{gone}{argument}") }
+        let (rule, id) = (rule.into(), format!("{gone}{argument}"));
+        Self { deletes: true, rule, id, parent: String::new() }
     }
 
     /// As the back end was told.
-    pub(crate) fn told(deletes: bool, rule: &str, id: &str) -> Self {
-        Self { deletes, rule: rule.into(), id: id.into() }
+    pub(crate) fn told(deletes: bool, rule: &str, id: &str, parent: &str) -> Self {
+        let parent = if rule == "create_webhook_key" { parent } else { "" };
+        Self { deletes, ..Self::created(rule, id, parent) }
     }
 
     /// What must come of an arrival, where a handler ran that creates or deletes.
     fn of(arrival: &Arrival) -> Option<Self> {
         match arrival.handler.as_deref()? {
             handler @ ("create_key" | "create_webhook_key") => {
-                Some(Self::created(handler, &arrival.case))
+                Some(Self::created(handler, &arrival.case, &arrival.parent))
             }
             handler @ ("delete_key" | "delete_key_by_name") => {
                 Some(Self::deleted(handler, &arrival.argument))
@@ -183,7 +187,8 @@ impl Evidence<'_> {
                 good && !told && decision == Decision::Intercepted,
                 "a handler of another rule",
             );
-            complain(!case.alone && arrival.body != BODY, "another body");
+            let read = |body: &Vec<u8>| arrival.body == latin1(body);
+            complain(!case.body.as_ref().is_none_or(read), "another body");
         }
         let named: Vec<_> =
             outcome.answers.iter().filter_map(|answer| answer.case.as_ref()).collect();
@@ -193,6 +198,11 @@ impl Evidence<'_> {
         complain(outcome.hung, "no answer");
         complaints
     }
+}
+
+/// Bytes as the servers print them.
+fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
 fn told(arrival: &Arrival) -> String {

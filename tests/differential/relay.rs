@@ -88,8 +88,8 @@ fn decide(head: &str, case: &str) -> Option<Effect> {
     let rest = path.strip_prefix("/agent_api_keys")?;
     let segment = |text: &str| !text.is_empty() && !text.contains('/');
     match (method, rest) {
-        ("POST", "") => Some(Effect::created("create_key", case)),
-        ("POST", "/webhook-trigger") => Some(Effect::created("create_webhook_key", case)),
+        ("POST", "") => Some(Effect::created("create_key", case, "")),
+        ("POST", "/webhook-trigger") => Some(Effect::created("create_webhook_key", case, "a1")),
         ("DELETE", rest) => match rest.strip_prefix("/name/") {
             Some(name) => segment(name).then(|| Effect::deleted("delete_key_by_name", name)),
             None => {

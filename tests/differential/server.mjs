@@ -18,7 +18,7 @@ const routes = [
   ['GET', /^\/agent_api_keys\/([^/]+)$/, 'get_key', (_, id) => !id.startsWith('gone-') && { ...row, id }],
   ['DELETE', /^\/agent_api_keys\/name\/([^/]+)$/, 'delete_key_by_name', () => 'deleted'],
   ['DELETE', /^\/agent_api_keys\/([^/]+)$/, 'delete_key', () => 'deleted'],
-  ['GET', /^\/agents\/name\/([^/]+)$/, 'get_agent', () => ({ id: 'a1' })],
+  ['GET', /^\/agents\/name\/([^/]+)$/, 'get_agent', (_, name) => ({ id: name })],
   ['POST', /^\/early$/, 'early', () => ({})],
 ];
 
@@ -60,6 +60,16 @@ function pathOf(target) {
   return decodeOnce(origin.split(/[?#]/)[0]);
 }
 
+// The agent that a body names; none where it is no JSON, or names none.
+function agentOf(body) {
+  try {
+    const { agent_name: agent } = JSON.parse(body.toString('utf8'));
+    return typeof agent === 'string' ? agent : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 function print(line) {
   process.stdout.write(JSON.stringify(line) + '\n');
 }
@@ -72,6 +82,11 @@ const server = http.createServer((request, response) => {
   let answer;
   let status = 404;
   const finish = (body) => {
+    if (note.handler === 'create_webhook_key') {
+      const agent = agentOf(body);
+      if (agent) note.parent = agent;
+      else [answer, status, note.handler] = [{ detail: 'the body is not valid' }, 422, undefined];
+    }
     const text = JSON.stringify(answer ?? { message: 'not found' });
     if (note.handler) note.body = body.toString('latin1');
     response.writeHead(status, {

@@ -7,6 +7,7 @@ reaches the application: what came, and which handler ran with what. Ends with i
 
 import asyncio
 import ctypes
+import email.message
 import json
 import signal
 import socket
@@ -30,6 +31,21 @@ async def ran(request: Request, handler: str, argument: str = "") -> None:
     request.scope["note"].update(handler=handler, argument=argument, body=body.decode("latin-1"))
 
 
+def agent_of(request: Request, body: bytes) -> str | None:
+    """The agent that a body names, as FastAPI reads bodies; None where it refuses them."""
+    message = email.message.Message()
+    message["content-type"] = request.headers.get("content-type") or "application/json"
+    subtype = message.get_content_subtype()
+    is_json = message.get_content_maintype() == "application"
+    if not (is_json and (subtype == "json" or subtype.endswith("+json"))):
+        return None
+    try:
+        agent = json.loads(body)["agent_name"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return agent if isinstance(agent, str) else None
+
+
 def case_of(request: Request) -> str:
     return request.headers.get("x-case", "")
 
@@ -42,8 +58,12 @@ async def create_key(request: Request):
 
 @app.post("/agent_api_keys/webhook-trigger")
 async def create_webhook_key(request: Request):
+    agent = agent_of(request, await request.body())
+    if agent is None:
+        return JSONResponse({"detail": "the body is not valid"}, 422)
     await ran(request, "create_webhook_key")
-    return JSONResponse({"key_id": case_of(request), "agent_name": "a1", "name": "n"})
+    request.scope["note"]["parent"] = agent
+    return JSONResponse({"key_id": case_of(request), "agent_name": agent, "name": "n"})
 
 
 @app.get("/agent_api_keys")
@@ -77,7 +97,7 @@ async def delete_key(id: str, request: Request):
 @app.get("/agents/name/{name}")
 async def get_agent(name: str, request: Request):
     await ran(request, "get_agent", name)
-    return JSONResponse({"id": "a1", "name": name})
+    return JSONResponse({"id": name, "name": name})
 
 
 @app.post("/early")

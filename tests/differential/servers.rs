@@ -50,6 +50,9 @@ pub(crate) struct Arrival {
     /// The last part of the path, where the handler takes it.
     #[serde(default)]
     pub(crate) argument: String,
+    /// The agent that the handler made a key for, where the body names it.
+    #[serde(default)]
+    pub(crate) parent: String,
     /// What the handler read.
     #[serde(default)]
     pub(crate) body: String,
