@@ -148,7 +148,8 @@ class Logged:
 
 async def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    listener = socket.socket()
+    # asyncio sends at once (TCP_NODELAY) only where the protocol is named.
+    listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen(1024)
     sys.stdout.write(json.dumps({"listening": "{}:{}".format(*listener.getsockname())}) + "\n")

@@ -70,7 +70,8 @@ def bind(flags: argparse.Namespace) -> socket.socket:
 
 
 def bind_tcp(host: str, port: int) -> socket.socket:
-    listener = socket.socket()
+    # asyncio sends at once (TCP_NODELAY) only where the protocol is named.
+    listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
     return listener

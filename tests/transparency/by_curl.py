@@ -1,4 +1,4 @@
-"""curl as a client: `by_curl.py 1|2 ADDRESS requests|stream NAME`, the first its HTTP.
+"""curl as a client: `by_curl.py 1|2 ADDRESS NAME`, the first its HTTP.
 
 One run of curl sends all requests of HTTP/1.1, so that it may reuse its connections.
 """
@@ -71,13 +71,11 @@ def stream(name: str) -> None:
         go = ["curl", *BASE, "--request", "POST", f"http://{address}/go/{name}"]
         seen.append(subprocess.run(go, check=True, capture_output=True, text=True).stdout)
         seen += list(curl.stdout)
-    print(json.dumps(seen))
+    print(json.dumps({"request": "events", "seen": seen}))
 
 
-version, address, what, *name = sys.argv[1:]
+version, address, name = sys.argv[1:]
 BASE = ["--silent", "--path-as-is", "--noproxy", "*"]
 BASE += ["--http2-prior-knowledge"] if version == "2" else ["--http1.1"]
-if what == "requests":
-    requests()
-else:
-    stream(*name)
+requests()
+stream(name)

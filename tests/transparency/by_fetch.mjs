@@ -1,10 +1,10 @@
-// Node's fetch as a client: `by_fetch.mjs ADDRESS requests|stream NAME`.
+// Node's fetch as a client: `by_fetch.mjs ADDRESS NAME`.
 
 import { createHash } from "node:crypto";
 import { channel } from "node:diagnostics_channel";
 import { readFileSync } from "node:fs";
 
-const [address, what, name] = process.argv.slice(2);
+const [address, name] = process.argv.slice(2);
 const base = `http://${address}`;
 
 // fetch tells nobody which connection it used; undici, which it stands on, does.
@@ -49,7 +49,8 @@ async function stream() {
   const seen = [text(await reader.read())];
   seen.push(await (await fetch(`${base}/go/${name}`, { method: "POST" })).text());
   for (let part = await reader.read(); !part.done; part = await reader.read()) seen.push(text(part));
-  console.log(JSON.stringify(seen));
+  console.log(JSON.stringify({ request: "events", seen }));
 }
 
-await (what === "requests" ? requests() : stream());
+await requests();
+await stream();

@@ -1,4 +1,4 @@
-"""Python's httpx as a client: `by_httpx.py 1|2 ADDRESS requests|stream NAME`, the first its HTTP."""
+"""Python's httpx as a client: `by_httpx.py 1|2 ADDRESS NAME`, the first its HTTP."""
 
 import json
 import sys
@@ -22,16 +22,16 @@ def requests(client: httpx.Client) -> None:
 
 
 def stream(client: httpx.Client, name: str) -> None:
-    """An event stream and a long poll, each with a second request in between."""
+    """An event stream with a request in between."""
     with client.stream("GET", f"/events/{name}") as answer:
         lines = answer.iter_lines()
         seen = [next(lines)]
         seen.append(client.post(f"/go/{name}").text)
         seen += list(lines)
-    print(json.dumps(seen))
+    print(json.dumps({"request": "events", "seen": seen}))
 
 
-version, address, what, *name = sys.argv[1:]
+version, address, name = sys.argv[1:]
 with httpx.Client(
     base_url=f"http://{address}",
     http1=version == "1",
@@ -39,7 +39,5 @@ with httpx.Client(
     timeout=TRUST,
     trust_env=False,
 ) as client:
-    if what == "requests":
-        requests(client)
-    else:
-        stream(client, *name)
+    requests(client)
+    stream(client, name)

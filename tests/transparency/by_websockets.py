@@ -1,4 +1,4 @@
-"""Python's websockets as a client: `by_websockets.py - ADDRESS talk NAME`. Prints what it saw, a line each."""
+"""Python's websockets as a client: `by_websockets.py - ADDRESS NAME`. Prints what it saw, a line each."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from transcript import TRUST
 
-_, address, _, name = sys.argv[1:]
+_, address, name = sys.argv[1:]
 
 
 def show(**saw) -> None:

@@ -254,7 +254,8 @@ async def serve(app, server: str, listener: socket.socket) -> None:
 
 async def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    listener = socket.socket()
+    # asyncio sends at once (TCP_NODELAY) only where the protocol is named.
+    listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen(1024)
     with tempfile.TemporaryDirectory() as directory:

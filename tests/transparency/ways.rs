@@ -53,9 +53,9 @@ impl Ways {
     }
 
     /// What a client printed, a JSON document a line, for each way.
-    pub(crate) async fn printed(&self, client: Client, what: &[&str]) -> [Vec<Value>; 2] {
+    pub(crate) async fn printed(&self, client: Client) -> [Vec<Value>; 2] {
         let [straight, through] = self.both();
-        [run(client, straight, what).await, run(client, through, what).await]
+        [run(client, straight).await, run(client, through).await]
     }
 }
 
@@ -102,8 +102,8 @@ pub(crate) enum Client {
     Fetch,
 }
 
-/// Runs it, `what` behind the address, and then a fresh name.
-async fn run(client: Client, way: (&str, &str), what: &[&str]) -> Vec<Value> {
+/// Runs it, with the address and a fresh name.
+async fn run(client: Client, way: (&str, &str)) -> Vec<Value> {
     let mut command = match client {
         Client::Python(script, version) => {
             let mut command = Command::new(python());
@@ -119,7 +119,6 @@ async fn run(client: Client, way: (&str, &str), what: &[&str]) -> Vec<Value> {
     let (name, address) = way;
     let child = command
         .arg(address)
-        .args(what)
         .arg(fresh(name))
         // Whoever runs the tests behind a proxy does not mean these.
         .env_remove("http_proxy")

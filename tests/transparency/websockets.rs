@@ -6,7 +6,7 @@ use crate::ways::{Client, Ways};
 async fn p6_a_websocket_is_the_same_to_both_ends() {
     let ways = Ways::to("uvicorn-httptools").await;
     let client = Client::Python("by_websockets.py", "-");
-    let [straight, through] = ways.printed(client, &["talk"]).await;
+    let [straight, through] = ways.printed(client).await;
     assert_eq!(through, straight, "left is through the sidecar");
     assert_eq!(straight.len(), 15, "{straight:?}");
 }
