@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
+import json
 import pathlib
-import socket
 import subprocess
 import sys
 import tempfile
@@ -63,10 +63,9 @@ class Sidecar:
         self.directory = tempfile.TemporaryDirectory()
         directory = pathlib.Path(self.directory.name)
         rules = pathlib.Path("config/agentex.yaml").read_text().split("\nrules:\n")[1]
-        self.port, health, admin = free_port(), free_port(), free_port()
         config = directory / "config.yaml"
         config.write_text(
-            f"listen: 127.0.0.1:{self.port}\nhealth: 127.0.0.1:{health}\nadmin: 127.0.0.1:{admin}\n"
+            "listen: 127.0.0.1:0\nhealth: 127.0.0.1:0\nadmin: 127.0.0.1:0\n"
             f"upstream: http://127.0.0.1:{upstream}\nforwarded: {{ trust: [] }}\n"
             "principal:\n  authn: { url: http://127.0.0.1:1/v1/authn }\n"
             "  deregister_as: { principal_type: service, service_account_id: s }\n"
@@ -74,14 +73,21 @@ class Sidecar:
             f"journal: {{ url: 'sqlite:{directory}/journal.db' }}\n"
             f"limits: {{ connections: 12000 }}\nrules:\n{rules}"
         )
-        self.process = subprocess.Popen([binary, "run", config], stderr=subprocess.DEVNULL)
+        self.log = directory / "log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen([binary, "run", config], stderr=log)
+        self.port = self.listening()
+
+    def listening(self):
+        """The port that it tells of, once it does."""
         deadline = time.monotonic() + 20
-        while True:
-            with contextlib.suppress(ConnectionError):
-                socket.create_connection(("127.0.0.1", self.port)).close()
-                break
-            assert time.monotonic() < deadline and self.process.poll() is None, "it does not start"
+        while time.monotonic() < deadline and self.process.poll() is None:
+            for line in self.log.read_text().splitlines():
+                # The last line may be half written.
+                if '"message":"listening"' in line and line.endswith("}"):
+                    return int(json.loads(line)["listen"].rsplit(":", 1)[1])
             time.sleep(0.05)
+        raise RuntimeError(f"it does not start: {self.log.read_text()}")
 
     def peak(self):
         """VmHWM, in MiB."""
@@ -95,12 +101,6 @@ class Sidecar:
 
     async def connect(self, **options):
         return await asyncio.open_connection("127.0.0.1", self.port, **options)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 async def other_client(sidecar):
@@ -181,7 +181,8 @@ async def http2_idle(sidecar):
 
 async def http2_never_reading(sidecar):
     gets = b"".join(http2_get(2 * n + 1, b"/large") for n in range(100))
-    return await many(sidecar, 50, PREFACE + frame(4, 0, 0) + gets)
+    # Fewer than there are connections to the service: those beyond get 503, as everybody then does.
+    return await many(sidecar, 10, PREFACE + frame(4, 0, 0) + gets)
 
 
 async def http2_resets(sidecar):
@@ -213,7 +214,7 @@ LOADS = [
     ("500 clients that read nothing of 10 MiB", never_reading, 400),
     ("256 intercepted bodies of 1 MiB that don't end", stuck_bodies, 600),
     (f"{IDLE} idle HTTP/2 connections", http2_idle, 400),
-    ("50 × 100 HTTP/2 streams of 10 MiB, nothing read", http2_never_reading, 800),
+    ("10 × 100 HTTP/2 streams of 10 MiB, nothing read", http2_never_reading, 400),
     ("HTTP/2 rapid reset: 20 × 20,000", http2_resets, 100),
     ("HTTP/2 header blocks without end: 20 × 5 MB", http2_endless_head, 100),
     ("HTTP/2 settings: 20 × 100,000", http2_settings, 100),

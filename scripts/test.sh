@@ -6,7 +6,8 @@
 # Installs what is missing: Python packages into .venv, tools of cargo into .cache/tools, system
 # packages by apt-get where the user is root. Full adds cargo-deny, more of the simulation, half
 # a million operations on one journal, a GiB each way, a recovery against the clock, the crash matrix,
-# spellings before real servers, some seconds of fuzzing, the container image and a short benchmark to quick.
+# spellings before real servers, some seconds of fuzzing, the container image, memory under floods and a
+# short benchmark to quick.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/lib/install.sh
@@ -73,6 +74,7 @@ if [[ $tier == full ]]; then
     step "the default dialect before a loose router is found out" \
         env CONTROL=starlette SERVERS=node-loose scripts/differential.sh 1000
     step "container image" scripts/image.sh
+    step "memory" scripts/memory.sh
     step "benchmark" scripts/bench.sh 1 2
 fi
 finish
