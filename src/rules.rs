@@ -94,14 +94,17 @@ impl Rules {
         path: &DecodedPath<'_>,
         found: Option<&Matched>,
     ) -> bool {
-        if let Some(found) = found {
-            return !found.rule.matches.is_certain(path);
+        if found.is_some_and(|found| !found.rule.matches.is_certain(path)) {
+            return true;
         }
-        if !self.rules.iter().any(|rule| rule.matches.method() == method) {
+        // A rule behind the one that was found is not asked by any router.
+        let is_found = |rule: &&Arc<Rule>| found.is_some_and(|one| Arc::ptr_eq(rule, &one.rule));
+        let rules = || self.rules.iter().take_while(|rule| !is_found(rule));
+        if !rules().any(|rule| rule.matches.method() == method) {
             return false;
         }
         let loose = Loose::of(path);
-        self.rules.iter().any(|rule| rule.matches.may_match(method, &loose))
+        rules().any(|rule| rule.matches.may_match(method, &loose))
     }
 
     /// The rules, in the order of the configuration.
@@ -303,6 +306,15 @@ mod tests {
         };
         let (literal, parameter) = (delete("literal", "/a/b"), delete("parameter", "/a/{x}"));
         assert_eq!(wins(literal.clone(), parameter.clone()), "literal");
-        assert_eq!(wins(parameter, literal), "parameter");
+        assert_eq!(wins(parameter.clone(), literal.clone()), "parameter");
+        let strict = Options { dialect: Dialect::Strict, ..Options::default() };
+        let raw = serde_saphyr::from_str::<Vec<raw::RawRule>>(&(literal + &parameter)).unwrap();
+        let strict = Rules::compile(&raw, &strict).unwrap();
+        let route = |path| strict.route(&Method::DELETE, &DecodedPath::parse(path).unwrap());
+        assert!(matches!(route("/a/B"), Route::Ambiguous(_)), "P5: `/a/b` to who ignores case");
+        assert!(
+            matches!(route("/a/b"), Route::Matched(_))
+                && matches!(route("/a/c"), Route::Matched(_))
+        );
     }
 }

@@ -42,6 +42,9 @@ impl Selector {
                 return Err(Error::Lookalike(name.to_string()));
             }
         }
+        if let Some(name) = twin(&selected) {
+            return Err(Error::Lookalike(name.to_string()));
+        }
         selected.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
         Ok(Credentials(selected))
     }
@@ -62,6 +65,13 @@ impl Selector {
         }
         *hasher.finalize().as_bytes()
     }
+}
+
+/// A name that is another's to who takes `_` for `-`: of those that begin alike, all are credentials.
+fn twin(selected: &[(HeaderName, HeaderValue)]) -> Option<&HeaderName> {
+    let of =
+        |name| dashed(name).is_some_and(|name| selected.iter().any(|(known, _)| *known == name));
+    selected.iter().map(|(name, _)| name).find(|name| of(name))
 }
 
 /// The name as who takes `_` for `-` reads it, where that is another.

@@ -24,10 +24,9 @@ pub(super) struct Diverted {
 /// What else `request` may be, if anything.
 pub(super) fn diverted<B>(request: &Request<B>) -> Option<Diverted> {
     let query = request.uri().query().unwrap_or_default();
-    let named = query.split('&').filter_map(|pair| {
+    let named = query.split(['&', ';']).filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;
-        let name = percent_decode_str(name).decode_utf8_lossy();
-        (name == PARAMETER).then(|| percent_decode_str(value).decode_utf8_lossy().into_owned())
+        is_parameter(&form_decoded(name)).then(|| form_decoded(value))
     });
     let methods: Vec<_> = texts(request.headers(), &METHODS)
         .into_iter()
@@ -41,6 +40,16 @@ pub(super) fn diverted<B>(request: &Request<B>) -> Option<Diverted> {
     }
     let methods = std::iter::once(request.method().clone()).chain(methods).collect();
     Some(Diverted { methods, paths })
+}
+
+fn form_decoded(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+}
+
+/// As PHP reads names: it trims them, ends them at a NUL, and takes some characters for `_`.
+fn is_parameter(name: &str) -> bool {
+    let name = name.split('\0').next().unwrap_or_default().trim();
+    name.replace(['.', ' ', '['], "_") == PARAMETER
 }
 
 /// The values of those headers, whole, and apart where several may be in one. To WSGI and CGI a
@@ -66,8 +75,10 @@ fn texts(headers: &HeaderMap, names: &[&str]) -> Vec<String> {
 /// The path of a target in origin or absolute form.
 fn path_of(target: &str) -> &str {
     let origin = match target.split_once("://") {
-        Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),
-        None => target,
+        Some((scheme, rest)) if !scheme.contains(['/', '?', '#']) => {
+            rest.find('/').map_or("/", |slash| &rest[slash..])
+        }
+        _ => target,
     };
     origin.split(['?', '#']).next().unwrap_or_default()
 }
@@ -99,6 +110,13 @@ mod tests {
         .unwrap();
         assert_eq!(methods, ["POST", "DELETE", "PATCH", "LOCK", "PUT"]);
         assert_eq!(paths, ["/keys/k", "/keys"]);
+        let (_, paths) = told("/x", &[("x-original-url", "/keys?next=https://h/y")]).unwrap();
+        assert_eq!(paths, ["/keys"], "no absolute form");
+        for target in
+            ["/x?.method=PUT", "/x?+_method=PUT", "/x?a=1;_method=PUT", "/x?_method%00x=PUT"]
+        {
+            assert_eq!(told(target, &[]).unwrap().0, ["POST", "PUT"], "{target}");
+        }
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Route {
             let why = "the body has a transfer coding besides chunks";
             return Err(Problem::new(Kind::NotImplemented, why));
         }
-        let Some(path) = path::decide(request)? else { return Ok(rules::Route::Unmatched) };
+        let Some(path) = path::decide(request)? else { return Ok(self.without_path(request)) };
         let route = self.worker.router.route(request.method(), &path);
         if let (rules::Route::Unmatched, Some(capitals)) = (&route, in_capitals(request.method()))
             && !matches!(self.worker.router.route(&capitals, &path), rules::Route::Unmatched)
@@ -129,28 +129,49 @@ impl Route {
             let why = "the method is a rule's, in small letters";
             return Err(Problem::new(Kind::BadRequest, why));
         }
+        Ok(self.undiverted(route, request, Some(&path)))
+    }
+
+    /// What `OPTIONS *` is.
+    fn without_path(&self, request: &Request<Incoming>) -> rules::Route {
+        self.undiverted(rules::Route::Unmatched, request, None)
+    }
+
+    /// `route`, unless the dialect is strict and some service might take another method or path from
+    /// elsewhere, where a rule is concerned.
+    fn undiverted(
+        &self,
+        route: rules::Route,
+        request: &Request<Incoming>,
+        path: Option<&DecodedPath<'_>>,
+    ) -> rules::Route {
         if self.worker.router.dialect() == Dialect::Strict
             && let Some(diverted) = diverted::diverted(request)
-            && (!matches!(route, rules::Route::Unmatched) || self.may_match(&diverted, &path))
+            && (!matches!(route, rules::Route::Unmatched) || self.may_match(&diverted, path))
         {
-            let why = "some services take another method or target from its headers or query, and \
-                       a rule's is concerned (dialect: strict)";
-            return Ok(rules::Route::Ambiguous(why));
+            return rules::Route::Ambiguous(
+                "some services take another method or target from its headers or query, and a rule's \
+                 is concerned (dialect: strict)",
+            );
         }
-        Ok(route)
+        route
     }
 
     /// Whether a rule may match what a service takes from elsewhere.
-    fn may_match(&self, diverted: &Diverted, path: &DecodedPath<'_>) -> bool {
+    fn may_match(&self, diverted: &Diverted, path: Option<&DecodedPath<'_>>) -> bool {
         let Diverted { methods, paths } = diverted;
         let may = |path: &DecodedPath<'_>| {
             let route = |method| self.worker.router.route(method, path);
             methods.iter().any(|method| !matches!(route(method), rules::Route::Unmatched))
         };
         // What has no leading slash is no path to anybody, or one to those who add it.
-        let others = paths.iter().map(|path| format!("/{}", path.trim_start_matches('/')));
-        may(path)
-            || others.into_iter().any(|path| DecodedPath::parse(&path).is_ok_and(|path| may(&path)))
+        let rooted =
+            |path: &String| if path.starts_with('/') { path.clone() } else { format!("/{path}") };
+        path.is_some_and(may)
+            || paths
+                .iter()
+                .map(rooted)
+                .any(|path| DecodedPath::parse(&path).is_ok_and(|path| may(&path)))
     }
 
     /// Answers with a problem of the sidecar's own, and counts it.

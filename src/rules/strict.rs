@@ -7,8 +7,6 @@
 //! is one to every router ([`is_certain`]), and whether a path that no rule matches might be one's
 //! to any ([`Loose`]).
 
-use std::borrow::Cow;
-
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
@@ -46,8 +44,12 @@ pub(super) fn is_certain_value(value: &str) -> bool {
 }
 
 fn is_certain_segment(text: &str) -> bool {
-    !text.contains([';', '+', '%', '\u{FFFD}']) && !text.ends_with(['.', ' '])
+    !text.contains(CUTS) && !text.contains(['+', '%', '\u{FFFD}']) && !text.ends_with(['.', ' '])
 }
+
+/// What some end a segment, or a path, at: parameters, and what is a query or a fragment to who decodes
+/// before it looks for one.
+const CUTS: [char; 3] = [';', '?', '#'];
 
 /// Whether all that is encoded has to be: routers that match before they decode see the same.
 fn escapes_are_needed(raw: &str) -> bool {
@@ -69,16 +71,16 @@ pub(super) struct Loose {
 
 impl Loose {
     pub(super) fn of(path: &DecodedPath<'_>) -> Self {
-        let in_place = path.is_plain() && !path.text().contains('%');
         let (text, whole) = decoded_to_the_end(path.raw());
-        let bare = |segment: &str| {
-            let kept = segment.split(';').next().unwrap_or_default();
-            folded(kept.trim_end_matches(['.', ' ']))
-        };
         let mut segments: Vec<_> = text.split('/').skip(1).map(bare).collect();
         while segments.last().is_some_and(String::is_empty) {
             segments.pop();
         }
+        // What is cut may have hidden a dot segment, or been all of its segment.
+        let in_place = path.is_plain()
+            && !path.text().contains('%')
+            && !text.contains(CUTS)
+            && !segments.iter().any(String::is_empty);
         Self { segments, in_place, whole }
     }
 
@@ -87,23 +89,34 @@ impl Loose {
         &self,
         template: impl ExactSizeIterator<Item = Option<&'s str>>,
     ) -> bool {
-        let is = |segment: &String, literal: &str| {
-            let literal = folded(literal);
-            *segment == literal || stem(segment) == literal
+        let is = |segment: &str, literal: &str| segment == bare(literal);
+        // An extension is one at the path's end only.
+        let ends = |segment: &str, literal: &str| {
+            let literal = bare(literal);
+            segment == literal || stem(segment) == stem(&literal)
         };
         if !self.whole {
             return true;
         }
         let mut left = self.segments.iter();
         if self.in_place {
-            return template.len() == left.len()
-                && template
-                    .zip(left)
-                    .all(|(wanted, segment)| wanted.is_none_or(|literal| is(segment, literal)));
+            let last = template.len();
+            return last == left.len()
+                && (1..).zip(template).zip(left).all(|((place, wanted), segment)| {
+                    wanted.is_none_or(|literal| {
+                        is(segment, literal) || (place == last && ends(segment, literal))
+                    })
+                });
         }
         // Segments may vanish, a host, dots and what they undo, but none comes and none moves.
-        template.flatten().all(|literal| left.any(|segment| is(segment, literal)))
+        template.flatten().all(|literal| left.any(|segment| ends(segment, literal)))
     }
+}
+
+/// A segment as who is careless about it sees it.
+fn bare(segment: &str) -> String {
+    let kept = segment.split(CUTS).next().unwrap_or_default().replace('+', " ");
+    folded(kept.trim_end_matches(['.', ' ']))
 }
 
 /// Decoded until nothing changes, with slashes for backslashes and without control characters;
@@ -129,11 +142,12 @@ fn stem(segment: &str) -> &str {
     }
 }
 
-/// As who ignores case sees it; `ſ` is an s to some.
+/// As who ignores case sees it: `ſ` is an s to some, `İ` an i to others.
 fn folded(text: &str) -> String {
-    let upper: Cow<'_, str> =
-        if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(text.to_uppercase()) };
-    upper.to_lowercase()
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    text.replace('İ', "i").to_uppercase().to_lowercase()
 }
 
 #[cfg(test)]
@@ -171,6 +185,8 @@ mod tests {
             "/keys/k.",
             "/keys./k",
             "/keys/a%2Fb",
+            "/keys/a%3Fb",
+            "/keys/a%23b",
             "/keys//k",
         ] {
             assert!(!is_certain(&parsed(doubtful), true), "{doubtful}");
@@ -195,10 +211,22 @@ mod tests {
             "/ke%0Ays",
             "/key%C5%BF",
             "/%2525252525252525256beys",
+            "/;x/keys",
+            "/.;/keys",
+            "/x/..;/keys",
+            "/x/%2e%2e%3b/keys",
+            "/keys;/x",
+            "/keys%3Fx",
+            "/keys%23",
+            "/keys+",
+            "/%20/keys",
         ] {
             assert!(may_be(spelling, &[Some("keys")]), "{spelling}");
         }
         assert!(may_be("/agents/a%252Fb/Keys/", &[Some("agents"), None, Some("keys")]));
+        assert!(may_be("/k%C4%B0", &[Some("ki")]));
+        assert!(may_be("/two+words", &[Some("two words")]));
+        assert!(may_be("/keys", &[Some("Keys.json")]));
     }
 
     #[test]
@@ -208,6 +236,8 @@ mod tests {
             assert!(!may_be(path, &[Some("keys")]), "{path}");
         }
         assert!(!may_be("/files//a", &[Some("keys")]));
+        assert!(!may_be("/files;v=1/a", &[Some("keys")]));
+        assert!(!may_be("/v1.1/keys", &[Some("v1.0"), Some("keys")]));
         assert!(!may_be("/keys/../files/x", &[Some("files"), Some("keys")]));
     }
 

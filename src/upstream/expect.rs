@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Progress, RequestBody};
 
 /// How long a service may say nothing at all before it gets the body: it need not know of the header.
-/// Clients wait about as long.
+/// Clients wait about as long. Less where a client may not pause as long: it must not be taken for one
+/// that has broken off before it was asked.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Whether the client waits for a 100 before it sends its body.
@@ -64,7 +65,8 @@ impl Expected {
     pub fn new(body: Incoming, progress: Progress, gate: &Gate) -> Self {
         let opened = gate.0.clone().cancelled_owned();
         // The time begins where this is polled first: the head was written.
-        let wanted = async move { drop(tokio::time::timeout(PATIENCE, opened).await) };
+        let patience = PATIENCE.min(progress.longest_pause() / 2);
+        let wanted = async move { drop(tokio::time::timeout(patience, opened).await) };
         Self { wanted: Some(Box::pin(wanted)), body, progress }
     }
 

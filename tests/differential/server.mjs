@@ -39,12 +39,14 @@ function decodeAgain(text) {
   }
 }
 
+// Parameters and what looks like a query go first, then dot segments: `/..;/x` is one of these.
 function loosely(target) {
-  const url = new URL(target, 'http://keys');
-  const segments = decodeAgain(decodeOnce(url.pathname)).split('/').map((one) => one.split(';')[0]);
+  const decoded = decodeAgain(decodeOnce(new URL(target, 'http://keys').pathname));
+  const bare = decoded.split(/[?#]/)[0].split('/').map((one) => one.split(';')[0]).join('/');
+  const segments = decodeOnce(new URL(`http://keys${bare.replace(/^[^/]/, '/$&')}`).pathname).split('/');
   while (segments.length > 2 && segments.at(-1) === '') segments.pop();
   segments.push(segments.pop().replace(/(?<=.)\.[^.]+$/, ''));
-  return segments.join('/');
+  return segments.join('/').replace(/\/{2,}/g, '/');
 }
 
 function methodOf(request) {

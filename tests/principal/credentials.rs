@@ -132,6 +132,9 @@ async fn p5_what_is_a_credential_to_some_services_only_is_refused_unasked() {
         assert_eq!(error, Error::Lookalike(name.to_lowercase()));
         assert!(!error.to_string().contains("s3cret"));
     }
+    let twins = headers(&[("x-user-id", "u"), ("x-auth-token", "a"), ("x-auth_token", "b")]);
+    let error = world.resolver.resolve(&twins).await.unwrap_err();
+    assert_eq!(error, Error::Lookalike("x-auth_token".into()));
     assert_eq!(world.calls(), 0);
     world.who(&[("x-user-id", "u"), ("x_user_id_2", "v"), ("x_other", "w")]).await;
 }

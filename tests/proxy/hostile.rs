@@ -136,6 +136,9 @@ async fn p5_in_the_strict_dialect_no_header_makes_a_rule_s_request_of_another() 
         ("GET /keys?_method=POST", ""),
         ("POST /other", "x-original-url: /keys"),
         ("PUT /other?x&%5Fmethod=post", "x_rewrite_url: http://h/keys?x"),
+        ("POST /other", "x-original-url: /keys?next=https://h/y"),
+        ("POST /other", "x-original-url: //keys"),
+        ("OPTIONS *", "x-method-override: POST\r\nx-original-url: /keys"),
         // A create that becomes something else must not be registered.
         ("POST /keys", "x-http-method: GET"),
         ("POST /keys", "x-rewrite-url: /other"),
