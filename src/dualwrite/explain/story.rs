@@ -227,7 +227,9 @@ fn looking(operation: &Operation, policy: &Policy) -> Story {
     };
     Story::new(
         format!("{known}{gone}"),
-        format!("its rows are asked for until {until} at least; those that are gone are deregistered"),
+        format!(
+            "its rows are asked for until {until} at least; those that are gone are deregistered"
+        ),
     )
     .unknown("which rows it removed, or still will")
     .discarding(RELATIONSHIPS_STAY)
