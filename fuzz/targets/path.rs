@@ -25,11 +25,13 @@ fn rules(dialect: Dialect) -> Rules {
 
 fuzz_target!(|input: &str| {
     let Some((method, raw)) = input.split_once(' ') else { return };
-    let (Ok(method), Ok(path)) = (method.parse::<Method>(), DecodedPath::parse(raw)) else { return };
+    let (Ok(method), Ok(path)) = (method.parse::<Method>(), DecodedPath::parse(raw)) else {
+        return;
+    };
     let model = handler(&method, raw);
     let (name, certain) = taken(&STARLETTE, &method, &path);
     match (&model, &name) {
-        (Some(handler), Some(rule)) => assert_eq!(handler.name, rule, "another rule's"),
+        (Some(handler), Some(rule)) => assert_eq!(handler, rule, "another rule's"),
         (Some(_), None) => assert!(!certain, "a handler that would run without intercept"),
         (None, Some(rule)) => panic!("{rule} takes what no handler gets"),
         (None, None) => {}
@@ -54,17 +56,14 @@ fn taken(rules: &Rules, method: &Method, path: &DecodedPath<'_>) -> (Option<Stri
     }
 }
 
-struct Handler {
-    name: &'static str,
-}
-
 /// What Starlette would run, by its regular expressions: a parameter is `[^/]+`, and `$` also
 /// matches before a newline at the very end.
-fn handler(method: &Method, raw: &str) -> Option<Handler> {
+fn handler(method: &Method, raw: &str) -> Option<&'static str> {
     let text = text(raw);
     let segments: Vec<&str> = text.split('/').skip(1).collect();
-    let is_last = |segment: &str, wanted: &str| segment.strip_suffix('\n').unwrap_or(segment) == wanted;
-    let name = match (method, &segments[..]) {
+    let is_last =
+        |segment: &str, wanted: &str| segment.strip_suffix('\n').unwrap_or(segment) == wanted;
+    Some(match (method, &segments[..]) {
         (&Method::POST, [keys]) if is_last(keys, "agent_api_keys") => "create-key",
         (&Method::POST, ["agent_api_keys", last]) if is_last(last, "webhook-trigger") => {
             "create-webhook-key"
@@ -74,8 +73,7 @@ fn handler(method: &Method, raw: &str) -> Option<Handler> {
         }
         (&Method::DELETE, ["agent_api_keys", id]) if !id.is_empty() => "delete-key",
         _ => return None,
-    };
-    Some(Handler { name })
+    })
 }
 
 /// Decoded as uvicorn does: bytes by `urllib.parse.unquote_to_bytes`, then UTF-8.

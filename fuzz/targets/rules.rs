@@ -19,7 +19,10 @@ fuzz_target!(|input: &str| {
         Err(problems) => {
             assert!(!problems.is_empty(), "refused without a reason");
             for problem in problems {
-                assert!(problem.at("rules.yaml").to_string().contains("; "), "no mend: {problem:?}");
+                assert!(
+                    problem.at("rules.yaml").to_string().contains("; "),
+                    "no mend: {problem:?}"
+                );
             }
             return;
         }

@@ -1,5 +1,7 @@
 //! `Expect: 100-continue` (P6): whether a body is sent at all is between client and service.
 
+use std::time::{Duration, Instant};
+
 use crate::http2_wire::{DATA, HEADERS, Http2Wire, block};
 use crate::support::{Service, Sidecar};
 
@@ -20,8 +22,10 @@ async fn p6_a_body_that_the_service_wants_is_asked_for_once() {
     .await;
     let sidecar = Sidecar::before(&service);
     let mut client = sidecar.client().await;
+    let asked = Instant::now();
     client.send(ASKS).await;
     assert_eq!(client.head().await, CONTINUE);
+    assert!(asked.elapsed() < Duration::from_secs(1), "by the sidecar's patience, not the service");
     client.send("body").await;
     assert_eq!(client.head().await, FINE);
 }
@@ -150,7 +154,7 @@ async fn deviation_a_connection_closes_only_when_the_body_has_come() {
         .send("PUT /x HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 4\r\n\r\n")
         .await;
     client.until("\r\n\r\n").await;
-    let ends = tokio::time::timeout(std::time::Duration::from_millis(200), client.try_until("x"));
+    let ends = tokio::time::timeout(Duration::from_millis(200), client.try_until("x"));
     assert!(ends.await.is_err(), "hyper has learnt it: amend docs/DEVIATIONS.md");
     client.send("body").await;
     assert_eq!(client.rest().await, "");
