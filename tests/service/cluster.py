@@ -74,29 +74,26 @@ def keep(directory: str, server: subprocess.Popen, start, data: str) -> None:
 
     The lease is free only then: the next keeper makes its cluster at the same place.
     """
+    down = os.path.join(directory, "down")
+    # Kept from look to look: between two of them the file may come and go.
+    wanted = False
     with open(os.path.join(directory, "lease"), "a") as lease:
-        down = os.path.join(directory, "down")
-        while server.poll() is None or os.path.exists(down):
+        while True:
+            ended = server.poll() is not None
+            wanted = wanted or os.path.exists(down)
+            if ended and not os.path.exists(down):
+                if not wanted:
+                    break
+                server, wanted = start(), False
             try:
                 fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                server = again(server, start, down)
+                time.sleep(0.1)
                 continue
             server.send_signal(signal.SIGINT)
             server.wait()
             break
         shutil.rmtree(data, ignore_errors=True)
-
-
-def again(server: subprocess.Popen, start, down: str) -> subprocess.Popen:
-    """Passes a while. Gives the server, started anew where it was ended to be."""
-    ended = False
-    for _ in range(5):
-        time.sleep(0.1)
-        ended = ended or (server.poll() is not None and os.path.exists(down))
-        if ended and not os.path.exists(down):
-            return start()
-    return server
 
 
 def certify(directory: str, data: str, user) -> None:
