@@ -11,6 +11,8 @@
 
 #[path = "proxy/cors.rs"]
 mod cors;
+#[path = "proxy/early.rs"]
+mod early;
 #[path = "proxy/expect.rs"]
 mod expect;
 #[path = "proxy/failures.rs"]

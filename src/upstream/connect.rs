@@ -2,6 +2,9 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
@@ -14,24 +17,51 @@ use super::{Coalesce, Endpoint, MAX_BUFFER, RequestBody};
 /// The driver of a connection.
 pub(super) type Driver = Connection<TokioIo<Coalesce<Stream>>, RequestBody>;
 
+/// How far the writing on a connection has come, so that one that stands still can be told from a slow one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Written(Arc<AtomicU64>);
+
+impl Written {
+    /// A number that grows with each write that the service's end had room for.
+    pub(super) fn writes(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.0.fetch_add(1, Relaxed);
+        }
+        written
+    }
+}
+
 /// Connects. The driver is to be spawned on the current runtime.
-pub(super) async fn connect(endpoint: &Endpoint) -> io::Result<(SendRequest<RequestBody>, Driver)> {
-    let stream = Stream::open(endpoint).await?;
+pub(super) async fn connect(
+    endpoint: &Endpoint,
+) -> io::Result<(SendRequest<RequestBody>, Driver, Written)> {
+    let written = Written::default();
+    let stream = Stream { socket: Socket::open(endpoint).await?, written: written.clone() };
     let socket = Coalesce { socket: stream, written: "upstream.written" };
-    Builder::new()
+    let (sender, driver) = Builder::new()
         .max_buf_size(MAX_BUFFER)
         .handshake(TokioIo::new(socket))
         .await
-        .map_err(io::Error::other)
+        .map_err(io::Error::other)?;
+    Ok((sender, driver, written))
 }
 
-/// A socket to the service.
-pub(super) enum Stream {
+/// A connection to the service.
+pub(super) struct Stream {
+    socket: Socket,
+    written: Written,
+}
+
+enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-impl Stream {
+impl Socket {
     async fn open(endpoint: &Endpoint) -> io::Result<Self> {
         match endpoint {
             Endpoint::Tcp { host, port } => {
@@ -50,9 +80,9 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        match &mut self.get_mut().socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
+            Socket::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
         }
     }
 }
@@ -63,23 +93,24 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        let Self { socket, written } = self.get_mut();
+        written.note(match socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
+            Socket::Unix(socket) => Pin::new(socket).poll_write(cx, buf),
+        })
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        match &mut self.get_mut().socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_flush(cx),
+            Socket::Unix(socket) => Pin::new(socket).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Socket::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
         }
     }
 
@@ -88,10 +119,11 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
+        let Self { socket, written } = self.get_mut();
+        written.note(match socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Socket::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+        })
     }
 
     fn is_write_vectored(&self) -> bool {

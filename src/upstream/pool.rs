@@ -10,8 +10,8 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
-use super::connect::{Driver, connect};
-use super::{Body, Config, Endpoint, Error, ErrorKind, Progress, RequestBody, Sent};
+use super::connect::{Driver, Written, connect};
+use super::{Body, Config, Endpoint, Error, ErrorKind, RequestBody, Sent};
 
 /// The connections of one client.
 #[derive(Debug)]
@@ -34,8 +34,22 @@ pub(super) enum Reuse {
 #[derive(Debug)]
 struct Idle {
     sender: SendRequest<RequestBody>,
-    driver: AbortHandle,
+    driven: Driven,
     since: Instant,
+}
+
+/// What drives a connection. It is closed where nobody has this any more, even if the service does not
+/// read what is still to be written.
+#[derive(Debug)]
+struct Driven {
+    task: AbortHandle,
+    written: Written,
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// A connection that one exchange has for itself.
@@ -45,17 +59,25 @@ struct Idle {
 pub(super) struct Lease {
     pool: Arc<Pool>,
     sender: SendRequest<RequestBody>,
-    /// How far the request's body has come, where it is streamed.
-    progress: Option<Progress>,
+    /// How long the rest of a request may pause behind its answer.
+    longest_pause: Duration,
     after: After,
 }
 
 /// What becomes of a connection when its answer has ended.
 enum After {
-    /// It goes back, with the task that drives it.
-    Back(AbortHandle),
+    /// It goes back.
+    Back(Driven),
     /// It is closed, and its place is free.
     Closed(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
+}
+
+/// A new connection.
+struct Dialled {
+    sender: SendRequest<RequestBody>,
+    driver: Driver,
+    written: Written,
+    place: OwnedSemaphorePermit,
 }
 
 /// An exchange without an answer.
@@ -88,8 +110,8 @@ impl Pool {
                 return None;
             }
             if candidate.sender.is_ready() {
-                let Idle { sender, driver, .. } = candidate;
-                return Some(self.lease(sender, After::Back(driver)));
+                let Idle { sender, driven, .. } = candidate;
+                return Some(self.lease(sender, After::Back(driven)));
             }
         }
         None
@@ -97,17 +119,18 @@ impl Pool {
 
     /// A new connection.
     pub(super) async fn connect(self: &Arc<Self>) -> Result<Lease, Error> {
-        let (sender, driver, place) = self.dial().await?;
-        let driver = tokio::spawn(async move {
+        let Dialled { sender, driver, written, place } = self.dial().await?;
+        let task = tokio::spawn(async move {
             // Whoever waits for an answer gets the error; on an idle connection nobody minds.
             let _ = driver.await;
             drop(place);
         });
-        Ok(self.lease(sender, After::Back(driver.abort_handle())))
+        Ok(self.lease(sender, After::Back(Driven { task: task.abort_handle(), written })))
     }
 
     fn lease(self: &Arc<Self>, sender: SendRequest<RequestBody>, after: After) -> Lease {
-        Lease { pool: Arc::clone(self), sender, progress: None, after }
+        let longest_pause = self.config.idle_timeout.0;
+        Lease { pool: Arc::clone(self), sender, longest_pause, after }
     }
 
     /// A new connection that is never to be in the pool, and may change its protocol; with its
@@ -115,16 +138,14 @@ impl Pool {
     pub(super) async fn connect_apart(
         self: &Arc<Self>,
     ) -> Result<(SendRequest<RequestBody>, OwnedSemaphorePermit), Error> {
-        let (sender, driver, place) = self.dial().await?;
+        let Dialled { sender, driver, place, .. } = self.dial().await?;
         tokio::spawn(async move {
             let _ = driver.with_upgrades().await;
         });
         Ok((sender, place))
     }
 
-    async fn dial(
-        &self,
-    ) -> Result<(SendRequest<RequestBody>, Driver, OwnedSemaphorePermit), Error> {
+    async fn dial(&self) -> Result<Dialled, Error> {
         let refuse = |kind, detail| Error { kind, detail, sent: Sent::Never };
         let limit = self.config.connect_timeout;
         let mut waiting = ErrorKind::Busy;
@@ -132,8 +153,8 @@ impl Pool {
             let place = Arc::clone(&self.places).acquire_owned().await;
             let place = place.map_err(std::io::Error::other)?;
             waiting = ErrorKind::Connect;
-            let (sender, driver) = connect(&self.endpoint).await?;
-            Ok::<_, std::io::Error>((sender, driver, place))
+            let (sender, driver, written) = connect(&self.endpoint).await?;
+            Ok::<_, std::io::Error>(Dialled { sender, driver, written, place })
         };
         let outcome = tokio::time::timeout(limit.0, attempt).await;
         match outcome {
@@ -145,7 +166,7 @@ impl Pool {
         }
     }
 
-    fn give_back(&self, sender: SendRequest<RequestBody>, driver: AbortHandle) {
+    fn give_back(&self, sender: SendRequest<RequestBody>, driven: Driven) {
         let now = Instant::now();
         let mut idle = self.lock();
         let stale = |oldest: &Idle| {
@@ -155,7 +176,7 @@ impl Pool {
             idle.pop_front();
         }
         if idle.len() < self.config.max_idle {
-            idle.push_back(Idle { sender, driver, since: now });
+            idle.push_back(Idle { sender, driven, since: now });
         }
     }
 
@@ -188,7 +209,9 @@ impl Lease {
         mut self,
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Body>, Failure>> + Send {
-        self.progress = request.body().progress().cloned();
+        if let Some(progress) = request.body().progress() {
+            self.longest_pause = progress.longest_pause();
+        }
         let sending = self.sender.try_send_request(request);
         async move {
             match sending.await {
@@ -204,37 +227,34 @@ impl Lease {
 
     /// Puts the connection back: the answer's body has ended.
     pub(super) fn end(self) {
-        let Self { pool, mut sender, progress, after } = self;
-        let After::Back(driver) = after else { return };
+        let Self { pool, mut sender, longest_pause, after } = self;
+        let After::Back(driven) = after else { return };
         if sender.is_ready() {
-            pool.give_back(sender, driver);
+            pool.give_back(sender, driven);
         } else if !sender.is_closed() {
             // The request's body is still on its way, or the driver did not run yet.
             tokio::spawn(async move {
-                if is_through(&mut sender, progress, &driver).await {
-                    pool.give_back(sender, driver);
+                if is_through(&mut sender, longest_pause, &driven.written).await {
+                    pool.give_back(sender, driven);
                 }
             });
         }
     }
 }
 
-/// Waits until the connection can be used again. It is closed where the request's body stops coming for
-/// too long, and with it the client's, for whom it was read.
+/// Waits until the connection can be used again. It can't where the rest of the request stands still for
+/// too long: the client sends no more of it, who is cut off with the connection, or the service reads
+/// no more.
 async fn is_through(
     sender: &mut SendRequest<RequestBody>,
-    progress: Option<Progress>,
-    driver: &AbortHandle,
+    longest_pause: Duration,
+    written: &Written,
 ) -> bool {
-    let Some(progress) = progress else { return sender.ready().await.is_ok() };
     loop {
-        let seen = progress.frames();
-        match tokio::time::timeout(progress.longest_pause(), sender.ready()).await {
+        let seen = written.writes();
+        match tokio::time::timeout(longest_pause, sender.ready()).await {
             Ok(ready) => return ready.is_ok(),
-            Err(_) if progress.frames() == seen => {
-                driver.abort();
-                return false;
-            }
+            Err(_) if written.writes() == seen => return false,
             Err(_) => {}
         }
     }
