@@ -5,6 +5,7 @@
 //! these, so no cached answer depends on anything that is not in its key.
 
 mod authn;
+mod bypass;
 mod cache;
 mod config;
 mod credentials;
@@ -17,6 +18,7 @@ use http::HeaderMap;
 
 pub use self::authn::Ask;
 use self::authn::Authn;
+use self::bypass::Bypass;
 use self::cache::Cache;
 pub use self::config::{
     AuthnConfig, BuildError, CacheConfig, Config, HeaderPattern, Identity, Name,
@@ -38,7 +40,7 @@ struct Inner {
     cache: Cache,
     flights: Flights,
     authn: Arc<dyn Ask>,
-    bypass: Vec<http::HeaderName>,
+    bypass: Bypass,
     store: Vec<String>,
     deregister_as: Principal,
     metrics: Metrics,
@@ -76,7 +78,7 @@ impl Resolver {
             cache: Cache::new(&config.cache, config.secret_fields.clone(), clock),
             flights: Flights::default(),
             authn,
-            bypass: config.bypass.iter().map(|name| name.0.clone()).collect(),
+            bypass: Bypass::new(&config.bypass),
             store: config.store.clone(),
             deregister_as: config.deregister_as.0.clone(),
             metrics,
@@ -121,14 +123,12 @@ impl Resolver {
         flight.await
     }
 
-    /// Whether the request carries a `principal.bypass` header. One with an empty value is none:
-    /// the service takes it for absent, and would go on as if the caller were a principal.
-    #[must_use]
-    pub fn bypassed(&self, headers: &HeaderMap) -> bool {
-        self.inner.bypass.iter().any(|name| {
-            let mut values = headers.get_all(name).iter().peekable();
-            values.peek().is_some() && values.all(|value| !value.as_bytes().trim_ascii().is_empty())
-        })
+    /// Whether the request carries a `principal.bypass` header, and not with an empty value.
+    ///
+    /// # Errors
+    /// Where a header is one of these to some services only.
+    pub fn bypassed(&self, headers: &HeaderMap) -> Result<bool, Error> {
+        self.inner.bypass.marks(headers)
     }
 
     /// Forgets what is cached for `headers`, and what a call under way would cache: the service
@@ -179,8 +179,10 @@ pub enum Error {
     /// A credential header occurs twice (DESIGN §4): the client gets a 400.
     #[error("the header \"{0}\" occurs more than once")]
     Duplicate(String),
-    /// A header is a credential to some services only: the client gets a 400.
-    #[error("the header \"{0}\" could be taken for a credential; write its name with \"-\"")]
+    /// A header is a credential, or a bypass, to some services only: the client gets a 400.
+    #[error(
+        "the header \"{0}\" could be taken for a credential, whose name differs by \"-\" or \"_\" only"
+    )]
     Lookalike(String),
     /// authn is down, slow, or speaks another contract: the client gets a 503.
     #[error("the authentication service is unavailable: {0}")]

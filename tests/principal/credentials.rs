@@ -160,14 +160,36 @@ async fn a_principal_without_any_creator_field_has_no_creator() {
 #[test]
 fn p1_a_bypass_header_counts_only_where_the_service_would_take_it() {
     let world = World::with("", "bypass: [x-agent-identity, x-agent-api-key]");
-    let bypassed = |pairs: &[(&str, &str)]| world.resolver.bypassed(&headers(pairs));
+    let bypassed = |pairs: &[(&str, &str)]| world.resolver.bypassed(&headers(pairs)).unwrap();
     assert!(bypassed(&[("X-Agent-Identity", "a1")]));
     assert!(bypassed(&[("x-agent-api-key", "k"), ("x-user-id", "u")]));
     assert!(!bypassed(&[("x-user-id", "u")]));
     assert!(!bypassed(&[("x-agent-identity", "")]));
     assert!(!bypassed(&[("x-agent-identity", " ")]));
     assert!(!bypassed(&[("x-agent-identity", ""), ("x-agent-identity", "a1")]));
-    assert!(!World::new().resolver.bypassed(&headers(&[("x-agent-identity", "a1")])));
+    assert!(!bypassed(&[("x_agent_identity_2", "a1"), ("x_other", "b")]));
+    let agent = headers(&[("x-agent-identity", "a1")]);
+    assert_eq!(World::new().resolver.bypassed(&agent), Ok(false));
+}
+
+#[test]
+fn p1_p5_a_header_that_bypasses_before_some_services_only_is_refused() {
+    let world = World::with("", "bypass: [x-agent-identity, x-agent-key, x-agent_key, x_legacy]");
+    let bypassed = |pairs: &[(&str, &str)]| world.resolver.bypassed(&headers(pairs));
+    for (name, value) in [("X_Agent_Identity", ""), ("x-agent_identity", "a1")] {
+        let refused = Err(Error::Lookalike(name.to_lowercase()));
+        assert_eq!(bypassed(&[(name, value)]), refused);
+        assert_eq!(bypassed(&[(name, value), ("x-agent-identity", "a1")]), refused);
+        assert_eq!(bypassed(&[("x-agent-key", "k"), (name, value)]), refused);
+    }
+    // Both of them are named, and a request may have one.
+    assert_eq!(bypassed(&[("x-agent-key", "k")]), Ok(true));
+    assert_eq!(bypassed(&[("x-agent_key", "k")]), Ok(true));
+    let twins = bypassed(&[("x-agent-key", "k"), ("x-agent_key", "")]);
+    assert_eq!(twins, Err(Error::Lookalike("x-agent-key".into())));
+    assert_eq!(bypassed(&[("x_legacy", "k")]), Ok(true));
+    let dashed = bypassed(&[("x-legacy", "k")]);
+    assert_eq!(dashed, Err(Error::Lookalike("x-legacy".into())));
 }
 
 #[tokio::test]

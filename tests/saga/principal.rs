@@ -122,6 +122,23 @@ async fn p1_an_agents_own_request_passes_unregistered_and_is_counted() {
     assert_eq!(world.keys.rows().len(), 1);
 }
 
+/// A service behind WSGI or CGI may take the second for the first, and the caller for a principal, or for
+/// an agent where it is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_p5_a_lookalike_of_an_agents_header_is_refused_and_counted() {
+    let world = World::new().await;
+    let agent = || world.create("k").anonymous_with("x-agent-identity", "agent-1");
+    agent().and_header("X_Agent_Identity", "").send().await.expect_problem(400, "bad-request");
+    agent().and_header("x-agent_api-key", "k").send().await.expect_problem(400, "bad-request");
+    let user = world.create("k").and_header("X_Agent_Identity", "agent-1");
+    user.send().await.expect_problem(400, "bad-request");
+    assert_eq!(world.exceptions("bypass").await, 0);
+    let series =
+        "authz_sidecar_intercepted_refused_total{rule=\"create-key\",reason=\"principal\"}";
+    assert_eq!(world.counted(series).await, 3);
+    assert_eq!((world.asked(AUTHN), world.keys.calls(Route::Create)), (0, 0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_credential_that_occurs_twice_is_refused() {
     let world = World::new().await;

@@ -27,9 +27,13 @@ impl Create {
     /// nothing is sent, unless the rule only observes.
     pub(super) async fn caller(&self) -> Result<Caller, Box<Reply>> {
         let (context, headers, rule) = (&self.context, self.request.headers(), &self.plan.rule);
-        if context.resolver.bypassed(headers) {
-            context.metrics.exception(rule, "bypass");
-            return Ok(passes(None, PassReason::Bypass));
+        match context.resolver.bypassed(headers) {
+            Ok(false) => {}
+            Ok(true) => {
+                context.metrics.exception(rule, "bypass");
+                return Ok(passes(None, PassReason::Bypass));
+            }
+            Err(error) => return self.without(&error),
         }
         let entry = context.circuits.register.try_enter();
         let resolve = context.resolver.resolve(headers);
@@ -53,16 +57,20 @@ impl Create {
                 context.metrics.exception(rule, "no_creator");
                 Ok(passes(Some(resolved.principal), PassReason::NoCreator))
             }
-            Err(error) if self.plan.mode == Mode::Observe => {
-                tracing::warn!(rule, %error, "observed: the create would have been refused");
-                context.metrics.exception(rule, "observed_principal");
-                Ok(passes(None, PassReason::Observed))
-            }
-            Err(error) => {
-                context.metrics.refused(rule, "principal");
-                Err(Box::new(refused_principal(self.id, &error)))
-            }
+            Err(error) => self.without(&error),
         }
+    }
+
+    /// There is no telling on whose behalf it is.
+    fn without(&self, error: &principal::Error) -> Result<Caller, Box<Reply>> {
+        let (metrics, rule) = (&self.context.metrics, &self.plan.rule);
+        if self.plan.mode == Mode::Observe {
+            tracing::warn!(rule, %error, "observed: the create would have been refused");
+            metrics.exception(rule, "observed_principal");
+            return Ok(passes(None, PassReason::Observed));
+        }
+        metrics.refused(rule, "principal");
+        Err(Box::new(refused_principal(self.id, error)))
     }
 
     /// What the circuit says after the principal was waited for: it may have opened meanwhile.
