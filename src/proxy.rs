@@ -22,6 +22,7 @@ mod path;
 mod respond;
 mod route;
 mod stack;
+mod unread;
 mod upgrade;
 
 use std::io;
@@ -70,6 +71,9 @@ pub struct Config {
     /// How long the service may pause within the body of an answer, after which the connection
     /// is cut. Default: for ever, since event streams may be silent.
     pub response_idle_timeout: Option<Span>,
+    /// How long a client may take nothing of what is sent to it, after which its connection is cut,
+    /// or its HTTP/2 stream reset. Default 60 s.
+    pub send_timeout: Span,
     /// How long a WebSocket may be silent both ways, after which it is cut, at the latest after
     /// twice that. Default: for ever. It counts as one of `connections`.
     pub tunnel_idle_timeout: Option<Span>,
@@ -93,6 +97,7 @@ impl Default for Config {
             header_count: connection::FREE_HEADER_COUNT,
             response_timeout: Span(Duration::from_mins(1)),
             response_idle_timeout: None,
+            send_timeout: Span(Duration::from_mins(1)),
             tunnel_idle_timeout: None,
             intercepted_body: ByteSize(1 << 20),
             intercepted_body_timeout: Span(Duration::from_secs(30)),

@@ -31,5 +31,7 @@ mod limits;
 mod support;
 #[path = "proxy/transparency.rs"]
 mod transparency;
+#[path = "proxy/unread.rs"]
+mod unread;
 #[path = "proxy/upgrade.rs"]
 mod upgrade;

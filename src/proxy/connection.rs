@@ -66,21 +66,17 @@ impl Connection {
                 Some(first) => first?,
             }
         };
-        let socket = TokioIo::new(Coalesce { socket: stream, written: "reply.written" });
         let ended = if speaks_http2 {
-            http2::serve(self, socket, config).await
+            http2::serve(self, stream, config).await
         } else {
-            self.serve_http1(socket, config).await
+            self.serve_http1(stream, config).await
         };
         ended.map_err(Failed::Http)
     }
 
-    async fn serve_http1(
-        self,
-        socket: TokioIo<Coalesce<TcpStream>>,
-        config: &Config,
-    ) -> hyper::Result<()> {
+    async fn serve_http1(self, stream: TcpStream, config: &Config) -> hyper::Result<()> {
         let Self { route, draining, stop } = self;
+        let socket = TokioIo::new(Coalesce { socket: stream, written: "reply.written" });
         let (tunnel, metrics) = (route.tunnel.clone(), route.worker.metrics.clone());
         let stack = Arc::new(stack(route));
         let service = service_fn(move |request| {

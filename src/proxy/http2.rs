@@ -13,12 +13,13 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use super::Config;
 use super::connection::Connection;
 use super::stack::{Handle, stack_of_stream};
+use super::unread::{Jams, Noting, Tasks, Turn};
 use crate::error::{Kind, Problem};
 use crate::upstream::Coalesce;
 
@@ -64,10 +65,15 @@ impl Drop for Stream {
 /// Serves a connection that began with HTTP/2's preface.
 pub(super) async fn serve(
     connection: Connection,
-    socket: TokioIo<Coalesce<TcpStream>>,
+    stream: TcpStream,
     config: &Config,
 ) -> hyper::Result<()> {
     let Connection { route, stop, .. } = connection;
+    let (jams, metrics) = (Jams::default(), route.worker.metrics.clone());
+    let socket = Noting { socket: stream, jams: jams.clone() };
+    let socket = TokioIo::new(Coalesce { socket, written: "reply.written" });
+    let tasks =
+        Tasks { limit: config.send_timeout.0, jams: jams.clone(), metrics: metrics.clone() };
     let streams = Streams::default();
     let counted = streams.clone();
     let service = service_fn(move |request| {
@@ -75,27 +81,37 @@ pub(super) async fn serve(
         let (stack, stream) = (stack_of_stream(route.of_stream()), counted.begin());
         async move {
             let response = stack.handle(request).await;
-            Ok::<_, Infallible>(response.map(|body| body.holding(stream)))
+            let turn = Turn::of_this_stream();
+            Ok::<_, Infallible>(response.map(|body| body.holding(stream, turn)))
         }
     });
-    let mut http2 = pin!(builder(config).serve_connection(socket, service));
+    let mut http2 = pin!(builder(config, tasks).serve_connection(socket, service));
     let mut ends = false;
-    loop {
+    while !ends {
         tokio::select! {
             biased;
             ended = http2.as_mut() => return ended,
-            () = stop.cancelled(), if !ends => ends = true,
-            () = tokio::time::sleep(config.header_timeout.0), if !ends => ends = streams.were_none(),
+            () = stop.cancelled() => ends = true,
+            () = tokio::time::sleep(config.header_timeout.0) => ends = streams.were_none(),
         }
-        if ends {
-            // What is under way goes on; whoever begins a stream just now is told to come again.
-            http2.as_mut().graceful_shutdown();
+    }
+    // What is under way goes on; whoever begins a stream just now is told to come again.
+    http2.as_mut().graceful_shutdown();
+    loop {
+        match tokio::time::timeout(config.send_timeout.0, http2.as_mut()).await {
+            Ok(ended) => return ended,
+            // All that is left are ends of answers, in memory, which nobody takes.
+            Err(_) if streams.were_none() && !jams.now() => {
+                metrics.unread();
+                return Ok(());
+            }
+            Err(_) => {}
         }
     }
 }
 
-fn builder(config: &Config) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder(config: &Config, tasks: Tasks) -> Builder<Tasks> {
+    let mut builder = Builder::new(tasks);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(config.streams)

@@ -17,7 +17,7 @@ use super::deadline::Deadline;
 use super::headers::Sanitizer;
 use super::route::{Peer, Route, Worker};
 use super::upgrade::Slot;
-use super::{Config, Forwarded, Parts};
+use super::{Config, Forwarded, Parts, unread};
 use crate::upstream::Client;
 
 /// How long to wait where the system has no socket or memory for a new connection.
@@ -125,8 +125,9 @@ impl Acceptor {
     }
 
     fn serve(&self, stream: TcpStream, address: SocketAddr, place: OwnedSemaphorePermit) {
-        // Where it fails the connection is gone already.
+        // Where these fail the connection is gone already.
         let _ = stream.set_nodelay(true);
+        let _ = unread::bound(&stream, self.worker.config.send_timeout.0);
         let ip = address.ip().to_canonical();
         let Ok(address) = HeaderValue::try_from(ip.to_string()) else { return };
         let route = Route {

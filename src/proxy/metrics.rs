@@ -1,6 +1,8 @@
 //! What the proxy counts. Every label value has its counter from the start, so that counting is
 //! one atomic addition.
 
+use std::error::Error as _;
+use std::io;
 use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -84,7 +86,7 @@ impl Metrics {
         );
         registry.register(
             "connection_errors",
-            "Client connections that ended in an error, which no request shows",
+            "Client connections, and HTTP/2 streams, that ended in an error, which no request shows",
             inner.connection_errors.clone(),
         );
         metrics
@@ -119,6 +121,11 @@ impl Metrics {
         self.0.connection_errors.get_or_create(&Reason { reason: "head-timeout" }).inc();
     }
 
+    /// An answer that its client did not take in time.
+    pub(super) fn unread(&self) {
+        self.0.connection_errors.get_or_create(&Reason { reason: "answer-unread" }).inc();
+    }
+
     /// hyper answers malformed heads with an empty 400 or 431 that no handler sees.
     pub(super) fn failed(&self, error: &hyper::Error) {
         let reason = if error.is_parse_too_large() {
@@ -129,9 +136,17 @@ impl Metrics {
             "head-timeout"
         } else if error.is_user() {
             "answer-cut"
+        } else if is_unread(error) {
+            "answer-unread"
         } else {
             "client-cut"
         };
         self.0.connection_errors.get_or_create(&Reason { reason }).inc();
     }
+}
+
+/// Whether the kernel gave the connection up: see `unread::bound`.
+fn is_unread(error: &hyper::Error) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
 }

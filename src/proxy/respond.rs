@@ -12,6 +12,7 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use super::headers::{Framing, Sanitizer, lists_connection};
 use super::http2::Stream;
+use super::unread::Turn;
 use crate::error::{Kind, Problem};
 use crate::upstream::{self, Body, ErrorKind};
 
@@ -20,13 +21,13 @@ use crate::upstream::{self, Body, ErrorKind};
 pub(super) struct Outgoing {
     body: Body,
     idle: Option<Idle>,
-    _stream: Option<Stream>,
+    stream: Option<(Stream, Turn)>,
 }
 
 impl Outgoing {
-    /// The stream is under way until the body has ended.
-    pub(super) fn holding(self, stream: Stream) -> Self {
-        Self { _stream: Some(stream), ..self }
+    /// The stream is under way until the body has ended, and is told whose turn it is.
+    pub(super) fn holding(self, stream: Stream, turn: Turn) -> Self {
+        Self { stream: Some((stream, turn)), ..self }
     }
 }
 
@@ -40,7 +41,7 @@ pub(super) fn problem(problem: Problem) -> Response<Outgoing> {
     problem.into_response().map(|json| Outgoing {
         body: Body::whole(json, None),
         idle: None,
-        _stream: None,
+        stream: None,
     })
 }
 
@@ -56,7 +57,7 @@ pub(super) fn answer(
     };
     let closes = closes(&response);
     let idle = idle.map(|limit| Idle { limit, sleep: Box::pin(tokio::time::sleep(limit)) });
-    let mut response = response.map(|body| Outgoing { body, idle, _stream: None });
+    let mut response = response.map(|body| Outgoing { body, idle, stream: None });
     sanitizer.to_client(response.headers_mut(), framing);
     if closes {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -103,6 +104,9 @@ impl http_body::Body for Outgoing {
     ) -> Poll<Option<Result<Frame<Bytes>, upstream::Error>>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.body).poll_frame(cx);
+        if let Some((_, turn)) = &this.stream {
+            turn.asked(polled.is_ready());
+        }
         if let Some(idle) = &mut this.idle {
             if polled.is_ready() {
                 idle.sleep.as_mut().reset(tokio::time::Instant::now() + idle.limit);

@@ -11,8 +11,9 @@ pub(crate) const DATA: u8 = 0x0;
 pub(crate) const HEADERS: u8 = 0x1;
 pub(crate) const RST_STREAM: u8 = 0x3;
 pub(crate) const GOAWAY: u8 = 0x7;
-const SETTINGS: u8 = 0x4;
+pub(crate) const SETTINGS: u8 = 0x4;
 const PING: u8 = 0x6;
+const WINDOW_UPDATE: u8 = 0x8;
 const ACK: u8 = 0x1;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -87,6 +88,11 @@ impl Http2Wire {
     pub(crate) async fn request(&mut self, stream: u32, headers: &[(&str, &str)]) {
         // The other end may have closed because of what came before.
         self.try_send(HEADERS, 0x5, stream, &block(headers)).await;
+    }
+
+    /// Opens a stream's window, or the connection's (0), by that many bytes.
+    pub(crate) async fn grant(&mut self, stream: u32, bytes: u32) {
+        self.try_send(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes()).await;
     }
 
     async fn frame(&mut self) -> Option<Came> {

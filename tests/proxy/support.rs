@@ -69,6 +69,11 @@ impl Wire {
         soon(self.io.write_all(bytes.as_ref())).await.is_ok()
     }
 
+    /// The same, however long the other end takes.
+    pub(crate) async fn waits_to_send(&mut self, bytes: &[u8]) -> bool {
+        self.io.write_all(bytes).await.is_ok()
+    }
+
     /// No more will be sent.
     pub(crate) async fn finish(&mut self) {
         self.io.shutdown().await.unwrap();
