@@ -45,6 +45,7 @@ mod reply;
 mod service;
 pub mod state;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,7 +74,7 @@ use crate::failpoint;
 use crate::http::TraceContext;
 use crate::http::breaker::Breaker;
 use crate::journal::{self, Journal};
-use crate::model::{Clock, Kind, OperationId};
+use crate::model::{Clock, Kind, OperationId, ResourceType};
 use crate::principal::Resolver;
 use crate::rules::Matched;
 use crate::upstream;
@@ -104,6 +105,8 @@ pub struct Parts {
     pub resolver: Resolver,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// The types of the resources that the rules are about.
+    pub types: BTreeSet<ResourceType>,
     /// Makes the ids of operations, unique across processes.
     pub ids: fn() -> OperationId,
     /// Counters.
@@ -149,6 +152,7 @@ impl DualWrite {
             parts.journal,
             parts.resolver,
             parts.clock,
+            parts.types,
             parts.metrics,
         );
         Self { context: Arc::new(context), ids: parts.ids }

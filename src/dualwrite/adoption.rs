@@ -7,7 +7,7 @@ use super::Event;
 use super::context::{Context, Halt};
 use super::driver::{Memory, drive};
 use super::inbox::Letter;
-use super::operation::{Operation, Phase};
+use super::operation::Operation;
 use crate::failpoint;
 use crate::journal::{Arrival, Deposit, Error, Receipt};
 use crate::model::{Backoff, Late, OperationId};
@@ -121,10 +121,8 @@ pub(super) async fn take(
 
 /// The first event of an operation that another process began.
 pub(super) async fn restart(context: &Context, operation: &mut Operation) -> Result<(), Halt> {
-    if operation.is_create() && operation.phase == Phase::Prepared {
-        context.blinded();
-    }
     context.take(operation, Event::Restarted).await?;
+    context.blinded_by(operation);
     failpoint::hit("recovery.replayed");
     Ok(())
 }

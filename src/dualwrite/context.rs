@@ -1,5 +1,6 @@
 //! What every saga shares, and the one way in which a record becomes state.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use super::state::{Policy, Transition, Wait, evidence, on};
 use super::{Event, Illegal};
 use crate::authz::{Authorizer, Circuits};
 use crate::journal::{self, Journal, Of};
-use crate::model::{Clock, Entry, OperationId, Record, Resource, Timestamp};
+use crate::model::{Clock, Entry, OperationId, Record, Resource, ResourceType, Timestamp};
 use crate::principal::Resolver;
 
 /// What every saga shares.
@@ -37,6 +38,7 @@ pub(super) struct Context {
     pub(super) journal: Arc<dyn Journal>,
     pub(super) resolver: Resolver,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) types: BTreeSet<ResourceType>,
     pub(super) metrics: Metrics,
     pub(super) board: Arc<Board>,
     pub(super) inbox: Inbox,
@@ -96,6 +98,7 @@ impl Context {
         journal: Arc<dyn Journal>,
         resolver: Resolver,
         clock: Arc<dyn Clock>,
+        types: BTreeSet<ResourceType>,
         metrics: Metrics,
     ) -> Self {
         Self {
@@ -116,6 +119,7 @@ impl Context {
             journal,
             resolver,
             clock,
+            types,
             metrics,
         }
     }
@@ -138,11 +142,14 @@ impl Context {
         Deleting(Arc::clone(&self.deletes))
     }
 
-    /// A crash left a create without an id: until L + S have passed, its registration may land for
-    /// a row that no record names.
-    pub(super) fn blinded(&self) {
+    /// Takes in what an earlier process left. A create that a crash left without an id may have been
+    /// registered for a row that no record names, and until L + S have passed that may land.
+    pub(super) fn blinded_by(&self, left: &Operation) {
+        let (true, None, Some(closed)) = (left.is_create(), &left.bound, left.closed) else {
+            return;
+        };
         let bounds = self.policy.bounds;
-        let until = self.now().plus(bounds.late_effect + bounds.clock_skew);
+        let until = closed.at.plus(bounds.late_effect + bounds.clock_skew);
         self.blind_until.fetch_max(until.as_micros(), Ordering::AcqRel);
     }
 
@@ -154,11 +161,7 @@ impl Context {
     ) -> Result<Operation, Halt> {
         let entries = self.entries(records);
         self.journal.append(id, entries.clone()).await?;
-        let stored = crate::model::Stored {
-            id,
-            resource_type: crate::model::ResourceType::new(""),
-            entries,
-        };
+        let stored = crate::model::Stored { id, resource_type: ResourceType::new(""), entries };
         Ok(Operation::replay(&stored)?)
     }
 
