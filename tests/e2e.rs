@@ -2,10 +2,18 @@
 //! uvicorn over PostgreSQL behind it, a provider beside it, unchanged clients in front.
 //! `tests/contract/keys-service.tsv` says which line of the contract each test covers.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as loudly as tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as loudly as tests"
+)]
 
 #[path = "e2e/creates.rs"]
 mod creates;
+#[path = "e2e/credentials.rs"]
+mod credentials;
 #[path = "e2e/deletes.rs"]
 mod deletes;
 #[path = "e2e/spellings.rs"]

@@ -1,9 +1,10 @@
 //! Which headers end at a hop and which go on (RFC 9110 §7.6.1).
 
-use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING};
 
 use super::forwarded;
 use super::route::Peer;
+use crate::error::{Kind, Problem};
 
 /// Makes heads ready for the next hop.
 #[derive(Clone, Debug)]
@@ -130,6 +131,21 @@ pub(super) fn only_chunks(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(TRANSFER_ENCODING).into_iter();
     let chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
     values.next().is_none_or(chunked) && values.next().is_none()
+}
+
+/// Makes one of several `Cookie` headers, into which HTTP/2 may split it (RFC 9113 §8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) -> Result<(), Problem> {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return Ok(()) };
+    let mut joined = first.as_bytes().to_vec();
+    for crumb in [second].into_iter().chain(crumbs) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    let cookie = HeaderValue::from_bytes(&joined);
+    let cookie = cookie.map_err(|_| Problem::new(Kind::BadRequest, "the cookies are no header"))?;
+    headers.insert(COOKIE, cookie);
+    Ok(())
 }
 
 fn is_hop_by_hop(name: &str) -> bool {

@@ -8,18 +8,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use http::header::{COOKIE, HOST};
+use http::header::HOST;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderValue, Method, Request, Uri, Version};
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
-use super::Config;
 use super::connection::Connection;
 use super::stack::{Handle, stack_of_stream};
 use super::unread::{Jams, Noting, Tasks, Turn};
+use super::{Config, headers};
 use crate::error::{Kind, Problem};
 use crate::upstream::Coalesce;
 
@@ -156,30 +156,17 @@ pub(super) fn to_http1<B>(request: &mut Request<B>) -> Result<(), Problem> {
         (Some(_) | None, Some(_)) => {}
         (None, None) => return refuse("there is neither :authority nor Host"),
     }
-    join_cookies(request.headers_mut())?;
+    headers::join_cookies(request.headers_mut())?;
     let target = request.uri().path_and_query().cloned();
     *request.uri_mut() = Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
     *request.version_mut() = Version::HTTP_11;
     Ok(())
 }
 
-/// HTTP/2 may split one Cookie header into crumbs.
-fn join_cookies(headers: &mut HeaderMap) -> Result<(), Problem> {
-    let mut crumbs = headers.get_all(COOKIE).iter();
-    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return Ok(()) };
-    let mut joined = first.as_bytes().to_vec();
-    for crumb in [second].into_iter().chain(crumbs) {
-        joined.extend_from_slice(b"; ");
-        joined.extend_from_slice(crumb.as_bytes());
-    }
-    let cookie = HeaderValue::from_bytes(&joined);
-    let cookie = cookie.map_err(|_| Problem::new(Kind::BadRequest, "the cookies are no header"))?;
-    headers.insert(COOKIE, cookie);
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use http::header::COOKIE;
+
     use super::*;
 
     fn request(uri: &'static str, headers: &[(&str, &str)]) -> Request<()> {

@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::headers::Framing;
+use super::headers::{self, Framing};
 use super::respond::{self, Outgoing};
 use super::route::Route;
 use crate::dualwrite::DualWrite;
@@ -78,6 +78,8 @@ impl Route {
             Problem::new(Kind::BodyTimeout, "the body did not arrive in time; nothing was sent")
         })??;
         self.worker.sanitizer.to_service(&mut head.headers, Framing::Length, &self.peer);
+        // authn sees one, and so must the service: some read the first of several only.
+        headers::join_cookies(&mut head.headers)?;
         prepare(&mut head.headers, body.len());
         head.uri = origin_form(&head.uri);
         Ok((Request::from_parts(head, body), place))
