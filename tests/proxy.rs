@@ -21,6 +21,8 @@ mod failures;
 mod hostile;
 #[path = "proxy/http2.rs"]
 mod http2;
+#[path = "support/http2.rs"]
+mod http2_frames;
 #[path = "proxy/http2_wire.rs"]
 mod http2_wire;
 #[path = "proxy/intercept.rs"]

@@ -18,6 +18,7 @@
 
 pub mod client;
 pub mod database;
+pub mod http2;
 pub mod keys;
 pub mod postgres;
 pub mod provider;

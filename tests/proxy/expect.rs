@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::http2_wire::{DATA, HEADERS, Http2Wire, block};
+use crate::http2_frames::{DATA, HEADERS, block};
+use crate::http2_wire::Http2Wire;
 use crate::support::{Service, Sidecar};
 
 const ASKS: &str =

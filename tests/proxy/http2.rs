@@ -17,7 +17,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use crate::http2_wire::{GOAWAY, HEADERS, Http2Wire, RST_STREAM, block};
+use crate::http2_frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, block};
+use crate::http2_wire::{GOAWAY, Http2Wire, RST_STREAM};
 use crate::support::{Service, Setup, Sidecar, header, soon};
 
 type Sender = SendRequest<BoxBody<Bytes, std::io::Error>>;
@@ -283,7 +284,7 @@ async fn p8_rapid_resets_end_the_connection_and_harm_no_other() {
         block(&[(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "k")]);
     for n in 0..20_000u32 {
         let stream = 2 * n + 1;
-        if !wire.try_send(HEADERS, 0x5, stream, &head).await
+        if !wire.try_send(HEADERS, END_HEADERS | END_STREAM, stream, &head).await
             || !wire.try_send(RST_STREAM, 0, stream, &8u32.to_be_bytes()).await
         {
             break;
@@ -301,10 +302,10 @@ async fn p8_a_header_block_without_end_ends_the_connection() {
     let mut wire = Http2Wire::connect(sidecar.address).await;
     let head =
         block(&[(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "k")]);
-    assert!(wire.try_send(HEADERS, 0x1, 1, &head).await);
+    assert!(wire.try_send(HEADERS, END_STREAM, 1, &head).await);
     let more = block(&[("x-more", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")]);
     let more = more.repeat(100);
-    let sent = async { while wire.try_send(0x9, 0, 1, &more).await {} };
+    let sent = async { while wire.try_send(CONTINUATION, 0, 1, &more).await {} };
     soon(sent).await;
     assert_eq!(service.connections(), 0);
     let (answer, _) = sidecar.get("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;

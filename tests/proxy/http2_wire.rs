@@ -5,18 +5,15 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::http2_frames::{
+    ACK, DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, block, frame,
+};
 use crate::support::soon;
 
-pub(crate) const DATA: u8 = 0x0;
-pub(crate) const HEADERS: u8 = 0x1;
 pub(crate) const RST_STREAM: u8 = 0x3;
 pub(crate) const GOAWAY: u8 = 0x7;
-pub(crate) const SETTINGS: u8 = 0x4;
 const PING: u8 = 0x6;
 const WINDOW_UPDATE: u8 = 0x8;
-const ACK: u8 = 0x1;
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A frame that came.
 #[derive(Debug)]
@@ -25,19 +22,6 @@ pub(crate) struct Came {
     pub(crate) stream: u32,
     flags: u8,
     pub(crate) payload: Vec<u8>,
-}
-
-/// A header block: literals without indexing and without Huffman (RFC 7541 §6.2.2).
-pub(crate) fn block(headers: &[(&str, &str)]) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in headers {
-        block.push(0);
-        for text in [name, value] {
-            block.push(u8::try_from(text.len()).expect("a short one"));
-            block.extend_from_slice(text.as_bytes());
-        }
-    }
-    block
 }
 
 /// A connection.
@@ -73,11 +57,7 @@ impl Http2Wire {
         stream: u32,
         payload: &[u8],
     ) -> bool {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let mut frame = length[1..].to_vec();
-        frame.extend([kind, flags]);
-        frame.extend(stream.to_be_bytes());
-        frame.extend_from_slice(payload);
+        let frame = frame(kind, flags, stream, payload);
         // Whoever sends without reading may fill both buffers.
         tokio::time::timeout(std::time::Duration::from_secs(2), self.0.write_all(&frame))
             .await
@@ -87,7 +67,7 @@ impl Http2Wire {
     /// Sends a request without a body.
     pub(crate) async fn request(&mut self, stream: u32, headers: &[(&str, &str)]) {
         // The other end may have closed because of what came before.
-        self.try_send(HEADERS, 0x5, stream, &block(headers)).await;
+        self.try_send(HEADERS, END_HEADERS | END_STREAM, stream, &block(headers)).await;
     }
 
     /// Opens a stream's window, or the connection's (0), by that many bytes.
@@ -135,7 +115,7 @@ impl Http2Wire {
                 GOAWAY => return Ok(()),
                 HEADERS | DATA if came.stream == stream => {
                     answer.extend_from_slice(&came.payload);
-                    if came.flags & 0x1 != 0 {
+                    if came.flags & END_STREAM != 0 {
                         let text = String::from_utf8_lossy(&answer).into_owned();
                         let ours = ["problem:bad-request", "problem:not-implemented"];
                         let refused = ours.iter().any(|kind| text.contains(kind));

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use authz_sidecar::model::Span;
 
-use super::http2_wire::{DATA, Http2Wire, RST_STREAM, SETTINGS};
+use super::http2_frames::{DATA, SETTINGS};
+use super::http2_wire::{Http2Wire, RST_STREAM};
 use super::support::{Service, Setup, Sidecar, soon, until};
 
 /// More than the buffers of three sockets hold.
