@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Uri, Version};
 use hyper::server::conn::http2::Builder;
@@ -156,9 +156,16 @@ pub(super) fn to_http1<B>(request: &mut Request<B>) -> Result<(), Problem> {
         (Some(_) | None, Some(_)) => {}
         (None, None) => return refuse("there is neither :authority nor Host"),
     }
+    if request.headers().get_all(CONTENT_LENGTH).iter().any(HeaderValue::is_empty) {
+        return refuse("a Content-Length is empty");
+    }
     headers::join_cookies(request.headers_mut())?;
     let target = request.uri().path_and_query().cloned();
-    *request.uri_mut() = Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    if target.as_str().starts_with('?') {
+        return refuse(":path has no leading slash");
+    }
+    *request.uri_mut() = Uri::from(target);
     *request.version_mut() = Version::HTTP_11;
     Ok(())
 }

@@ -189,6 +189,7 @@ async fn p5_mischief_with_pseudo_headers_reaches_no_service() {
         path(""),
         path("http://other/keys"),
         path("*"),
+        path("?/keys"),
         vec![get, (":scheme", "http"), (":authority", "keys")],
         vec![(":scheme", "http"), (":path", "/"), (":authority", "keys")],
         vec![get, (":scheme", "http"), (":path", "/")],
@@ -206,6 +207,7 @@ async fn p5_mischief_with_pseudo_headers_reaches_no_service() {
         with(&[("x-nul", "a\0b")]),
         with(&[("x-line", "a\r\nx-other: 1")]),
         with(&[("content-length", "5")]),
+        with(&[("content-length", "")]),
         [("x-first", "1")].into_iter().chain(plain).collect(),
     ] {
         let mut wire = Http2Wire::connect(sidecar.address).await;
@@ -216,6 +218,29 @@ async fn p5_mischief_with_pseudo_headers_reaches_no_service() {
     let mut wire = Http2Wire::connect(sidecar.address).await;
     wire.request(1, &plain).await;
     assert!(wire.refused(1).await.is_err(), "this one is served");
+}
+
+/// h2 forgets what is wrong with the beginning of a head whose frame ends within a field. Then what is
+/// wrong must be gone too.
+#[tokio::test]
+async fn p5_what_is_wrong_in_a_head_of_several_frames_reaches_no_service() {
+    let service = Service::echo().await;
+    let sidecar = Sidecar::before(&service);
+    let plain = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "keys")];
+    let wrong = [(":path", "/other"), (":method", "POST"), ("transfer-encoding", "chunked")];
+    let more = [("connection", "x-user-id"), ("upgrade", "websocket"), ("x-user-id", "alice")];
+    let head = block(&[&plain[..], &[("x-first", "1")], &wrong, &more].concat());
+    let (first, rest) = head.split_at(head.len() - 3);
+    let mut wire = Http2Wire::connect(sidecar.address).await;
+    assert!(wire.try_send(HEADERS, END_STREAM, 1, first).await);
+    assert!(wire.try_send(CONTINUATION, END_HEADERS, 1, rest).await);
+    if let Err(served) = wire.refused(1).await {
+        assert!(served.contains("GET / HTTP/1.1\r\n"), "{served}");
+        assert!(served.contains("x-user-id: alice\r\n"), "{served}");
+        for gone in ["/other", "POST", "transfer-encoding", "connection", "upgrade"] {
+            assert!(!served.contains(gone), "{gone}: {served}");
+        }
+    }
 }
 
 #[tokio::test]
