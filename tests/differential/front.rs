@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::judge::Effect;
+use super::judge::{Effect, caller};
 use super::relay::Relay;
-use crate::support::provider::{DEREGISTER, Provider, REGISTER};
+use crate::support::provider::{AUTHN, DEREGISTER, Provider, REGISTER};
 use crate::support::sidecar::{Config, Sidecar};
 
 /// One of the two.
@@ -42,6 +42,13 @@ impl Front {
             Self::Sidecar(sidecar, _) => sidecar.address(),
             Self::Naive(relay) => &relay.address,
         }
+    }
+
+    /// The credentials that authn was asked about; none where nobody asks.
+    pub(crate) fn callers(&self) -> Option<BTreeSet<String>> {
+        let Self::Sidecar(_, provider) = self else { return None };
+        let calls = provider.calls(AUTHN);
+        Some(calls.iter().map(|call| caller(|name| call.header(name))).collect())
     }
 
     /// What the rules took requests for, once nothing is unfinished.

@@ -50,6 +50,12 @@ impl Effect {
     }
 }
 
+/// The credentials of a request, as the servers print them.
+pub(crate) fn caller<'a>(header: impl Fn(&'static str) -> Option<&'a str>) -> String {
+    let names = ["x-user-id", "authorization", "cookie", "x-auth-token"];
+    names.map(|name| header(name).unwrap_or_default()).join("|")
+}
+
 /// What became of a case at the client.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
@@ -65,6 +71,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) outcomes: &'a [Outcome],
     pub(crate) arrivals: &'a [Arrival],
     pub(crate) effects: &'a BTreeSet<Effect>,
+    /// Whom authn was asked about, where somebody asks.
+    pub(crate) callers: Option<&'a BTreeSet<String>>,
 }
 
 /// The counts of a server.
@@ -74,17 +82,21 @@ pub(crate) struct Verdict {
     pub(crate) handlers: usize,
     pub(crate) intercepted: usize,
     pub(crate) refused: usize,
+    /// Of the handlers, those that ran for a request of HTTP/2.
+    pub(crate) http2: usize,
     /// Connections that became WebSockets.
     pub(crate) tunnels: usize,
+    /// Of the mismatches, those of requests of HTTP/2.
+    pub(crate) mismatches_http2: usize,
     pub(crate) mismatches: Vec<String>,
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cases, handlers, intercepted, refused, mismatches, tunnels: _ } = self;
+        let Self { cases, handlers, intercepted, refused, http2, mismatches, .. } = self;
         let mismatches = mismatches.len();
         write!(f, "cases={cases} handlers={handlers} intercepted={intercepted} ")?;
-        write!(f, "refused={refused} mismatches={mismatches}")
+        write!(f, "refused={refused} h2={http2} mismatches={mismatches}")
     }
 }
 
@@ -140,12 +152,15 @@ impl Evidence<'_> {
                 let told = told.join("; ");
                 let sent = case.shown();
                 verdict.mismatches.push(format!("{what}: {statuses:?} {told}\n    {sent}"));
+                verdict.mismatches_http2 += usize::from(case.is_http2());
             }
             let decided = |decision| {
                 arrivals.iter().filter(|arrival| Decision::of(arrival) == decision).count()
             };
             verdict.intercepted += decided(Decision::Intercepted);
-            verdict.handlers += arrivals.iter().filter_map(|arrival| Effect::of(arrival)).count();
+            let ran = arrivals.iter().filter_map(|arrival| Effect::of(arrival)).count();
+            verdict.handlers += ran;
+            verdict.http2 += if case.is_http2() { ran } else { 0 };
             let refused = outcome.answers.iter().all(|answer| answer.refusal);
             verdict.refused += usize::from(arrivals.is_empty() && refused);
             let switched = outcome.answers.iter().filter(|answer| answer.status == 101);
@@ -189,6 +204,13 @@ impl Evidence<'_> {
             );
             let read = |body: &Vec<u8>| arrival.body == latin1(body);
             complain(!case.body.as_ref().is_none_or(read), "another body");
+            complain(!case.whole, "a handler that ran for less than a request");
+            let asked = self.callers.is_none_or(|callers| callers.contains(&arrival.caller));
+            // Who deletes is the service's affair; a deregistration needs no principal.
+            complain(
+                !asked && !effect.deletes,
+                "a handler that ran for another caller than authn was asked about",
+            );
         }
         let named: Vec<_> =
             outcome.answers.iter().filter_map(|answer| answer.case.as_ref()).collect();

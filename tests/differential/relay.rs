@@ -1,5 +1,6 @@
 //! A model of a naive sidecar, to see that mismatches are found: it compares the target as it came,
-//! and believes `Content-Length` and nothing else of what frames a request.
+//! believes `Content-Length` and nothing else of what frames a request, and takes HTTP/2 as [`lowering`]
+//! does.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,6 +9,8 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::case::ENCODINGS;
 use super::judge::Effect;
+use super::lowering;
+use crate::support::http2::PREFACE;
 
 trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
@@ -34,12 +37,18 @@ impl Relay {
     }
 }
 
-/// One request of a connection; the answer's end is the connection's.
+/// One request of a connection, whose end is the answer's; or requests of HTTP/2.
 async fn relay(
     mut client: TcpStream,
     upstream: String,
     effects: Arc<Mutex<Vec<Effect>>>,
 ) -> Option<()> {
+    let mut first = [0; 4];
+    client.peek(&mut first).await.ok()?;
+    let answer = |head, body| exchange(head, body, &upstream, &effects);
+    if first == PREFACE[..4] {
+        return lowering::serve(client, answer).await;
+    }
     let mut read = Vec::new();
     let end = loop {
         if let Some(end) = read.windows(4).position(|at| at == b"\r\n\r\n") {
@@ -48,18 +57,22 @@ async fn relay(
         more(&mut client, &mut read).await?;
     };
     let head = read[..end].iter().map(|byte| char::from(*byte)).collect::<String>();
-    let value = |name: &str| {
-        let lines = head.lines().filter_map(|line| line.split_once(": "));
-        let mut lines = lines.filter(|(known, _)| known.eq_ignore_ascii_case(name));
-        lines.next().map(|(_, value)| value.to_owned())
-    };
-    let length = value("content-length").and_then(|length| length.parse::<usize>().ok());
-    let chunked = value("transfer-encoding").is_some();
+    let length = value(&head, "content-length").and_then(|length| length.parse::<usize>().ok());
+    let chunked = value(&head, "transfer-encoding").is_some();
     while read.len() < end + length.unwrap_or(0) || (chunked && !read.ends_with(b"0\r\n\r\n")) {
         more(&mut client, &mut read).await?;
     }
-    let mut head = head.clone();
-    if let Some(effect) = decide(&head, &value("x-case").unwrap_or_default()) {
+    client.write_all(&answer(head, read.split_off(end)).await?).await.ok()
+}
+
+/// Takes a request for what it seems to be, and asks the server.
+async fn exchange(
+    mut head: String,
+    body: Vec<u8>,
+    upstream: &str,
+    effects: &Mutex<Vec<Effect>>,
+) -> Option<Vec<u8>> {
+    if let Some(effect) = decide(&head, value(&head, "x-case").unwrap_or_default()) {
         head = head.replace(ENCODINGS, "gzip");
         effects.lock().unwrap().push(effect);
     }
@@ -69,11 +82,17 @@ async fn relay(
     };
     let head = head.replacen("\r\n", "\r\nconnection: close\r\n", 1);
     let head: Vec<u8> = head.chars().map(|c| u8::try_from(c).unwrap_or(b'?')).collect();
-    server.write_all(&[&head, &read[end..]].concat()).await.ok()?;
+    server.write_all(&[head, body].concat()).await.ok()?;
     let mut answer = Vec::new();
     // What came before a reset counts.
     let _ = server.read_to_end(&mut answer).await;
-    client.write_all(&answer).await.ok()
+    Some(answer)
+}
+
+fn value<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let lines = head.lines().filter_map(|line| line.split_once(": "));
+    let mut lines = lines.filter(|(known, _)| known.eq_ignore_ascii_case(name));
+    lines.next().map(|(_, value)| value)
 }
 
 async fn more(client: &mut TcpStream, read: &mut Vec<u8>) -> Option<()> {

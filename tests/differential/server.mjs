@@ -22,6 +22,9 @@ const routes = [
   ['POST', /^\/early$/, 'early', () => ({})],
 ];
 
+// What a caller may be known by: the same as in tests/differential/judge.rs.
+const credentials = ['x-user-id', 'authorization', 'cookie', 'x-auth-token'];
+
 // Percent-decodes bytes: what is no escape stays, what is no UTF-8 becomes U+FFFD.
 function decodeOnce(text) {
   const bytes = Buffer.from(text, 'latin1').toString('latin1')
@@ -80,6 +83,7 @@ const server = http.createServer((request, response) => {
   const note = {
     kind: 'http', method: request.method, path: request.url,
     case: request.headers['x-case'] ?? '', encodings: request.headers['accept-encoding'] ?? '',
+    caller: credentials.map((name) => (request.headers[name] ?? '').trim()).join('|'),
   };
   let answer;
   let status = 404;

@@ -20,6 +20,8 @@ from fastapi import FastAPI, Request, WebSocket
 from fastapi.responses import JSONResponse
 
 PR_SET_PDEATHSIG = 1
+# What a caller may be known by: the same as in tests/differential/judge.rs.
+CREDENTIALS = ["x-user-id", "authorization", "cookie", "x-auth-token"]
 ROW = {"agent_id": "a1", "created_at": "2020-01-01T00:00:00Z", "api_key_type": "external"}
 
 app = FastAPI()
@@ -128,6 +130,9 @@ class Logged:
             "path": scope["path"],
             "case": ",".join(v for n, v in headers if n == "x-case"),
             "encodings": ",".join(v for n, v in headers if n == "accept-encoding"),
+            "caller": "|".join(
+                ",".join(v.strip() for n, v in headers if n == c) for c in CREDENTIALS
+            ),
         }
         scope["note"] = note
 

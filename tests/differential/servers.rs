@@ -45,6 +45,8 @@ pub(crate) struct Arrival {
     pub(crate) case: String,
     /// Its `Accept-Encoding`.
     pub(crate) encodings: String,
+    /// Its credentials, as [`judge::caller`](super::judge::caller) writes them.
+    pub(crate) caller: String,
     /// The handler that ran, if one did.
     pub(crate) handler: Option<String>,
     /// The last part of the path, where the handler takes it.

@@ -194,7 +194,7 @@ pub(crate) fn case(seed: u64, number: usize) -> Case {
 }
 
 /// A whole create.
-fn whole(name: &str) -> String {
+pub(crate) fn whole(name: &str) -> String {
     let headers = headers(name);
     format!(
         "POST /agent_api_keys HTTP/1.1\r\n{headers}content-length: {}\r\n\r\n{BODY}",

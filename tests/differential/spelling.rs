@@ -9,19 +9,24 @@ use super::case::{BODY, Case, headers};
 pub(crate) fn case(seed: u64, number: usize) -> Case {
     let mut rng = Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ number as u64);
     let name = format!("s{seed:x}n{number}");
-    let (method, mut path) = route(&mut rng, &name);
-    for _ in 0..[0, 1, 1, 1, 2, 2, 3][rng.usize(..7)] {
-        path = alter(&mut rng, &path);
-    }
-    let mut target =
-        [prefix(&mut rng).as_bytes(), path.as_bytes(), suffix(&mut rng).as_bytes()].concat();
-    if rng.u8(..5) == 0 {
-        for _ in 0..=rng.usize(..3) {
-            mutate(&mut rng, &mut target);
-        }
-    }
+    let (method, target) = target(&mut rng, &name);
     let bytes = request(&mut rng, &name, method, &target);
     Case::spelling(name, bytes)
+}
+
+/// A method and a target.
+pub(crate) fn target(rng: &mut Rng, name: &str) -> (&'static str, Vec<u8>) {
+    let (method, mut path) = route(rng, name);
+    for _ in 0..[0, 1, 1, 1, 2, 2, 3][rng.usize(..7)] {
+        path = alter(rng, &path);
+    }
+    let mut target = [prefix(rng).as_bytes(), path.as_bytes(), suffix(rng).as_bytes()].concat();
+    if rng.u8(..5) == 0 {
+        for _ in 0..=rng.usize(..3) {
+            mutate(rng, &mut target);
+        }
+    }
+    (method, target)
 }
 
 /// A method and a path that mean something to the service, mostly a create or a delete.
