@@ -36,6 +36,8 @@ pub enum Kind {
     BodyTimeout,
     /// The body of an intercepted request exceeds the limit; nothing was sent.
     BodyTooLarge,
+    /// More headers than configured. (Over HTTP/1.1 hyper says so, without a problem.)
+    HeadTooLarge,
     /// A fault of the sidecar.
     Internal,
     /// CONNECT, since the sidecar is no tunnel, or a transfer coding besides chunks.
@@ -89,6 +91,11 @@ impl Kind {
             Self::BodyTooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large")
             }
+            Self::HeadTooLarge => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "head-too-large",
+                "There are too many headers",
+            ),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The sidecar failed"),
             Self::NotImplemented => {
                 (StatusCode::NOT_IMPLEMENTED, "not-implemented", "Such a request is not supported")

@@ -16,10 +16,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
+use super::Config;
 use super::connection::Connection;
+use super::headers::join_cookies;
 use super::stack::{Handle, stack_of_stream};
 use super::unread::{Jams, Noting, Tasks, Turn};
-use super::{Config, headers};
 use crate::error::{Kind, Problem};
 use crate::upstream::Coalesce;
 
@@ -126,8 +127,8 @@ fn builder(config: &Config, tasks: Tasks) -> Builder<Tasks> {
 }
 
 /// Makes a stream's request one of HTTP/1.1 (RFC 9113 §8.3, §8.2.3), or refuses what would be two
-/// different ones.
-pub(super) fn to_http1<B>(request: &mut Request<B>) -> Result<(), Problem> {
+/// different ones, or has more headers than one of HTTP/1.1 may have.
+pub(super) fn to_http1<B>(request: &mut Request<B>, headers: usize) -> Result<(), Problem> {
     let refuse = |why: &'static str| Err(Problem::new(Kind::BadRequest, why));
     if request.method() == Method::CONNECT {
         return Err(Problem::new(Kind::NotImplemented, "CONNECT is not supported"));
@@ -159,7 +160,10 @@ pub(super) fn to_http1<B>(request: &mut Request<B>) -> Result<(), Problem> {
     if request.headers().get_all(CONTENT_LENGTH).iter().any(HeaderValue::is_empty) {
         return refuse("a Content-Length is empty");
     }
-    headers::join_cookies(request.headers_mut())?;
+    join_cookies(request.headers_mut())?;
+    if request.headers().len() > headers {
+        return Err(Problem::new(Kind::HeadTooLarge, format!("the limit is {headers}")));
+    }
     let target = request.uri().path_and_query().cloned();
     let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
     if target.as_str().starts_with('?') {
@@ -187,21 +191,22 @@ mod tests {
     #[test]
     fn p5_authority_becomes_host_and_the_target_its_origin_form() {
         let mut plain = request("http://keys:5003/a%2Fb?x=1", &[]);
-        to_http1(&mut plain).unwrap();
+        to_http1(&mut plain, 100).unwrap();
         assert_eq!(plain.headers()[HOST], "keys:5003");
         assert_eq!(plain.uri(), "/a%2Fb?x=1");
         assert_eq!(plain.version(), Version::HTTP_11);
         let mut both = request("http://keys/", &[("host", "KEYS")]);
-        to_http1(&mut both).unwrap();
+        to_http1(&mut both, 100).unwrap();
         assert_eq!(both.headers()[HOST], "KEYS");
         let mut old = request("/x", &[("host", "keys")]);
-        to_http1(&mut old).unwrap();
+        to_http1(&mut old, 100).unwrap();
         assert_eq!(old.uri(), "/x");
     }
 
     #[test]
     fn p5_two_hosts_or_none_are_refused() {
-        let refused = |uri, headers: &[(&str, &str)]| to_http1(&mut request(uri, headers)).is_err();
+        let refused =
+            |uri, headers: &[(&str, &str)]| to_http1(&mut request(uri, headers), 100).is_err();
         assert!(refused("http://keys/", &[("host", "other")]));
         assert!(refused("http://keys/", &[("host", "keys"), ("host", "keys")]));
         assert!(refused("http://me@keys/", &[]));
@@ -212,7 +217,7 @@ mod tests {
     fn p5_cookie_crumbs_are_one_cookie() {
         let crumbs = [("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")];
         let mut crumbled = request("http://keys/", &crumbs);
-        to_http1(&mut crumbled).unwrap();
+        to_http1(&mut crumbled, 100).unwrap();
         let cookies: Vec<_> = crumbled.headers().get_all(COOKIE).iter().collect();
         assert_eq!(cookies, ["a=1; b=2; c=3"]);
     }

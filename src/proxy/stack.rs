@@ -75,7 +75,7 @@ struct Lowered(Route);
 
 impl Handle for Lowered {
     async fn handle(&self, mut request: Request<Incoming>) -> Response<Outgoing> {
-        match http2::to_http1(&mut request) {
+        match http2::to_http1(&mut request, self.0.worker.config.header_count) {
             Ok(()) => self.0.handle(request).await,
             Err(problem) => self.0.refuse(problem),
         }

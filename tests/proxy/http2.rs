@@ -282,6 +282,23 @@ async fn p8_an_h2_connection_without_streams_ends() {
     assert_eq!(soon(silent.rest()).await, "", "who says nothing at all is cut too");
 }
 
+/// As over HTTP/1.1; crumbs of a cookie are one header.
+#[tokio::test]
+async fn p8_more_headers_than_the_limit_are_a_431() {
+    let service = Service::echo().await;
+    let sidecar = Sidecar::before(&service);
+    let mut client = connected(&sidecar).await;
+    for (name, status) in [("x-many", 431), ("cookie", 200)] {
+        let mut request = Request::get("http://keys/");
+        for number in 0..101 {
+            request = request.header(name, format!("a={number}"));
+        }
+        let response = soon(client.send_request(request.body(whole("")).unwrap())).await.unwrap();
+        assert_eq!(response.status(), status, "{name}");
+    }
+    assert!(sidecar.counts("refused_total{reason=\"head-too-large\"} 1"));
+}
+
 #[tokio::test]
 async fn p8_streams_beyond_the_limit_are_refused() {
     let service = Service::scripted(|mut wire, _| async move {
