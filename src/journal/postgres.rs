@@ -245,18 +245,19 @@ impl Journal for PostgresJournal {
 }
 
 impl PostgresJournal {
-    /// By a connection of its own, after the leases that ran out were ended.
+    /// By a connection of its own, after the owner's lease was ended if it ran out. What others own is
+    /// for replicas that go on with it.
     async fn claim_now(&self, operation: OperationId) -> Result<Option<Owner>, Problem> {
         let link = self.connector.connect().await?;
         let (client, identity) = (&link.client, self.lease.identity);
-        take_over(client, identity, self.lease.length).await?;
+        take_over(client, identity, Some(operation)).await?;
         claim(client, identity, operation).await
     }
 
     async fn adopt_all(&self) -> Result<Vec<Stored>, Problem> {
         let link = self.connector.connect().await?;
         let (client, identity) = (&link.client, self.lease.identity);
-        take_over(client, identity, self.lease.length).await?;
+        take_over(client, identity, None).await?;
         while adopt(client, identity).await? > 0 {}
         mailbox::revive(client, identity).await?;
         let adopted = adopted(client, &self.lease, []).await?;
@@ -323,8 +324,9 @@ fn stopped() -> Error {
 /// Begins an epoch.
 async fn begin(link: &Link, options: &OpenOptions) -> Result<Lease, Problem> {
     let query = "WITH begun AS ( \
-             INSERT INTO replicas (token, name, lease_until) \
-             VALUES ($1, $2, clock_timestamp() + $3 * interval '1 microsecond') RETURNING epoch) \
+             INSERT INTO replicas (token, name, lease, lease_until) \
+             SELECT $1, $2, lease, clock_timestamp() + lease \
+             FROM (SELECT $3 * interval '1 microsecond') AS of(lease) RETURNING epoch) \
          INSERT INTO writers (epoch, batch) SELECT epoch, 0 FROM begun RETURNING epoch";
     let (token, length) = (Uuid::now_v7(), micros(options.granted()));
     let asked = uptime();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, PostgresJournal, Shared};
+use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, Owner, PostgresJournal, Shared};
 use authz_sidecar::model::{Late, OperationId};
 use tokio_postgres::Client;
 
@@ -14,8 +14,8 @@ use crate::support::eventually;
 
 /// Ends a replica's lease as if it had run out.
 pub(crate) async fn expire(journal: &PostgresJournal, client: &Client) {
-    let expire =
-        "UPDATE replicas SET lease_until = clock_timestamp() - interval '1 h' WHERE epoch = $1";
+    let expire = "UPDATE replicas SET lease = interval '0', \
+                  lease_until = clock_timestamp() - interval '1 h' WHERE epoch = $1";
     assert_eq!(client.execute(expire, &[&journal.epoch()]).await.unwrap(), 1);
 }
 
@@ -70,6 +70,26 @@ async fn a_lease_that_is_renewed_is_not_taken_over() {
     .await;
     old.append(operation, vec![closed(2)]).await.unwrap();
     assert_eq!(old.may_act(), Ok(()));
+}
+
+/// As just after a restart of the server, which lasted longer than a lease: whoever is back first, with a
+/// shorter one, must not take over a replica that is about to renew its own.
+#[tokio::test]
+async fn p2_a_replica_has_its_own_lease_to_come_back_after_a_restart_of_the_server() {
+    let database = Database::new().await;
+    let mut options = database.options();
+    // The tests' server has not been up as long.
+    options.lease = Duration::from_hours(400);
+    let old = database.try_open(options).await.unwrap();
+    let operation = opened(&old, 1).await;
+    let client = database.meddle().await;
+    let lapse = "UPDATE replicas SET lease_until = clock_timestamp() - interval '1 s'";
+    assert_eq!(client.execute(lapse, &[]).await.unwrap(), 1);
+    let new = database.open().await;
+    let owner = new.claim(operation).await.unwrap();
+    assert!(matches!(owner, Some(Owner::Other(_))), "{owner:?}");
+    assert!(new.recover().await.unwrap().is_empty());
+    old.append(operation, vec![closed(2)]).await.unwrap();
 }
 
 /// A process that stops between two statements holds the lock that a take-over waits for.

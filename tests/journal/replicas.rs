@@ -333,12 +333,16 @@ async fn p9_what_no_living_replica_carries_on_is_whose_who_claims_it_and_nobody_
         assert!(matches!(claims(&new).await, Some(Owner::Other(_))), "its owner lives");
         let refused = new.append(operation, vec![closed(2)]).await;
         assert_eq!(refused, Err(Error::NotOwned(operation)));
+        let other = database.frozen().await;
+        let others = opened(&*other, 1).await;
         database.expire(&old).await;
+        database.expire(&other).await;
         assert_eq!(claims(&new).await, Some(Owner::This));
+        other.append(others, vec![closed(2)]).await.expect("nobody asked for what it owns");
         assert_eq!(old.append(operation, vec![closed(2)]).await, Err(Error::Fenced));
         new.append(operation, vec![closed(2)]).await.unwrap();
         let third = database.open().await;
-        assert!(third.shares().recover().await.unwrap().is_empty());
+        assert_eq!(ids(&third.shares().recover().await.unwrap()), [others]);
         assert!(matches!(claims(&third).await, Some(Owner::Other(_))));
         assert_eq!(third.shares().claim(OperationId::new()).await, Ok(None));
     })

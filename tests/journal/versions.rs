@@ -2,9 +2,10 @@
 
 use authz_sidecar::journal::{Error, Journal, Of, OpenError, OpenOptions, Shared};
 use authz_sidecar::model::{OperationId, ResourceType};
+use tokio_postgres::Client;
 
 use crate::fixture::{Place, at, finished, ids, names, opened, resource};
-use crate::postgres::expire;
+use crate::postgres::frozen;
 use crate::support::database::Database;
 
 /// Every kind of record that version 1 knew.
@@ -71,22 +72,44 @@ fn rows_in_postgresql(epoch: i64) -> String {
 }
 
 #[tokio::test]
-async fn what_version_1_of_the_records_wrote_into_postgresql_is_read_and_carried_on() {
+async fn what_version_1_wrote_into_postgresql_is_read_and_carried_on() {
     let database = Database::new().await;
     let old = database.open().await;
     let client = database.meddle().await;
     client.batch_execute(&rows_in_postgresql(old.epoch())).await.unwrap();
-    let lower = "UPDATE versions SET version = 1 WHERE what = 'records'";
-    assert_eq!(client.execute(lower, &[]).await.unwrap(), 1);
-    expire(&old, &client).await;
+    old.release().await;
     drop(old);
+    as_version_1(&client).await;
     let journal = database.open().await;
     assert_eq!(ids(&journal.recover().await.unwrap()), [operations()[1]]);
     is_read_and_carried_on(&journal).await;
     let versions = "SELECT version FROM versions ORDER BY what";
     let versions = client.query(versions, &[]).await.unwrap();
     let versions: Vec<i32> = versions.iter().map(|row| row.get(0)).collect();
-    assert_eq!(versions, [2, 1], "records and schema, so that version 1 opens it no more");
+    assert_eq!(versions, [2, 2], "records and schema, so that version 1 opens it no more");
+}
+
+/// Makes the tables and their versions what they were in version 1.
+async fn as_version_1(client: &Client) {
+    let lower = "ALTER TABLE replicas DROP COLUMN lease; UPDATE versions SET version = 1";
+    client.batch_execute(lower).await.unwrap();
+}
+
+/// Nobody said how long its lease is.
+#[tokio::test]
+async fn p2_a_replica_of_version_1_is_not_taken_over_by_another_s_lease() {
+    let database = Database::new().await;
+    let old = frozen(&database).await;
+    let operation = opened(&old, 1).await;
+    let client = database.meddle().await;
+    as_version_1(&client).await;
+    let new = database.open().await;
+    let lease = "SELECT lease >= interval '5 min' FROM replicas WHERE epoch = $1";
+    assert!(client.query_one(lease, &[&old.epoch()]).await.unwrap().get::<_, bool>(0));
+    // It runs on, beside the new release, and ends as it did.
+    old.append(operation, vec![finished(2)]).await.unwrap();
+    old.release().await;
+    new.recover().await.unwrap();
 }
 
 #[tokio::test]

@@ -88,7 +88,7 @@ impl Shared for Way {
         if kept.epochs[self.inner.epoch].dead {
             return Err(Error::Fenced);
         }
-        self.inner.host.took_over(kept.take_over(time));
+        self.inner.host.took_over(kept.take_over(time, None));
         let mut arrived = lock(&self.inner.arrived);
         arrived.recovered = true;
         let mut recovered = Vec::new();
@@ -140,7 +140,8 @@ impl Shared for Way {
         self.inner.travel().await;
         let claimed = {
             let mut kept = lock(&self.inner.database.kept);
-            self.inner.host.took_over(kept.take_over(self.inner.host.time()));
+            let time = self.inner.host.time();
+            self.inner.host.took_over(kept.take_over(time, Some(operation)));
             kept.claim(self.inner.epoch, operation)
         };
         self.inner.travel().await;

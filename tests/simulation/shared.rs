@@ -317,10 +317,10 @@ impl Inner {
                 return self.lost();
             }
             kept.epochs[self.epoch].lease_until = time + lease;
-            self.host.took_over(kept.take_over(time));
             *lock(&self.certain) = asked + lease * 5 / 6;
             let mut arrived = lock(&self.arrived);
             if arrived.recovered {
+                self.host.took_over(kept.take_over(time, None));
                 let fresh = kept.adopt(self.epoch, &*self.host, &mut arrived);
                 arrived.waiting.extend(fresh);
                 self.came.notify_one();
@@ -338,10 +338,16 @@ impl Inner {
 }
 
 impl Kept {
-    /// Marks dead whoever did not renew; how many.
-    fn take_over(&mut self, time: Duration) -> usize {
-        let late = self.epochs.iter_mut().filter(|epoch| !epoch.dead && epoch.lease_until < time);
-        late.map(|epoch| epoch.dead = true).count()
+    /// Marks dead who did not renew, whoever it is or the owner of `operation`; how many.
+    fn take_over(&mut self, time: Duration, operation: Option<OperationId>) -> usize {
+        let owner = operation.map(|operation| self.owners.get(&operation));
+        let meant = |epoch| owner.is_none_or(|owner| owner == Some(&epoch));
+        let late = self
+            .epochs
+            .iter_mut()
+            .enumerate()
+            .filter(|(epoch, of)| meant(*epoch) && !of.dead && of.lease_until < time);
+        late.map(|(_, epoch)| epoch.dead = true).count()
     }
 
     /// Gives `epoch` one operation, unless a living one has it.

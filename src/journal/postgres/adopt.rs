@@ -19,8 +19,9 @@ const STEP: i64 = 64;
 /// to have renewed it. A row that is locked belongs to one that is writing, or is being taken over.
 const TAKE_OVER: &str = "UPDATE replicas SET dead = true WHERE epoch IN ( \
      SELECT epoch FROM replicas WHERE NOT dead AND epoch <> $1 \
+         AND ($2::uuid IS NULL OR epoch = (SELECT owner FROM operations WHERE id = $2)) \
          AND lease_until < clock_timestamp() \
-         AND pg_postmaster_start_time() + $2 * interval '1 microsecond' < clock_timestamp() \
+         AND pg_postmaster_start_time() + lease < clock_timestamp() \
      ORDER BY epoch FOR UPDATE SKIP LOCKED) RETURNING epoch, name";
 
 /// What no living replica owns, and that is unfinished or concerned by evidence. The fence is that
@@ -42,14 +43,14 @@ const CLAIM: &str = "WITH me AS MATERIALIZED ( \
 const OWNER: &str = "SELECT o.owner, r.name FROM operations o \
      LEFT JOIN replicas r ON r.epoch = o.owner WHERE o.id = $1";
 
-/// Ends the leases that ran out.
+/// Ends the leases that ran out, of all others or of the one that owns `operation`.
 pub(super) async fn take_over(
     client: &Client,
     identity: Identity,
-    length: Duration,
+    operation: Option<OperationId>,
 ) -> Result<(), Problem> {
-    let length = micros(length);
-    let dead = client.query(TAKE_OVER, &[&identity.epoch, &length]).await.map_err(failed)?;
+    let operation = operation.map(uuid);
+    let dead = client.query(TAKE_OVER, &[&identity.epoch, &operation]).await.map_err(failed)?;
     for row in dead {
         let (epoch, name): (i64, String) = (row.get(0), row.get(1));
         tracing::warn!(epoch, name, "a replica's lease ran out; it is taken over");

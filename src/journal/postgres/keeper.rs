@@ -84,7 +84,7 @@ impl Keeper {
         // Whoever was away, asleep or cut off, does not know who else was.
         let length = self.lease.length;
         if self.steady_since.is_none_or(|since| since.elapsed() >= length) {
-            take_over(client, identity, length).await?;
+            take_over(client, identity, None).await?;
         }
         adopt(client, identity).await?;
         mailbox::revive(client, identity).await?;

@@ -29,12 +29,15 @@ pub(super) const fn code(of: Of) -> i16 {
 /// What leads from each version of the layout to the next; the first from nothing.
 ///
 /// `replicas` has a row for each start of a process; its key is the *epoch*, its `token` tells two
-/// apart that were given one epoch by two servers of which one had forgotten the other's.
+/// apart that were given one epoch by two servers of which one had forgotten the other's. `lease` is
+/// how long that process's lease holds: processes may be configured differently.
 /// `writers.batch` counts an epoch's commits: after a lost answer it tells whether there was one.
 /// A table of its own, since every commit changes it, and the fence's lock is on the other.
 ///
 /// `record` and `opening` are text and not jsonb, which can't hold every string of JSON.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [CREATE, LEASES];
+
+const CREATE: &str = "
 CREATE TABLE replicas (
     epoch bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     token uuid NOT NULL,
@@ -85,7 +88,10 @@ CREATE TABLE evidence (
     late text NOT NULL -- JSON
 );
 CREATE INDEX evidence_of ON evidence (operation);
-"];
+";
+
+/// For replicas that an earlier release began, longer than leases are.
+const LEASES: &str = "ALTER TABLE replicas ADD COLUMN lease interval NOT NULL DEFAULT '5 min'";
 
 /// Makes the tables, or brings them up to what this release knows; refuses later ones.
 pub(super) async fn migrate(client: &mut Client) -> Result<(), Problem> {
