@@ -12,7 +12,7 @@ import time
 MIB = 1 << 20
 BULK = 1 << 30
 PIECE = b"x" * (256 << 10)
-IDLE = 9_000  # a process may have 20,000 files here; the sidecar has two ends of some
+IDLE = 10_000
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 GET = b"GET /small HTTP/1.1\r\nhost: x\r\n\r\n"
 AUTHORITY = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"x")]
@@ -167,6 +167,12 @@ async def never_reading(sidecar):
     return await many(sidecar, 500, b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
 
 
+async def slow_bodies(sidecar):
+    head = b"PUT /up HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % MIB
+    # Fewer than there are connections to the service.
+    return await many(sidecar, 1000, head + b" " * 1000)
+
+
 async def stuck_bodies(sidecar):
     head = b"POST /agent_api_keys HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % MIB
     held = await many(sidecar, 256, head + b" " * (MIB - 1))
@@ -212,6 +218,7 @@ LOADS = [
     ("1 GiB down", download, 20),
     ("1 GiB up", upload, 20),
     ("500 clients that read nothing of 10 MiB", never_reading, 400),
+    ("1000 bodies that pass through and don't end", slow_bodies, 100),
     ("256 intercepted bodies of 1 MiB that don't end", stuck_bodies, 600),
     (f"{IDLE} idle HTTP/2 connections", http2_idle, 400),
     ("10 × 100 HTTP/2 streams of 10 MiB, nothing read", http2_never_reading, 400),
