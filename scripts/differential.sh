@@ -27,7 +27,7 @@
 # another parent, with another body, or for a request that was not sent as the program reads its own bytes
 # (tests/differential/framing.rs, stream.rs); a create for another caller than authn was asked about; a
 # registration or deregistration without its handler; an answer to another request, or none. Each is printed
-# with its bytes; the command fails. It fails too where fewer than one in ten cases of HTTP/2 reach a handler
+# with its bytes; the command fails. It fails too where fewer than one in fifteen cases of HTTP/2 reach a handler
 # that creates or deletes: what is all refused proves nothing.
 #
 # One line a server: server=NAME cases=N handlers=N intercepted=N refused=N h2=N mismatches=N

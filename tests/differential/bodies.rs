@@ -84,7 +84,7 @@ fn object(rng: &mut Rng) -> String {
             "]".repeat(110),
             &object[1..]
         ),
-        8 => object[..rng.usize(1..object.len() / 2)].chars().collect(),
+        8 => object.chars().take(rng.usize(1..object.len() / 2)).collect(),
         9 => format!(" \r\n\t{object}\u{a0}"),
         _ => object,
     }

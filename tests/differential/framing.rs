@@ -88,12 +88,17 @@ impl Head {
     }
 }
 
-/// A line without its end. None where it has bytes that no line has.
-fn line(bytes: &mut &[u8]) -> Option<String> {
+/// A line without its end.
+fn raw_line<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let (line, rest) = bytes.split_at(end);
     *bytes = &rest[1..];
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    Some(line.strip_suffix(b"\r").unwrap_or(line))
+}
+
+/// The same. None where it has bytes that no line has.
+fn line(bytes: &mut &[u8]) -> Option<String> {
+    let line = raw_line(bytes)?;
     let fits = line.iter().all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f));
     fits.then(|| line.iter().map(|byte| char::from(*byte)).collect())
 }
@@ -101,10 +106,12 @@ fn line(bytes: &mut &[u8]) -> Option<String> {
 /// Skips chunks and trailers; whether they are whole.
 fn chunks(bytes: &mut &[u8]) -> Option<bool> {
     loop {
-        let Some(size) = line(bytes) else { return Some(false) };
-        let size = size.split(';').next()?.trim_matches([' ', '\t']).to_owned();
+        let Some(size) = raw_line(bytes) else { return Some(false) };
+        // Extensions are ignored (RFC 9112 §7.1.1), whatever they are: they end where the line does.
+        let size = String::from_utf8_lossy(size.split(|byte| *byte == b';').next()?);
+        let size = size.trim_matches([' ', '\t']);
         let hex = !size.is_empty() && size.len() < 9 && size.bytes().all(|b| b.is_ascii_hexdigit());
-        let Some(size) = hex.then(|| usize::from_str_radix(&size, 16).ok()).flatten() else {
+        let Some(size) = hex.then(|| usize::from_str_radix(size, 16).ok()).flatten() else {
             return Some(false);
         };
         if size == 0 {

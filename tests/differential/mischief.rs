@@ -99,7 +99,6 @@ impl Drawn {
 
     /// One thing that HTTP/1.1 might read otherwise.
     fn mischief(&mut self, rng: &mut Rng) {
-        let many = |rng: &mut Rng| 1 + rng.usize(..2);
         match rng.u8(..14) {
             0 => self.replace(":method", draw(rng, &METHODS)),
             1 | 2 => self.replace(":path", draw(rng, &PATHS)),
@@ -108,7 +107,7 @@ impl Drawn {
             5 => {
                 // The name of a host where HTTP/1.1 has it.
                 self.stream.head.retain(|(name, _)| name != b":authority");
-                for _ in 0..many(rng) {
+                for _ in 0..=rng.usize(..2) {
                     self.set("host", draw(rng, &["keys", "keys", "keys:80", "other", "a@keys"]));
                 }
             }
@@ -126,7 +125,7 @@ impl Drawn {
                 self.stream.head.insert(rng.usize(..4), moved);
             }
             8 | 9 => {
-                for _ in 0..many(rng) {
+                for _ in 0..=rng.usize(..3) {
                     let (name, value) = draw(rng, &CREDENTIALS);
                     self.set(name, value);
                 }

@@ -86,6 +86,9 @@ async def get_key(id: str, request: Request):
 
 @app.delete("/agent_api_keys/name/{name}")
 async def delete_key_by_name(name: str, request: Request):
+    # All rows are of this type; FastAPI refuses what is none.
+    if request.query_params.get("api_key_type", "external") != "external":
+        return JSONResponse({"detail": "no such type"}, 422)
     await ran(request, "delete_key_by_name", name)
     return JSONResponse(f"Agent api_key '{name}' deleted")
 
