@@ -50,6 +50,8 @@ step "Python packages" python_packages
 step "format" cargo fmt --all --check
 step "mutations still fit" scripts/mutations.py --check
 step "lints" cargo clippy --locked --all-targets -- -D warnings
+# Programs that scripts run are no targets of `cargo test`, and so none of all.
+step "lints of the programs" cargo clippy --locked --test crash_matrix --test differential -- -D warnings
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 if [[ $tier == full ]]; then step "licences, bans, sources" deny; fi
 step "release build" cargo build --locked --release

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::body::{self, BodyError};
 use super::source::Source;
-use super::strict::{Dialect, is_certain_value};
+use super::strict::{Dialect, is_certain_parameter, is_certain_value};
 use crate::model::encode_segment;
 
 /// Why a request can't be decided on: the text of the 400 that the client gets. It names
@@ -133,12 +133,18 @@ impl<'r> Request<'r> {
             return Err(PlanError("the query has bytes that are not percent-encoded".into()));
         }
         let pairs = self.query.rsplit('&').filter(|pair| !pair.is_empty());
-        let mut pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        Ok(pairs.find(|(key, _)| form_decode(key) == name).map(|(_, value)| form_decode(value)))
+        let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        if self.dialect == Dialect::Strict && !is_certain_parameter(pairs.clone(), name) {
+            let what = Source::Query(name.to_owned()).expression();
+            let why = "might be read otherwise (dialect: strict)";
+            return Err(PlanError(format!("{what} {why}")));
+        }
+        let mut named = pairs.filter(|(key, _)| form_decode(key) == name);
+        Ok(named.next().map(|(_, value)| form_decode(value)))
     }
 }
 
-fn form_decode(text: &str) -> String {
+pub(super) fn form_decode(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
@@ -169,6 +175,34 @@ mod tests {
         assert_eq!(query("a&&b=", "a"), Some(String::new()));
         assert_eq!(query("b=a", "a"), None);
         assert_eq!(query("?a=1", "a"), None);
+    }
+
+    #[test]
+    fn p5_in_the_strict_dialect_a_parameter_that_is_there_in_two_ways_is_refused() {
+        let read = |query, dialect| {
+            let request = Request::without_body(&[], Some(query)).taken(dialect);
+            request.text(&Source::Query("agent_id".into()))
+        };
+        for odd in [
+            "agent_id=a&agent_id=b",
+            "agent_id=a&agent%5Fid=a",
+            "agent_id=a;agent_id=b",
+            "x=1;agent_id=b",
+            "agent_id=a&Agent_Id=b",
+            "AGENT_ID=b",
+            "agent_id[]=b",
+            "agent_id%5B0%5D=b&agent_id=a",
+            "+agent_id=b",
+            "agent_id=%FF",
+        ] {
+            let refused = read(odd, Dialect::Strict).unwrap_err().to_string();
+            assert!(refused.contains("$request.query.agent_id"), "{odd}: {refused}");
+            assert!(read(odd, Dialect::Starlette).is_ok(), "{odd}");
+        }
+        for plain in ["", "x=1&agent_id=a%20b&agent_ids=2&[agent_id]=3", "x=1", "x=%FF"] {
+            let as_starlette = read(plain, Dialect::Starlette);
+            assert_eq!(read(plain, Dialect::Strict), as_starlette, "{plain}");
+        }
     }
 
     #[test]

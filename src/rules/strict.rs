@@ -10,6 +10,7 @@
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
+use super::request::form_decode;
 use crate::model::DecodedPath;
 
 /// How the service takes a path from a request.
@@ -41,6 +42,29 @@ pub(super) fn is_certain(path: &DecodedPath<'_>, ends_in_value: bool) -> bool {
 /// encoded.
 pub(super) fn is_certain_value(value: &str) -> bool {
     is_certain_segment(value) && stem(value) == value
+}
+
+/// Whether every framework takes the parameter `name` from these pairs of a query alike: some read the
+/// first of several and some the last, `name[]` for a list, names in any case, and `;` for `&`.
+pub(super) fn is_certain_parameter<'q>(
+    pairs: impl Iterator<Item = (&'q str, &'q str)>,
+    name: &str,
+) -> bool {
+    let mut found = 0;
+    for (key, value) in pairs {
+        let decoded = form_decode(key);
+        let stem = decoded.split('[').next().unwrap_or_default().trim();
+        if stem.eq_ignore_ascii_case(name) {
+            found += 1;
+            if decoded != name || form_decode(value).contains('\u{FFFD}') {
+                return false;
+            }
+        }
+        if key.contains(';') || value.contains(';') {
+            return false;
+        }
+    }
+    found <= 1
 }
 
 fn is_certain_segment(text: &str) -> bool {

@@ -84,7 +84,7 @@ pub(crate) struct Verdict {
     pub(crate) refused: usize,
     /// Of the handlers, those that ran for a request of HTTP/2.
     pub(crate) http2: usize,
-    /// Connections that became WebSockets.
+    /// Connections that became a `WebSocket`.
     pub(crate) tunnels: usize,
     /// Of the mismatches, those of requests of HTTP/2.
     pub(crate) mismatches_http2: usize,

@@ -106,15 +106,17 @@ fn head(fields: &[(String, String)], length: usize) -> String {
         fields.next().map(|(_, value)| value.as_str())
     };
     let start = |name| value(name).unwrap_or_default();
-    let mut head = format!("{} {} HTTP/1.1\r\n", start(":method"), start(":path"));
-    if let Some(authority) = value(":authority") {
-        head += &format!("host: {authority}\r\n");
-    }
-    for (name, value) in fields.iter().filter(|(name, _)| !name.starts_with(':')) {
-        head += &format!("{name}: {value}\r\n");
-    }
+    let length = length.to_string();
+    let mut headers: Vec<(&str, &str)> = Vec::new();
+    headers.extend(value(":authority").map(|authority| ("host", authority)));
+    let ordinary = fields.iter().filter(|(name, _)| !name.starts_with(':'));
+    headers.extend(ordinary.map(|(name, value)| (name.as_str(), value.as_str())));
     if value("content-length").is_none() {
-        head += &format!("content-length: {length}\r\n");
+        headers.push(("content-length", &length));
+    }
+    let mut head = format!("{} {} HTTP/1.1\r\n", start(":method"), start(":path"));
+    for (name, value) in headers {
+        head.extend([name, ": ", value, "\r\n"]);
     }
     head + "\r\n"
 }

@@ -109,13 +109,13 @@ fn decide(head: &str, case: &str) -> Option<Effect> {
     match (method, rest) {
         ("POST", "") => Some(Effect::created("create_key", case, "")),
         ("POST", "/webhook-trigger") => Some(Effect::created("create_webhook_key", case, "a1")),
-        ("DELETE", rest) => match rest.strip_prefix("/name/") {
-            Some(name) => segment(name).then(|| Effect::deleted("delete_key_by_name", name)),
-            None => {
-                let id = rest.strip_prefix('/').filter(|id| segment(id))?;
-                Some(Effect::deleted("delete_key", id))
+        ("DELETE", rest) => {
+            if let Some(name) = rest.strip_prefix("/name/") {
+                return segment(name).then(|| Effect::deleted("delete_key_by_name", name));
             }
-        },
+            let id = rest.strip_prefix('/').filter(|id| segment(id))?;
+            Some(Effect::deleted("delete_key", id))
+        }
         _ => None,
     }
 }

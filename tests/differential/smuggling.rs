@@ -160,7 +160,7 @@ pub(crate) fn case(seed: u64, number: usize) -> Case {
     let (start, lengths) = match LENGTHS.get(number) {
         Some(lengths) => ("POST /other HTTP/1.1", *lengths),
         // An upgrade that may go on, but for a third of them.
-        None if number % 8 == 0 => {
+        None if number.is_multiple_of(8) => {
             ("GET /ws HTTP/1.1", if rng.u8(..3) > 0 { "" } else { draw(&mut rng, &LENGTHS) })
         }
         None => (draw(&mut rng, &STARTS), draw(&mut rng, &LENGTHS)),
@@ -176,7 +176,7 @@ pub(crate) fn case(seed: u64, number: usize) -> Case {
     };
     for lines in [lengths.replace('@', &length.to_string()), other.to_owned()] {
         if !lines.is_empty() {
-            head += &format!("{lines}\r\n");
+            head.extend([lines.as_str(), "\r\n"]);
         }
     }
     let mut end = "\r\n";
