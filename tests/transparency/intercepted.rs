@@ -121,6 +121,7 @@ async fn p6_conditions_and_ranges_are_between_client_and_service() {
         ("if-none-match", "*"),
         ("if-match", "\"x\""),
         ("if-modified-since", "Tue, 14 Nov 2023 22:13:20 GMT"),
+        ("if-unmodified-since", "Tue, 14 Nov 2023 22:13:20 GMT"),
         ("range", "bytes=0-1"),
         ("if-range", "\"x\""),
     ];
