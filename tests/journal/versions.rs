@@ -1,10 +1,10 @@
 //! Journals of other releases: an earlier one's is read, a later one's refused.
 
-use authz_sidecar::journal::{Error, Journal, Of, OpenError, OpenOptions, Shared};
-use authz_sidecar::model::{OperationId, ResourceType};
+use authz_sidecar::journal::{Deposit, Error, Journal, Of, OpenError, OpenOptions, Shared};
+use authz_sidecar::model::{Late, OperationId, ResourceType};
 use tokio_postgres::Client;
 
-use crate::fixture::{Place, at, finished, ids, names, opened, resource};
+use crate::fixture::{Place, at, create, finished, ids, names, opened, resource};
 use crate::postgres::frozen;
 use crate::support::database::Database;
 
@@ -143,6 +143,38 @@ async fn what_a_later_release_wrote_into_postgresql_is_refused_with_the_mend_eac
         let again = database.try_open(database.options()).await.unwrap_err();
         assert_eq!(again.to_string(), message);
     }
+}
+
+/// How many records there are, and whether each is of the version that the journal is of.
+const RECORDS: &str = "SELECT count(*), min(version) = max(version) \
+     AND max(version) = (SELECT version FROM versions WHERE what = 'records') FROM entries";
+
+#[tokio::test]
+async fn each_record_bears_its_version() {
+    let place = Place::new();
+    let journal = place.open();
+    let operation = opened(&journal, 1).await;
+    journal.append(operation, vec![finished(2)]).await.unwrap();
+    drop(journal);
+    let file = rusqlite::Connection::open(place.path()).unwrap();
+    let seen = file.query_row(RECORDS, [], |row| Ok((row.get(0)?, row.get(1)?)));
+    assert_eq!(seen, Ok((2_i64, true)));
+}
+
+#[tokio::test]
+async fn each_record_in_postgresql_bears_its_version() {
+    let database = Database::new().await;
+    let journal = database.open().await;
+    journal.recover().await.unwrap();
+    let operation = opened(&journal, 1).await;
+    journal.append(operation, vec![finished(2)]).await.unwrap();
+    // With evidence come the first records of what it is about, where they are not kept.
+    let opening = vec![create(3)];
+    let deposit = Deposit { operation: OperationId::new(), opening, late: Late::Sent };
+    journal.deposit(deposit).await.unwrap();
+    journal.arrivals().await.unwrap();
+    let seen = database.meddle().await.query_one(RECORDS, &[]).await.unwrap();
+    assert_eq!((seen.get(0), seen.get(1)), (3_i64, true));
 }
 
 /// As a later release leaves them that was rolled out beside this one.
