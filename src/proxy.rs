@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 use tokio_util::sync::CancellationToken;
 
 pub use self::cors::Config as Cors;
@@ -72,7 +72,9 @@ pub struct Config {
     /// is cut. Default: for ever, since event streams may be silent.
     pub response_idle_timeout: Option<Span>,
     /// How long a client may take nothing of what is sent to it, after which its connection is cut,
-    /// or its HTTP/2 stream reset. Default 60 s.
+    /// or its HTTP/2 stream reset; a stream that may be waiting for others of its connection has ten
+    /// times as long. At least 1 s. Default 60 s.
+    #[serde(deserialize_with = "send_timeout")]
     pub send_timeout: Span,
     /// How long a WebSocket may be silent both ways, after which it is cut, at the latest after
     /// twice that. Default: for ever. It counts as one of `connections`.
@@ -83,6 +85,15 @@ pub struct Config {
     pub intercepted_body_timeout: Span,
     /// Intercepted requests at once, also those whose client has gone; beyond, 503. Default 256.
     pub intercepted: usize,
+}
+
+fn send_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+    let limit = Span::deserialize(deserializer)?;
+    if limit.0 < Duration::from_secs(1) {
+        let mend = "a client has at least 1s to take something: for hardly any limit write 24h";
+        return Err(de::Error::custom(mend));
+    }
+    Ok(limit)
 }
 
 impl Default for Config {

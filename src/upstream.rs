@@ -39,8 +39,8 @@ pub struct Config {
     pub connect_timeout: Span,
     /// How long a connection may have been idle and still be used. Keep it below the service's
     /// own keep-alive, 5 s for uvicorn, lest requests meet a connection that is being closed. One
-    /// whose service has answered and takes no more of the request for as long is closed too.
-    /// Default 4 s.
+    /// whose service has answered and takes no more of an intercepted request for as long is closed
+    /// too. Default 4 s.
     pub idle_timeout: Span,
     /// The same for requests that are not safe to repeat. A service closes connections that
     /// have been idle for its keep-alive; one used a moment ago is far from that, so that such

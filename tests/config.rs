@@ -144,6 +144,10 @@ fn mistakes_in_settings_are_told_with_place_and_mend() {
             "6:9: bounds.exchange (300s) exceeds bounds.late_effect (120s); a request may take effect as long as it is waited for: raise late_effect",
         ),
         (
+            format!("{HEAD}limits: {{ send_timeout: 0s }}\n"),
+            "6:25: a client has at least 1s to take something: for hardly any limit write 24h",
+        ),
+        (
             format!("{HEAD}cors: {{ origins: [\"*\"], credentials: true }}\n"),
             "6:7: browsers refuse \"*\" together with cors.credentials; list the origins",
         ),

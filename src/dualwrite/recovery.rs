@@ -76,8 +76,10 @@ async fn look_behind(context: &Context) -> Result<(), Halt> {
     }
     let (now, bounds) = (context.now(), context.policy.bounds);
     let from = now.minus(bounds.late_effect + bounds.clock_skew);
+    // The clock may have been set back meanwhile.
+    let until = now.plus(bounds.clock_skew);
     for resource_type in &context.types {
-        let creates = context.journal.overlapping(resource_type, Of::Creates, from, now).await?;
+        let creates = context.journal.overlapping(resource_type, Of::Creates, from, until).await?;
         for create in &creates {
             context.blinded_by(&Operation::replay(create)?);
         }

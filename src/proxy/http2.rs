@@ -20,7 +20,7 @@ use super::Config;
 use super::connection::Connection;
 use super::headers::join_cookies;
 use super::stack::{Handle, stack_of_stream};
-use super::unread::{Jams, Noting, Tasks, Turn};
+use super::unread::{Flow, Noting, Tasks, Turn};
 use crate::error::{Kind, Problem};
 use crate::upstream::Coalesce;
 
@@ -70,11 +70,11 @@ pub(super) async fn serve(
     config: &Config,
 ) -> hyper::Result<()> {
     let Connection { route, stop, .. } = connection;
-    let (jams, metrics) = (Jams::default(), route.worker.metrics.clone());
-    let socket = Noting { socket: stream, jams: jams.clone() };
+    let (flow, metrics) = (Flow::default(), route.worker.metrics.clone());
+    let socket = Noting { socket: stream, flow: flow.clone() };
     let socket = TokioIo::new(Coalesce { socket, written: "reply.written" });
-    let tasks =
-        Tasks { limit: config.send_timeout.0, jams: jams.clone(), metrics: metrics.clone() };
+    let limit = config.send_timeout.0;
+    let tasks = Tasks { limit, flow: flow.clone(), metrics: metrics.clone() };
     let streams = Streams::default();
     let counted = streams.clone();
     let service = service_fn(move |request| {
@@ -99,10 +99,11 @@ pub(super) async fn serve(
     // What is under way goes on; whoever begins a stream just now is told to come again.
     http2.as_mut().graceful_shutdown();
     loop {
-        match tokio::time::timeout(config.send_timeout.0, http2.as_mut()).await {
+        let mark = flow.mark();
+        match tokio::time::timeout(limit, http2.as_mut()).await {
             Ok(ended) => return ended,
-            // All that is left are ends of answers, in memory, which nobody takes.
-            Err(_) if streams.were_none() && !jams.now() => {
+            // What is left are ends of answers, in memory, which nobody takes.
+            Err(_) if streams.were_none() && flow.still_since(mark) => {
                 metrics.unread();
                 return Ok(());
             }

@@ -2,13 +2,14 @@
 //!
 //! Of a whole connection the kernel knows that nobody takes what is sent, and ends it. A stream of
 //! HTTP/2 can be left alone on a connection that is well read, since its window is the client's to
-//! open: it is reset.
+//! open. From here that looks like a stream that waits for its turn on a slow connection; so one is
+//! reset at the limit where the connection stands still too, and else has [`SHARED`] times as long.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,13 +19,21 @@ use tokio::time::{Instant, Sleep};
 
 use super::Metrics;
 
+/// Of the limit, that a stream has whose connection does not stand still.
+const SHARED: u32 = 10;
+
+/// What goes over a connection within the limit though nothing is taken or uploaded, in bytes at
+/// most: pings and their answers.
+const STILL: u64 = 256;
+
 /// Has the kernel end a connection whose client takes nothing for `limit` of what was sent
-/// (`TCP_USER_TIMEOUT`, RFC 5482; tcp(7)): it neither acknowledges nor opens its window. Costs
-/// nothing per request, and sees each byte that is taken, however large the socket's buffer.
+/// (`TCP_USER_TIMEOUT`, RFC 5482; tcp(7)): it neither acknowledges nor opens its window for a
+/// segment. Costs nothing per request, and does not wait for room in the socket's buffer, which a
+/// slow client makes seldom.
 pub(super) fn bound(socket: &TcpStream, limit: Duration) -> io::Result<()> {
-    // Zero would be no bound.
-    let milliseconds = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX).max(1);
-    Ok(rustix::net::sockopt::set_tcp_user_timeout(socket, milliseconds)?)
+    // The kernel takes an `int`, and zero for no bound.
+    let milliseconds = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX).max(1);
+    Ok(rustix::net::sockopt::set_tcp_user_timeout(socket, milliseconds.unsigned_abs())?)
 }
 
 tokio::task_local! {
@@ -50,34 +59,54 @@ impl Turn {
     }
 }
 
-/// Whether a connection's socket has taken all that was written: odd while it has not.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Jams(Arc<AtomicU64>);
+/// What goes over a connection.
+#[derive(Debug, Default)]
+struct Counts {
+    read: AtomicU64,
+    written: AtomicU64,
+    /// Whether the socket's buffer was full when it was last written to.
+    jammed: AtomicBool,
+}
 
-impl Jams {
-    /// Whether it is jammed.
-    pub(super) fn now(&self) -> bool {
-        self.0.load(Relaxed) & 1 == 1
+/// What goes over a connection, for whoever waits for it to move. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Flow(Arc<Counts>);
+
+/// How far a connection had come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mark {
+    read: u64,
+    written: u64,
+}
+
+impl Flow {
+    pub(super) fn mark(&self) -> Mark {
+        Mark { read: self.0.read.load(Relaxed), written: self.0.written.load(Relaxed) }
     }
 
-    fn note(&self, jammed: bool) {
-        if self.now() != jammed {
-            self.0.fetch_add(1, Relaxed);
+    /// Whether the client has taken nothing since. One that is slow may take from the socket's buffer
+    /// and make no room for long; the kernel knows.
+    fn untaken_since(&self, then: Mark) -> bool {
+        !self.0.jammed.load(Relaxed) && self.mark().written - then.written < STILL
+    }
+
+    /// Whether it has sent nothing either.
+    pub(super) fn still_since(&self, then: Mark) -> bool {
+        self.untaken_since(then) && self.mark().read - then.read < STILL
+    }
+
+    fn note_written(&self, written: &Poll<io::Result<usize>>) {
+        self.0.jammed.store(written.is_pending(), Relaxed);
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.0.written.fetch_add(*bytes as u64, Relaxed);
         }
     }
 }
 
-/// A socket that tells when it is jammed.
+/// A socket that tells what goes over it.
 pub(super) struct Noting<T> {
     pub(super) socket: T,
-    pub(super) jams: Jams,
-}
-
-impl<T> Noting<T> {
-    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.jams.note(written.is_pending());
-        written
-    }
+    pub(super) flow: Flow,
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Noting<T> {
@@ -86,7 +115,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Noting<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.socket).poll_read(cx, buf);
+        let came = buf.filled().len() - before;
+        self.flow.0.read.fetch_add(came as u64, Relaxed);
+        read
     }
 }
 
@@ -97,7 +130,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Noting<T> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(cx, buf);
-        self.note(written)
+        self.flow.note_written(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -106,7 +140,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Noting<T> {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, pieces);
-        self.note(written)
+        self.flow.note_written(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -122,26 +157,25 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Noting<T> {
     }
 }
 
-/// Runs the streams of a connection, and resets each whose client takes nothing for `limit`.
+/// Runs the streams of a connection, and resets each whose client takes nothing for too long.
 #[derive(Clone)]
 pub(super) struct Tasks {
     pub(super) limit: Duration,
-    pub(super) jams: Jams,
+    pub(super) flow: Flow,
     pub(super) metrics: Metrics,
 }
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Tasks {
     fn execute(&self, stream: F) {
-        let Self { limit, jams, metrics } = self.clone();
+        let Self { limit, flow, metrics } = self.clone();
         tokio::spawn(async move {
             let turn = Turn::default();
-            let mut patience =
-                Patience { limit, turn: turn.clone(), jams, seen: (0, 0), end: None };
+            let mut patience = Patience::new(limit, turn.clone(), flow);
             let mut stream = pin!(TURN.scope(turn, stream));
             poll_fn(|cx| {
                 if stream.as_mut().poll(cx).is_pending() {
                     ready!(patience.poll(cx));
-                    // It is dropped, and so reset.
+                    // It is dropped, and so reset, once its request has ended.
                     metrics.unread();
                 }
                 Poll::Ready(())
@@ -155,32 +189,44 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Tasks {
 struct Patience {
     limit: Duration,
     turn: Turn,
-    jams: Jams,
-    /// Turn and jams when `end` was set.
-    seen: (u64, u64),
-    /// Made where a client is waited for at all.
-    end: Option<Pin<Box<Sleep>>>,
+    flow: Flow,
+    /// The turn that the rest is about.
+    seen: u64,
+    /// Where the connection was when `look` was set.
+    mark: Mark,
+    /// When it is too late whatever the connection does.
+    last: Instant,
+    /// When to look next. Made where a client is waited for at all.
+    look: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patience {
-    /// Ready once the client took nothing for the limit, though the socket would have. (Where the
-    /// socket is jammed the stream waits for others, and the kernel for the client.)
+    fn new(limit: Duration, turn: Turn, flow: Flow) -> Self {
+        let (mark, last) = (flow.mark(), Instant::now());
+        Self { limit, turn, flow, seen: 0, mark, last, look: None }
+    }
+
+    /// Ready once the client took nothing for too long.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let seen = (self.turn.0.load(Relaxed), self.jams.0.load(Relaxed));
-        if seen.0 & 1 == 0 {
+        let turn = self.turn.0.load(Relaxed);
+        if turn & 1 == 0 {
             // The service's answer, or the next piece of it, wakes the stream.
             return Poll::Pending;
         }
-        let end = self.end.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limit)));
-        if seen != self.seen {
-            self.seen = seen;
-            end.as_mut().reset(Instant::now() + self.limit);
+        let look = self.look.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limit)));
+        if turn != self.seen {
+            self.seen = turn;
+            self.mark = self.flow.mark();
+            self.last = Instant::now() + self.limit * SHARED;
+            look.as_mut().reset(Instant::now() + self.limit);
         }
-        while end.as_mut().poll(cx).is_ready() {
-            if !self.jams.now() {
+        while look.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if now >= self.last || self.flow.untaken_since(self.mark) {
                 return Poll::Ready(());
             }
-            end.as_mut().reset(Instant::now() + self.limit);
+            self.mark = self.flow.mark();
+            look.as_mut().reset(now + self.limit);
         }
         Poll::Pending
     }
@@ -190,30 +236,33 @@ impl Patience {
 mod tests {
     use super::*;
 
-    const LIMIT: Duration = Duration::from_mins(1);
-
     /// A stream of which the client has a piece to take.
     fn waits() -> Patience {
         let turn = Turn::default();
         turn.asked(true);
-        Patience { limit: LIMIT, turn, jams: Jams::default(), seen: (0, 0), end: None }
+        Patience::new(Duration::from_mins(1), turn, Flow::default())
     }
 
     /// Polls it once a second, as a stream may be for any reason. Gives the seconds that it lasted.
     async fn lasts(patience: &mut Patience, each: impl Fn(u64, &Patience)) -> u64 {
-        for second in 0..1000 {
+        for second in 0..2000 {
             if poll_fn(|cx| Poll::Ready(patience.poll(cx).is_ready())).await {
                 return second;
             }
             each(second, patience);
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        1000
+        2000
+    }
+
+    fn writes(patience: &Patience, bytes: usize) {
+        patience.flow.note_written(&Poll::Ready(Ok(bytes)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn p8_who_takes_nothing_has_as_long_as_the_limit_says() {
         assert_eq!(lasts(&mut waits(), |_, _| {}).await, 60);
+        assert_eq!(lasts(&mut waits(), |_, patience| writes(patience, 1)).await, 60, "pings");
     }
 
     #[tokio::test(start_paused = true)]
@@ -237,12 +286,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn while_the_socket_is_jammed_no_time_counts() {
+    async fn while_others_of_its_connection_get_something_a_stream_may_wait_for_its_turn() {
+        let other = |second, patience: &Patience| {
+            if second <= 200 {
+                writes(patience, 100);
+            }
+        };
+        assert_eq!(lasts(&mut waits(), other).await, 300);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_the_socket_is_jammed_a_stream_may_wait_for_its_turn() {
         let jam = |second, patience: &Patience| match second {
-            10 => patience.jams.note(true),
-            500 => patience.jams.note(false),
+            10 => patience.flow.note_written(&Poll::Pending),
+            130 => writes(patience, 1),
             _ => {}
         };
-        assert_eq!(lasts(&mut waits(), jam).await, 561);
+        assert_eq!(lasts(&mut waits(), jam).await, 180);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p8_whatever_others_get_no_stream_waits_for_ever() {
+        assert_eq!(lasts(&mut waits(), |_, patience| writes(patience, 1000)).await, 600);
+        let jam = |_, patience: &Patience| patience.flow.note_written(&Poll::Pending);
+        assert_eq!(lasts(&mut waits(), jam).await, 600);
     }
 }

@@ -97,7 +97,7 @@ async fn as_version_1(client: &Client) {
 
 /// Nobody said how long its lease is.
 #[tokio::test]
-async fn p2_a_replica_of_version_1_is_not_taken_over_by_another_s_lease() {
+async fn p2_a_replica_of_version_1_is_given_five_minutes_and_runs_on() {
     let database = Database::new().await;
     let old = frozen(&database).await;
     let operation = opened(&old, 1).await;

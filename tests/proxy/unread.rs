@@ -1,10 +1,10 @@
 //! Answers that their client does not take (promise P8): each holds a connection to the service.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use authz_sidecar::model::Span;
 
-use super::http2_frames::{DATA, SETTINGS};
+use super::http2_frames::{DATA, END_HEADERS, HEADERS, SETTINGS, block};
 use super::http2_wire::{Http2Wire, RST_STREAM};
 use super::support::{Service, Setup, Sidecar, soon, until};
 
@@ -33,8 +33,12 @@ async fn service() -> Service {
 
 /// With one connection to the service.
 fn sidecar(service: &Service, header_timeout: Duration) -> Sidecar {
+    with_connections(1, service, header_timeout)
+}
+
+fn with_connections(count: usize, service: &Service, header_timeout: Duration) -> Sidecar {
     let mut setup = Setup::default();
-    setup.upstream.max_connections = 1;
+    setup.upstream.max_connections = count;
     setup.config.send_timeout = Span(LIMIT);
     setup.config.header_timeout = Span(header_timeout);
     setup.start(&service.endpoint())
@@ -78,6 +82,30 @@ async fn p8_a_stream_whose_answer_is_not_read_is_reset_and_others_are_served() {
     wire.grant(0, 1 << 20).await;
     wire.request(3, &h2_get("/")).await;
     while wire.frame_of(DATA).await.expect("the connection goes on").stream != 3 {}
+}
+
+/// As one must be that is read, on the same connection, and waits for its turn.
+#[tokio::test]
+async fn p8_a_stream_that_is_not_read_is_reset_later_where_another_is_read() {
+    let service = service().await;
+    let sidecar = with_connections(2, &service, LIMIT * 100);
+    let mut wire = Http2Wire::connect(sidecar.address).await;
+    wire.grant(0, 1 << 30).await;
+    let start = Instant::now();
+    wire.request(1, &h2_get("/large")).await;
+    wire.request(3, &h2_get("/large")).await;
+    let mut came = 0;
+    while !sidecar.counts("connection_errors_total{reason=\"answer-unread\"} 1") {
+        let data = wire.frame_of(DATA).await.expect("the connection goes on");
+        // Slowly enough to take longer than any stream is waited for.
+        if data.stream == 3 && came < LARGE - (1 << 20) {
+            came += data.payload.len();
+            wire.grant(3, data.payload.len().try_into().unwrap()).await;
+            tokio::time::sleep(LIMIT / 100).await;
+        }
+    }
+    assert!(start.elapsed() > 2 * LIMIT, "the other one was read");
+    assert_eq!(wire.frame_of(DATA).await.expect("the other one goes on").stream, 3);
 }
 
 #[tokio::test]
@@ -141,4 +169,32 @@ async fn p8_a_connection_whose_last_answers_are_not_read_ends() {
     assert!(wire.frame_of(RST_STREAM).await.is_none(), "the stream is done with");
     until(|| sidecar.counts("connections 0")).await;
     assert!(sidecar.counts("connection_errors_total{reason=\"answer-unread\"} 1"));
+}
+
+/// As over HTTP/1.1; nothing of the answer is left then.
+#[tokio::test]
+async fn p6_an_upload_goes_on_behind_its_answer() {
+    const PIECES: usize = 40;
+    let (done, is_done) = tokio::sync::watch::channel(false);
+    let service = Service::scripted(move |mut wire, _| {
+        let done = done.clone();
+        async move {
+            wire.head().await;
+            wire.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            wire.exactly(PIECES * 100).await;
+            done.send_replace(true);
+        }
+    })
+    .await;
+    let sidecar = sidecar(&service, LIMIT / 5);
+    let mut wire = Http2Wire::connect(sidecar.address).await;
+    let length = (PIECES * 100).to_string();
+    let head = [&h2_get("/up")[1..], &[(":method", "PUT"), ("content-length", &length)]].concat();
+    assert!(wire.try_send(HEADERS, END_HEADERS, 1, &block(&head)).await);
+    assert!(wire.frame_of(HEADERS).await.is_some(), "it is answered at once");
+    for _ in 0..PIECES {
+        tokio::time::sleep(LIMIT / 10).await;
+        assert!(wire.try_send(DATA, 0, 1, &[b'x'; 100]).await);
+    }
+    until(|| *is_done.borrow()).await;
 }

@@ -90,7 +90,7 @@ CREATE TABLE evidence (
 CREATE INDEX evidence_of ON evidence (operation);
 ";
 
-/// For replicas that an earlier release began, longer than leases are.
+/// For replicas that an earlier release began: longer than most leases are.
 const LEASES: &str = "ALTER TABLE replicas ADD COLUMN lease interval NOT NULL DEFAULT '5 min'";
 
 /// Makes the tables, or brings them up to what this release knows; refuses later ones.
