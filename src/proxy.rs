@@ -11,6 +11,7 @@ mod connection;
 mod cors;
 mod deadline;
 mod diverted;
+mod flow;
 mod forward;
 mod forwarded;
 mod headers;

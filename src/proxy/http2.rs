@@ -18,9 +18,10 @@ use tokio::net::TcpStream;
 
 use super::Config;
 use super::connection::Connection;
+use super::flow::{Flow, Noting};
 use super::headers::join_cookies;
 use super::stack::{Handle, stack_of_stream};
-use super::unread::{Flow, Noting, Tasks, Turn};
+use super::unread::{Tasks, Turn};
 use crate::error::{Kind, Problem};
 use crate::upstream::Coalesce;
 

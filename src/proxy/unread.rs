@@ -6,25 +6,21 @@
 //! reset at the limit where the connection stands still too, and else has [`SHARED`] times as long.
 
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::Metrics;
+use super::flow::{Flow, Mark};
 
 /// Of the limit, that a stream has whose connection does not stand still.
 const SHARED: u32 = 10;
-
-/// What goes over a connection within the limit though nothing is taken or uploaded, in bytes at
-/// most: pings and their answers.
-const STILL: u64 = 256;
 
 /// Has the kernel end a connection whose client takes nothing for `limit` of what was sent
 /// (`TCP_USER_TIMEOUT`, RFC 5482; tcp(7)): it neither acknowledges nor opens its window for a
@@ -56,104 +52,6 @@ impl Turn {
     pub(super) fn asked(&self, had: bool) {
         let next = (self.0.load(Relaxed) | 1) + 1;
         self.0.store(next | u64::from(had), Relaxed);
-    }
-}
-
-/// What goes over a connection.
-#[derive(Debug, Default)]
-struct Counts {
-    read: AtomicU64,
-    written: AtomicU64,
-    /// Whether the socket's buffer was full when it was last written to.
-    jammed: AtomicBool,
-}
-
-/// What goes over a connection, for whoever waits for it to move. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Flow(Arc<Counts>);
-
-/// How far a connection had come.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Mark {
-    read: u64,
-    written: u64,
-}
-
-impl Flow {
-    pub(super) fn mark(&self) -> Mark {
-        Mark { read: self.0.read.load(Relaxed), written: self.0.written.load(Relaxed) }
-    }
-
-    /// Whether the client has taken nothing since. One that is slow may take from the socket's buffer
-    /// and make no room for long; the kernel knows.
-    fn untaken_since(&self, then: Mark) -> bool {
-        !self.0.jammed.load(Relaxed) && self.mark().written - then.written < STILL
-    }
-
-    /// Whether it has sent nothing either.
-    pub(super) fn still_since(&self, then: Mark) -> bool {
-        self.untaken_since(then) && self.mark().read - then.read < STILL
-    }
-
-    fn note_written(&self, written: &Poll<io::Result<usize>>) {
-        self.0.jammed.store(written.is_pending(), Relaxed);
-        if let Poll::Ready(Ok(bytes)) = written {
-            self.0.written.fetch_add(*bytes as u64, Relaxed);
-        }
-    }
-}
-
-/// A socket that tells what goes over it.
-pub(super) struct Noting<T> {
-    pub(super) socket: T,
-    pub(super) flow: Flow,
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Noting<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.socket).poll_read(cx, buf);
-        let came = buf.filled().len() - before;
-        self.flow.0.read.fetch_add(came as u64, Relaxed);
-        read
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Noting<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write(cx, buf);
-        self.flow.note_written(&written);
-        written
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, pieces);
-        self.flow.note_written(&written);
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 
