@@ -4,8 +4,11 @@
 #   scripts/fuzz.sh [SECONDS] [TARGET…]       default: 10 seconds for each target
 #
 # Before a release: scripts/fuzz.sh 3600. Begins with what is in fuzz/corpus, and with what earlier
-# runs found, in fuzz/found; `cargo +nightly fuzz cmin` makes that small enough to be committed. What
-# crashes a target is in fuzz/artifacts: make a test of it.
+# runs found, in fuzz/found. Of that, what reaches more code than fuzz/corpus does belongs there too:
+#
+#   fuzz/target/*/release/TARGET -merge=1 -use_counters=0 -max_len=256 fuzz/corpus/TARGET fuzz/found/TARGET
+#
+# What crashes a target is in fuzz/artifacts: make a test of it.
 #
 # Needs a nightly toolchain of rustup. Without sanitizers: the product has no unsafe code.
 #
