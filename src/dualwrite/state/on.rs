@@ -134,7 +134,9 @@ fn late_answer(operation: &Operation, outcome: CreateOutcome) -> Transition {
         }
         CreateOutcome::Committed(id) => stands(operation, id),
         CreateOutcome::Rejected => finished(Resolution::Rejected),
-        CreateOutcome::NotSent | CreateOutcome::Unknown => Transition::default(),
+        // The wait for a connection may end as late as the one for the answer.
+        CreateOutcome::NotSent => finished(Resolution::NotSent),
+        CreateOutcome::Unknown => Transition::default(),
     }
 }
 

@@ -267,6 +267,14 @@ fn p2_a_late_id_is_evidence() {
 }
 
 #[test]
+fn p2_what_turns_out_late_not_to_have_been_sent_is_over() {
+    let mut create = fixtures::create(Mode::Enforce, None);
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    take(&mut create, Event::LateAnswer(CreateOutcome::NotSent), at(20)).unwrap();
+    assert_eq!(create.phase, Phase::Finished(Resolution::NotSent));
+}
+
+#[test]
 fn p1_without_a_probe_committed_is_durable_before_the_register() {
     let not_alone = Policy { exclusive_writer: false, ..policy() };
     // Other replicas' deletes are not known here.
