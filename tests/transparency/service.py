@@ -163,6 +163,8 @@ async def wait(name: str):
 
 async def go(request: Request):
     """Wakes who waits, once there is somebody who does."""
+    # As in `status`: hypercorn ends the connection where the end of the body comes behind the answer.
+    await request.body()
     name = request.path_params["name"]
     await waiting.setdefault(name, asyncio.Event()).wait()
     told.setdefault(name, asyncio.Event()).set()
