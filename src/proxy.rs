@@ -17,6 +17,7 @@ mod forwarded;
 mod headers;
 mod http2;
 mod intercept;
+mod linger;
 mod listener;
 mod metrics;
 mod path;

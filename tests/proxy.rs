@@ -29,6 +29,8 @@ mod http2_wire;
 mod intercept;
 #[path = "proxy/limits.rs"]
 mod limits;
+#[path = "proxy/linger.rs"]
+mod linger;
 #[path = "proxy/support.rs"]
 mod support;
 #[path = "proxy/transparency.rs"]

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::Config;
 use super::deadline::Deadline;
 use super::http2;
+use super::linger::Lingering;
 use super::route::Route;
 use super::stack::{Handle, stack};
 use crate::model::Backoff;
@@ -76,7 +77,8 @@ impl Connection {
 
     async fn serve_http1(self, stream: TcpStream, config: &Config) -> hyper::Result<()> {
         let Self { route, draining, stop } = self;
-        let socket = TokioIo::new(Coalesce { socket: stream, written: "reply.written" });
+        let socket = Lingering::new(stream, route.reading.clone());
+        let socket = TokioIo::new(Coalesce { socket, written: "reply.written" });
         let (tunnel, metrics) = (route.tunnel.clone(), route.worker.metrics.clone());
         let stack = Arc::new(stack(route));
         let service = service_fn(move |request| {

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -24,7 +25,8 @@ impl Route {
         &self,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Outgoing>> + Send {
-        let progress = || Some(Progress::new(self.worker.config.response_timeout.0));
+        let limit = self.worker.config.response_timeout.0;
+        let progress = || Some(Progress::new(limit, Arc::clone(self.reading.whole())));
         let (framing, progress) = match request.body() {
             body if body.is_end_stream() => (Framing::Length, None),
             body if body.size_hint().exact().is_some() => (Framing::Length, progress()),

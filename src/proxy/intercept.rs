@@ -1,6 +1,7 @@
 //! Requests that a rule matches: read whole, made ready, and handed to the sagas' runtime.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
@@ -77,6 +78,7 @@ impl Route {
         let body = read.await.map_err(|_| {
             Problem::new(Kind::BodyTimeout, "the body did not arrive in time; nothing was sent")
         })??;
+        self.reading.whole().store(true, Relaxed);
         self.worker.sanitizer.to_service(&mut head.headers, Framing::Length, &self.peer);
         // authn sees one, and so must the service: some read the first of several only.
         headers::join_cookies(&mut head.headers)?;

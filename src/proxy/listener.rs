@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::connection::{Connection, Failed};
 use super::deadline::Deadline;
 use super::headers::Sanitizer;
+use super::linger::Reading;
 use super::route::{Peer, Route, Worker};
 use super::upgrade::Slot;
 use super::{Config, Forwarded, Parts, unread};
@@ -135,6 +136,7 @@ impl Acceptor {
             peer: Peer { address, trusted: self.forwarded.trusts(ip) },
             deadline: Deadline::new(),
             tunnel: Slot::default(),
+            reading: Reading::default(),
         };
         let connection =
             Connection { route, draining: Arc::clone(&self.draining), stop: self.stop.clone() };

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
 use super::deadline::Deadline;
 use super::diverted::{self, Diverted};
 use super::headers::Sanitizer;
+use super::linger::Reading;
 use super::respond::{self, Outgoing};
 use super::stack::Handle;
 use super::upgrade::{self, Slot};
@@ -73,11 +75,14 @@ pub(super) struct Route {
     pub(super) deadline: Deadline,
     /// For when the connection is upgraded.
     pub(super) tunnel: Slot,
+    /// For when it is closed.
+    pub(super) reading: Reading,
 }
 
 impl Handle for Route {
     async fn handle(&self, request: Request<Incoming>) -> Response<Outgoing> {
         let metrics = &self.worker.metrics;
+        self.reading.has_head(request.body().is_end_stream());
         match self.decide(&request) {
             Ok(rules::Route::Unmatched) => {
                 metrics.unmatched();
@@ -113,6 +118,8 @@ impl Route {
             peer: self.peer.clone(),
             deadline: Deadline::new(),
             tunnel: Slot::default(),
+            // Nobody asks: streams end without their connection.
+            reading: self.reading.clone(),
         }
     }
 

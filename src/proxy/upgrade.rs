@@ -80,6 +80,7 @@ impl Route {
                 let head = head.map(|()| body);
                 let mut response = respond::answer(head, &self.worker.sanitizer, None);
                 mark(response.headers_mut());
+                self.reading.switched();
                 self.tunnel.put(Pending { client, service });
                 response
             }

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -31,6 +30,7 @@ pub enum RequestBody {
 pub struct Progress {
     frames: Arc<AtomicU64>,
     longest_pause: Duration,
+    whole: Arc<AtomicBool>,
 }
 
 impl Progress {
@@ -38,9 +38,10 @@ impl Progress {
     const ENDED: u64 = 1 << 63;
 
     /// Of a body of which nothing was taken. A client that pauses longer than this has broken off.
+    /// `whole` is set once all of it was taken, whoever still asks.
     #[must_use]
-    pub fn new(longest_pause: Duration) -> Self {
-        Self { frames: Arc::default(), longest_pause }
+    pub fn new(longest_pause: Duration, whole: Arc<AtomicBool>) -> Self {
+        Self { frames: Arc::default(), longest_pause, whole }
     }
 
     /// How long a client may pause.
@@ -67,6 +68,7 @@ impl Progress {
         }
         if ended {
             self.frames.fetch_or(Self::ENDED, Relaxed);
+            self.whole.store(true, Relaxed);
         }
     }
 }

@@ -119,7 +119,7 @@ impl Pool {
 
     /// A new connection.
     pub(super) async fn connect(self: &Arc<Self>) -> Result<Lease, Error> {
-        let Dialled { sender, driver, written, place } = self.dial().await?;
+        let Dialled { sender, driver, written, place } = self.dial(true).await?;
         let task = tokio::spawn(async move {
             // Whoever waits for an answer gets the error; on an idle connection nobody minds.
             let _ = driver.await;
@@ -138,14 +138,14 @@ impl Pool {
     pub(super) async fn connect_apart(
         self: &Arc<Self>,
     ) -> Result<(SendRequest<RequestBody>, OwnedSemaphorePermit), Error> {
-        let Dialled { sender, driver, place, .. } = self.dial().await?;
+        let Dialled { sender, driver, place, .. } = self.dial(false).await?;
         tokio::spawn(async move {
             let _ = driver.with_upgrades().await;
         });
         Ok((sender, place))
     }
 
-    async fn dial(&self) -> Result<Dialled, Error> {
+    async fn dial(&self, hears_out: bool) -> Result<Dialled, Error> {
         let refuse = |kind, detail| Error { kind, detail, sent: Sent::Never };
         let limit = self.config.connect_timeout;
         let mut waiting = ErrorKind::Busy;
@@ -153,7 +153,7 @@ impl Pool {
             let place = Arc::clone(&self.places).acquire_owned().await;
             let place = place.map_err(std::io::Error::other)?;
             waiting = ErrorKind::Connect;
-            let (sender, driver, written) = connect(&self.endpoint).await?;
+            let (sender, driver, written) = connect(&self.endpoint, hears_out).await?;
             Ok::<_, std::io::Error>(Dialled { sender, driver, written, place })
         };
         let outcome = tokio::time::timeout(limit.0, attempt).await;

@@ -1,7 +1,7 @@
 //! WebSocket upgrades: end to end where both ends agree, and nothing hidden behind them (P5, P6).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use authz_sidecar::model::Span;
@@ -56,6 +56,56 @@ async fn p6_a_websocket_passes_end_to_end() {
     }
     client.finish().await;
     assert_eq!(client.rest().await, "THE END", "a half-closed tunnel still speaks");
+    crate::support::until(|| sidecar.counts("tunnels 0")).await;
+}
+
+/// As above with the ends changed: the service speaks no more, and goes on listening.
+#[tokio::test]
+async fn p6_a_websocket_that_the_service_half_closed_still_hears() {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let tell = Mutex::new(Some(tell));
+    let service = Service::scripted(move |mut wire, _| {
+        let tell = tell.lock().unwrap().take().unwrap();
+        async move {
+            wire.head().await;
+            wire.send(AGREES).await;
+            wire.until("one\n").await;
+            wire.finish().await;
+            // It listens slowly: more comes than there is room for on the way.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            tell.send(wire.rest().await).unwrap();
+        }
+    })
+    .await;
+    let sidecar = Sidecar::before(&service);
+    let mut client = sidecar.client().await;
+    client.send(ASKS).await;
+    client.head().await;
+    client.send("one\n").await;
+    assert_eq!(client.rest().await, "");
+    let long = "two\n".repeat(8 << 20);
+    client.send(&long).await;
+    client.finish().await;
+    assert!(soon(told).await.unwrap() == long, "some of it is lost");
+}
+
+#[tokio::test]
+async fn p8_a_websocket_ends_with_its_service_whatever_the_client_sends() {
+    let service = Service::scripted(|mut wire, _| async move {
+        wire.head().await;
+        wire.send(AGREES).await;
+    })
+    .await;
+    let sidecar = Sidecar::before(&service);
+    let mut client = sidecar.client().await;
+    client.send(ASKS).await;
+    client.head().await;
+    soon(async {
+        while client.try_send("more\n").await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
     crate::support::until(|| sidecar.counts("tunnels 0")).await;
 }
 
