@@ -15,9 +15,9 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::Config;
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Heads};
 use super::http2;
-use super::linger::Lingering;
+use super::linger::{Lingering, Reading};
 use super::route::Route;
 use super::stack::{Handle, stack};
 use crate::model::Backoff;
@@ -77,7 +77,8 @@ impl Connection {
 
     async fn serve_http1(self, stream: TcpStream, config: &Config) -> hyper::Result<()> {
         let Self { route, draining, stop } = self;
-        let socket = Lingering::new(stream, route.reading.clone());
+        let reading = route.reading.clone();
+        let socket = Lingering::new(stream, reading.clone());
         let socket = TokioIo::new(Coalesce { socket, written: "reply.written" });
         let (tunnel, metrics) = (route.tunnel.clone(), route.worker.metrics.clone());
         let stack = Arc::new(stack(route));
@@ -85,7 +86,7 @@ impl Connection {
             let stack = Arc::clone(&stack);
             async move { Ok::<_, Infallible>(stack.handle(request).await) }
         });
-        let connection = builder(config).serve_connection(socket, service).with_upgrades();
+        let connection = builder(config, reading).serve_connection(socket, service).with_upgrades();
         let mut connection = pin!(connection);
         let mut stop = pin!(stop.cancelled());
         let mut waiting = false;
@@ -103,7 +104,7 @@ impl Connection {
             connection.as_mut().poll(cx)
         })
         .await?;
-        // Upgraded, it is still this client's one connection.
+        // Upgraded, or asked to be, it is still this client's one connection.
         tunnel.run(config.tunnel_idle_timeout.map(|span| span.0), &metrics).await;
         Ok(())
     }
@@ -136,10 +137,10 @@ async fn is_http2(stream: &TcpStream, limit: Duration) -> Result<bool, Failed> {
     }
 }
 
-fn builder(config: &Config) -> http1::Builder {
+fn builder(config: &Config, reading: Reading) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .timer(Deadline::new())
+        .timer(Heads { deadline: Deadline::new(), reading })
         .header_read_timeout(config.header_timeout.0)
         .max_header_size(config.header_bytes.0.max(MIN_BUFFER))
         .max_buf_size(MAX_BUFFER.max(config.header_bytes.0))

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use super::linger::Reading;
+
 /// A timer that is used again and again, by one task.
 #[derive(Clone)]
 pub(super) struct Deadline(Arc<Mutex<Pin<Box<tokio::time::Sleep>>>>);
@@ -36,15 +38,21 @@ impl Deadline {
     }
 }
 
-/// hyper's timer for reading heads, which it asks for one at a time.
-impl hyper::rt::Timer for Deadline {
+/// hyper's timer for reading heads, which it asks for one at a time, whenever it begins to wait for one.
+pub(super) struct Heads {
+    pub(super) deadline: Deadline,
+    pub(super) reading: Reading,
+}
+
+impl hyper::rt::Timer for Heads {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
         self.sleep_until(Instant::now() + duration)
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
-        self.set(deadline);
-        Box::pin(Waiting(self.clone()))
+        self.reading.awaits_head();
+        self.deadline.set(deadline);
+        Box::pin(Waiting(self.deadline.clone()))
     }
 }
 

@@ -42,6 +42,11 @@ impl Default for State {
 }
 
 impl Reading {
+    /// A next request's head is waited for: there is nothing left of the last one.
+    pub(super) fn awaits_head(&self) {
+        self.0.whole.store(true, Relaxed);
+    }
+
     /// A request's head was read, which is all of it where it has no body.
     pub(super) fn has_head(&self, without_body: bool) {
         self.0.whole.store(without_body, Relaxed);

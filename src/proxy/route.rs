@@ -80,8 +80,9 @@ pub(super) struct Route {
 }
 
 impl Handle for Route {
-    async fn handle(&self, request: Request<Incoming>) -> Response<Outgoing> {
+    async fn handle(&self, mut request: Request<Incoming>) -> Response<Outgoing> {
         let metrics = &self.worker.metrics;
+        self.tunnel.keep(&mut request);
         self.reading.has_head(request.body().is_end_stream());
         match self.decide(&request) {
             Ok(rules::Route::Unmatched) => {

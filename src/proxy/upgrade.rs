@@ -18,7 +18,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::Metrics;
 use super::headers::{Framing, lists_connection};
@@ -33,10 +33,12 @@ const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 #[derive(Clone, Default)]
 pub(super) struct Slot(Arc<Mutex<Option<Pending>>>);
 
-/// Two connections that are to be joined.
-struct Pending {
-    client: OnUpgrade,
-    service: Tunnel,
+/// A connection that hyper gives away at its end, since it was asked for an upgrade.
+enum Pending {
+    /// It is to be joined with one to the service.
+    Agreed { client: OnUpgrade, service: Tunnel },
+    /// There was no upgrade, so that it is to be closed as any other.
+    Declined(OnUpgrade),
 }
 
 /// Whether the request asks for a WebSocket in the one way that can be passed on.
@@ -63,8 +65,7 @@ fn names_websocket(headers: &HeaderMap) -> bool {
 impl Route {
     /// Passes a request for a WebSocket on, and its answer back. After a 101 the connection's task
     /// finds the tunnel in the slot.
-    pub(super) async fn upgrade(&self, mut request: Request<Incoming>) -> Response<Outgoing> {
-        let client = hyper::upgrade::on(&mut request);
+    pub(super) async fn upgrade(&self, request: Request<Incoming>) -> Response<Outgoing> {
         let mut request = request.map(|_| RequestBody::Whole(Bytes::new()));
         let headers = request.headers_mut();
         self.worker.sanitizer.to_service(headers, Framing::Length, &self.peer);
@@ -81,7 +82,7 @@ impl Route {
                 let mut response = respond::answer(head, &self.worker.sanitizer, None);
                 mark(response.headers_mut());
                 self.reading.switched();
-                self.tunnel.put(Pending { client, service });
+                self.tunnel.agreed(service);
                 response
             }
             Ok(Ok(Switch::Accepted(..))) => self.refuse(Problem::new(
@@ -104,14 +105,35 @@ fn mark(headers: &mut HeaderMap) {
 }
 
 impl Slot {
-    fn put(&self, pending: Pending) {
-        *self.lock() = Some(pending);
+    /// Keeps the connection of a request that asks for whatever upgrade: hyper gives it away at its end
+    /// even if none comes of it.
+    pub(super) fn keep(&self, request: &mut Request<Incoming>) {
+        if let Some(client) = request.extensions_mut().remove::<OnUpgrade>() {
+            *self.lock() = Some(Pending::Declined(client));
+        }
+    }
+
+    fn agreed(&self, service: Tunnel) {
+        let mut pending = self.lock();
+        if let Some(Pending::Declined(client)) = pending.take() {
+            *pending = Some(Pending::Agreed { client, service });
+        }
     }
 
     /// Carries bytes both ways until both have ended, one has failed, or, where there is a limit,
-    /// nothing has come from either for that long. Returns at once where no tunnel was left.
+    /// nothing has come from either for that long. Returns at once where nothing was left.
     pub(super) async fn run(&self, idle: Option<Duration>, metrics: &Metrics) {
-        let Some(Pending { client, service }) = self.lock().take() else { return };
+        let pending = self.lock().take();
+        let (client, service) = match pending {
+            None => return,
+            Some(Pending::Declined(client)) => {
+                if let Ok(client) = client.await {
+                    let _ = TokioIo::new(client).shutdown().await;
+                }
+                return;
+            }
+            Some(Pending::Agreed { client, service }) => (client, service),
+        };
         let _open = metrics.tunnelled();
         let (Ok(client), Ok((mut service, _place))) = (client.await, service.open().await) else {
             return;

@@ -132,7 +132,9 @@ fn poll_stream(
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
     let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
-    progress.note(frame.is_some(), frame.is_none() || body.is_end_stream());
+    // Nobody asks for what is behind trailers.
+    let last = matches!(&frame, Some(Ok(frame)) if frame.is_trailers());
+    progress.note(frame.is_some(), last || frame.is_none() || body.is_end_stream());
     Poll::Ready(frame)
 }
 

@@ -17,21 +17,31 @@ use super::{Coalesce, Endpoint, MAX_BUFFER, RequestBody};
 /// The driver of a connection.
 pub(super) type Driver = Connection<TokioIo<Coalesce<Stream>>, RequestBody>;
 
-/// How far the writing on a connection has come, so that one that stands still can be told from a slow one.
+/// How far the writing on a connection has come, so that one that stands still can be told from a slow
+/// one, and one that is broken from both.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Written(Arc<AtomicU64>);
 
 impl Written {
+    /// Set once a write failed.
+    const FAILED: u64 = 1 << 63;
+
     /// A number that grows with each write that the service's end had room for.
     pub(super) fn writes(&self) -> u64 {
-        self.0.load(Relaxed)
+        self.0.load(Relaxed) & !Self::FAILED
     }
 
-    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.0.fetch_add(1, Relaxed);
-        }
-        written
+    /// Whether a write failed, of which nobody else may know yet.
+    pub(super) fn has_failed(&self) -> bool {
+        self.0.load(Relaxed) & Self::FAILED != 0
+    }
+
+    fn note(&self, written: &Poll<io::Result<usize>>) {
+        match written {
+            Poll::Ready(Ok(_)) => self.0.fetch_add(1, Relaxed),
+            Poll::Ready(Err(_)) => self.0.fetch_or(Self::FAILED, Relaxed),
+            Poll::Pending => return,
+        };
     }
 }
 
@@ -42,7 +52,7 @@ pub(super) async fn connect(
 ) -> io::Result<(SendRequest<RequestBody>, Driver, Written)> {
     let written = Written::default();
     let socket = Socket::open(endpoint).await?;
-    let stream = Stream { socket, written: written.clone(), hears_out };
+    let stream = Stream { socket, written: written.clone(), hears_out, reset: false };
     let socket = Coalesce { socket: stream, written: "upstream.written" };
     let (sender, driver) = Builder::new()
         .max_buf_size(MAX_BUFFER)
@@ -60,15 +70,24 @@ pub(super) struct Stream {
     /// so while the rest is on its way, and hyper gives up at the first write that fails, with the
     /// answer unread.
     hears_out: bool,
+    /// Whether a write that failed took from the kernel what reading would have met: that the
+    /// connection was reset, so that an answer does not end there.
+    reset: bool,
 }
 
 impl Stream {
-    fn wrote(&self, length: usize, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn wrote(
+        &mut self,
+        length: usize,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        self.written.note(&written);
         match &written {
             Poll::Ready(Err(error)) if self.hears_out && is_closed(error) => {
+                self.reset |= error.kind() == io::ErrorKind::ConnectionReset;
                 Poll::Ready(Ok(length))
             }
-            _ => self.written.note(written),
+            _ => written,
         }
     }
 }
@@ -102,9 +121,17 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().socket {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = match &mut this.socket {
             Socket::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
             Socket::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
+        };
+        let ended = matches!(read, Poll::Ready(Ok(()))) && buf.filled().len() == before;
+        if ended && this.reset {
+            Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+        } else {
+            read
         }
     }
 }
@@ -158,36 +185,55 @@ impl AsyncWrite for Stream {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
 
     use super::*;
 
-    /// A connection whose other end has said `bye` and closed, with something unread.
-    async fn closed(hears_out: bool) -> Stream {
-        let (near, mut far) = UnixStream::pair().unwrap();
-        let (socket, written) = (Socket::Unix(near), Written::default());
-        let mut stream = Stream { socket, written, hears_out };
-        stream.write_all(b"unread").await.unwrap();
+    const BOTH: [bool; 2] = [false, true];
+
+    /// A connection whose other end has said `bye` and closed: after an orderly end of what it says, or
+    /// with a reset.
+    async fn closed(hears_out: bool, orderly: bool) -> Stream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+        let (socket, written) = (Socket::Tcp(near), Written::default());
+        let mut stream = Stream { socket, written, hears_out, reset: false };
+        stream.write_all(b"request").await.unwrap();
+        far.readable().await.unwrap();
         far.write_all(b"bye").await.unwrap();
+        if orderly {
+            far.shutdown().await.unwrap();
+        }
+        // With something unread: resets.
         drop(far);
         stream
     }
 
     #[tokio::test]
     async fn what_a_service_said_before_it_closed_is_read_where_no_more_can_be_written() {
-        let mut stream = closed(true).await;
-        for _ in 0..3 {
-            stream.write_all(b"more").await.unwrap();
-            assert!(stream.write_vectored(&[io::IoSlice::new(b"more")]).await.unwrap() == 4);
+        for orderly in BOTH {
+            let mut stream = closed(true, orderly).await;
+            for _ in 0..3 {
+                stream.write_all(b"more").await.unwrap();
+                let pieces = [io::IoSlice::new(b"mo"), io::IoSlice::new(b"re")];
+                assert_eq!(stream.write_vectored(&pieces).await.unwrap(), 4);
+            }
+            assert!(stream.written.has_failed());
+            assert_eq!(stream.written.writes(), 1, "only what arrived counts");
+            let mut said = [0; 3];
+            stream.read_exact(&mut said).await.unwrap();
+            assert_eq!(&said, b"bye");
+            let end = stream.read(&mut said).await.map_err(|error| error.kind());
+            let expected = if orderly { Ok(0) } else { Err(io::ErrorKind::ConnectionReset) };
+            assert_eq!(end, expected, "a reset is no end of an answer");
         }
-        assert_eq!(stream.written.writes(), 1, "only what arrived counts");
-        let mut said = [0; 3];
-        stream.read_exact(&mut said).await.unwrap();
-        assert_eq!(&said, b"bye");
-        assert!(matches!(stream.read(&mut said).await, Ok(0) | Err(_)), "and then it ends");
     }
 
     #[tokio::test]
     async fn a_tunnel_ends_where_no_more_can_be_written() {
-        assert!(closed(false).await.write_all(b"more").await.is_err());
+        for orderly in BOTH {
+            assert!(closed(false, orderly).await.write_all(b"more").await.is_err());
+        }
     }
 }

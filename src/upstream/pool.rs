@@ -109,7 +109,7 @@ impl Pool {
                 }
                 return None;
             }
-            if candidate.sender.is_ready() {
+            if candidate.sender.is_ready() && !candidate.driven.written.has_failed() {
                 let Idle { sender, driven, .. } = candidate;
                 return Some(self.lease(sender, After::Back(driven)));
             }
@@ -168,6 +168,10 @@ impl Pool {
 
     fn give_back(&self, sender: SendRequest<RequestBody>, driven: Driven) {
         let now = Instant::now();
+        if driven.written.has_failed() {
+            // It looks well until its end is read.
+            return;
+        }
         let mut idle = self.lock();
         let stale = |oldest: &Idle| {
             oldest.age(now) > self.config.idle_timeout.0 || oldest.sender.is_closed()

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use authz_sidecar::upstream::Body;
 use http::Response;
 
-use super::support::{Service, Setup, Sidecar, Wire, until};
+use super::support::{Service, Setup, Sidecar, Wire, soon, until};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -50,6 +50,12 @@ async fn p6_who_is_refused_while_sending_can_read_why() {
         // The limit of bodies, a path with two readings, a coding that nobody reads, no request at all, and a
         // head over the limit.
         (format!("POST /keys HTTP/1.1\r\nhost: x\r\n{length}\r\n\r\n"), "413"),
+        (
+            format!(
+                "POST /keys HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n{length}\r\n\r\n"
+            ),
+            "413",
+        ),
         (format!("POST //keys HTTP/1.1\r\nhost: x\r\n{length}\r\n\r\n"), "400"),
         ("POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip, chunked\r\n\r\n".into(), "501"),
         ("this is no HTTP\r\n\r\n".into(), "400"),
@@ -82,6 +88,7 @@ async fn p8_a_connection_without_anything_on_its_way_closes_at_once() {
         "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi",
         "POST /keys HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi",
         "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n1\r\nx\r\n0\r\na: b\r\n\r\n",
     ] {
         let mut client = sidecar.client().await;
         client.send(request).await;
@@ -121,4 +128,26 @@ async fn p6_a_service_that_answers_and_closes_while_the_client_sends_is_heard() 
         let answer = answer_at_last(&sidecar, &head).await;
         assert!(answer.starts_with("HTTP/1.1 413 ") && answer.ends_with("big"), "{answer}");
     }
+}
+
+/// hyper reads a short body that nobody wants, and the connection is as good as any.
+#[tokio::test]
+async fn p8_connections_that_wait_for_a_request_close_at_once_when_the_sidecar_stops() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut sidecar = Setup::default().start(&format!("http://{gone}"));
+    let mut clients = Vec::new();
+    for target in ["/", "//keys"] {
+        let mut client = sidecar.client().await;
+        let request = format!("POST {target} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi");
+        let (head, _) = client.exchange(&request).await;
+        assert!(head.starts_with("HTTP/1.1 502 ") || head.starts_with("HTTP/1.1 400 "), "{head}");
+        let (head, _) = client.exchange(GET).await;
+        assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+        client.exchange(&request).await;
+        clients.push(client);
+    }
+    let start = Instant::now();
+    sidecar.stop.cancel();
+    soon(&mut sidecar.ended).await.unwrap().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
