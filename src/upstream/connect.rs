@@ -36,7 +36,7 @@ impl Written {
         self.0.load(Relaxed) & Self::FAILED != 0
     }
 
-    fn note(&self, written: &Poll<io::Result<usize>>) {
+    pub(super) fn note(&self, written: &Poll<io::Result<usize>>) {
         match written {
             Poll::Ready(Ok(_)) => self.0.fetch_add(1, Relaxed),
             Poll::Ready(Err(_)) => self.0.fetch_or(Self::FAILED, Relaxed),
@@ -214,13 +214,14 @@ mod tests {
     async fn what_a_service_said_before_it_closed_is_read_where_no_more_can_be_written() {
         for orderly in BOTH {
             let mut stream = closed(true, orderly).await;
-            for _ in 0..3 {
+            while !stream.written.has_failed() {
                 stream.write_all(b"more").await.unwrap();
-                let pieces = [io::IoSlice::new(b"mo"), io::IoSlice::new(b"re")];
-                assert_eq!(stream.write_vectored(&pieces).await.unwrap(), 4);
             }
-            assert!(stream.written.has_failed());
-            assert_eq!(stream.written.writes(), 1, "only what arrived counts");
+            let arrived = stream.written.writes();
+            stream.write_all(b"more").await.unwrap();
+            let pieces = [io::IoSlice::new(b"mo"), io::IoSlice::new(b"re")];
+            assert_eq!(stream.write_vectored(&pieces).await.unwrap(), 4);
+            assert_eq!(stream.written.writes(), arrived, "only what arrived counts");
             let mut said = [0; 3];
             stream.read_exact(&mut said).await.unwrap();
             assert_eq!(&said, b"bye");
@@ -233,7 +234,8 @@ mod tests {
     #[tokio::test]
     async fn a_tunnel_ends_where_no_more_can_be_written() {
         for orderly in BOTH {
-            assert!(closed(false, orderly).await.write_all(b"more").await.is_err());
+            let mut stream = closed(false, orderly).await;
+            while stream.write_all(b"more").await.is_ok() {}
         }
     }
 }

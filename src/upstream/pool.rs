@@ -109,6 +109,7 @@ impl Pool {
                 }
                 return None;
             }
+            // One on which a write failed looks well until its end is read.
             if candidate.sender.is_ready() && !candidate.driven.written.has_failed() {
                 let Idle { sender, driven, .. } = candidate;
                 return Some(self.lease(sender, After::Back(driven)));
@@ -168,10 +169,6 @@ impl Pool {
 
     fn give_back(&self, sender: SendRequest<RequestBody>, driven: Driven) {
         let now = Instant::now();
-        if driven.written.has_failed() {
-            // It looks well until its end is read.
-            return;
-        }
         let mut idle = self.lock();
         let stale = |oldest: &Idle| {
             oldest.age(now) > self.config.idle_timeout.0 || oldest.sender.is_closed()
@@ -280,5 +277,46 @@ impl Error {
             None => error.to_string(),
         };
         Self { kind, detail, sent }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::task::Poll;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    impl Lease {
+        fn written(&self) -> Written {
+            match &self.after {
+                After::Back(driven) => driven.written.clone(),
+                After::Closed(_) => panic!("it is one of the pool's"),
+            }
+        }
+    }
+
+    /// Its driver may not have met that yet.
+    #[tokio::test]
+    async fn a_connection_on_which_a_write_failed_is_used_no_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let pool = Arc::new(Pool::new(endpoint.parse().unwrap(), Config::default()));
+        let failed = Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        for (before_its_return, after_it) in [(false, false), (true, false), (false, true)] {
+            let Ok(mut lease) = pool.connect().await else { panic!("the port is there") };
+            let written = lease.written();
+            lease.sender.ready().await.unwrap();
+            if before_its_return {
+                written.note(&failed);
+            }
+            lease.end();
+            if after_it {
+                written.note(&failed);
+            }
+            assert_eq!(pool.idle(Reuse::Unsafe).is_some(), !before_its_return && !after_it);
+        }
     }
 }

@@ -138,7 +138,7 @@ async fn p8_an_endless_answer_is_cut_off() {
 async fn p3_a_register_that_timed_out_may_land_late_and_says_so() {
     let provider = Provider::start();
     let gate = provider.register().once().lands_after();
-    let error = failing(&agentex(&provider, "timeout: 50ms")).await;
+    let error = failing(&agentex(&provider, "timeout: 1s")).await;
     assert_eq!((error.kind, error.ambiguous), (ErrorKind::Unavailable, true));
     assert_eq!(gate.arrivals(), 1);
     assert!(provider.registered().is_empty());

@@ -55,14 +55,14 @@ async fn p2_a_take_over_waits_for_a_write_that_is_under_way() {
 async fn a_lease_that_is_renewed_is_not_taken_over() {
     let database = Database::new().await;
     let mut options = database.options();
-    options.lease = Duration::from_millis(600);
+    options.lease = Duration::from_secs(2);
     let old = database.try_open(options.clone()).await.unwrap();
     old.recover().await.unwrap();
     let operation = opened(&old, 1).await;
     let new = database.try_open(options).await.unwrap();
     assert!(new.recover().await.unwrap().is_empty());
     let client = database.meddle().await;
-    let until = "SELECT lease_until > started_at + interval '3 s' FROM replicas WHERE epoch = $1";
+    let until = "SELECT lease_until > started_at + interval '10 s' FROM replicas WHERE epoch = $1";
     eventually("five leases", || async {
         let row = client.query_one(until, &[&old.epoch()]).await.unwrap();
         row.get::<_, bool>(0).then_some(())

@@ -305,7 +305,8 @@ async fn a_large_prune_lets_appends_through() {
     };
     let (forgotten, commits) = tokio::join!(prune, append);
     assert_eq!(forgotten, Ok(2000));
-    assert!(commits <= 2, "the append waited for {commits} commits");
+    // The prune alone makes ten and more.
+    assert!(commits < 6, "the append waited for {commits} commits");
 }
 
 #[tokio::test]

@@ -22,6 +22,13 @@ async fn late(service: &Service) -> Vec<Late> {
     service.late(EVER, BOUND).await
 }
 
+/// The same without what the machine is to blame for, which is known only where a test stops the service.
+async fn late_requests(service: &Service) -> Vec<Late> {
+    let mut late = late(service).await;
+    late.retain(|late| late.what != "standing still");
+    late
+}
+
 #[tokio::test]
 async fn a_create_that_its_database_holds_up_is_late_before_and_after_its_commit() {
     let service = Service::with_agent(Options::default()).await;
@@ -29,14 +36,14 @@ async fn a_create_that_its_database_holds_up_is_late_before_and_after_its_commit
     database.batch_execute("BEGIN; LOCK TABLE agent_api_keys IN EXCLUSIVE MODE").await.unwrap();
     let create = tokio::spawn(create(&service).send());
     let told = eventually("its statement is late", || async {
-        late(&service).await.into_iter().find(|late| 0.3 < late.took - late.waited)
+        late_requests(&service).await.into_iter().find(|late| 0.3 < late.took - late.waited)
     })
     .await;
     assert_eq!((told.what.as_str(), told.asked), ("POST /agent_api_keys", 0.0));
     database.batch_execute("COMMIT").await.unwrap();
     assert_eq!(create.await.unwrap().status, 200);
     service.idle().await;
-    let told = late(&service).await.pop().unwrap();
+    let told = late_requests(&service).await.pop().unwrap();
     assert!(told.took > 0.3, "{told}");
     assert_eq!(service.late(Duration::ZERO, BOUND).await, [], "it is past");
     assert_eq!(service.late(EVER, EVER).await, [], "and was not as late as that");
@@ -77,11 +84,11 @@ async fn what_is_asked_to_be_late_only_reads_or_changes_nothing_is_not_told() {
     let long = 2.0 * BOUND.as_secs_f64();
     service.fault("POST /agent_api_keys").delay_before(long).arm().await;
     assert_eq!(create(&service).send().await.status, 200);
-    assert_eq!(late(&service).await, []);
+    assert_eq!(late_requests(&service).await, []);
     service.release().await;
     assert_eq!(hanging.await.unwrap().status, 200);
     service.idle().await;
-    assert_eq!(late(&service).await, []);
+    assert_eq!(late_requests(&service).await, []);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ struct Place {
 impl Place {
     async fn new() -> Self {
         let database = Database::new().await;
-        let lease = json!({"lease": "2s", "allow_no_fsync": true});
+        let lease = json!({"lease": "6s", "allow_no_fsync": true});
         let url = database.url();
         let world = World::with(|config| {
             config.set("/journal/url", url.as_str()).set("/journal/postgres", lease)

@@ -79,7 +79,7 @@ async fn p1_p3_a_long_outage_refuses_creates_fast_and_loses_no_delete() {
     assert_eq!(undone, world.keys.calls(Route::Create) - 1, "what was sent was undone");
     assert!(refused > undone, "{refused} refused, {undone} undone");
     // Far below what a registration may take, on a machine that does other things besides.
-    assert!(slowest_refusal < Duration::from_millis(500), "{slowest_refusal:?}");
+    assert!(slowest_refusal < Duration::from_secs(2), "{slowest_refusal:?}");
     // One at a time, at least half of `max_pause` apart, and each may be under way for a while.
     assert!(probed <= 4 + 4 * usize::try_from(seconds).unwrap(), "{probed} probes");
     let began = Instant::now();

@@ -34,7 +34,7 @@ fn waits(operation: &Value) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_undos_wait_for_a_service_that_is_down_and_all_are_made_once_it_is_back() {
-    let world = World::with(|settings| settings.reply = "1ms").await;
+    let world = World::with(|settings| (settings.reply, settings.call) = ("1ms", "5s")).await;
     undos(&world, Fault::always().without_effect().status(500)).await;
     assert_eq!(world.circuit("service").await, 0, "it answers, whatever it says");
     world.keys.down().await;

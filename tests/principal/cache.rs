@@ -198,7 +198,7 @@ async fn what_is_forgotten_while_authn_is_asked_is_not_kept() {
 
 #[tokio::test]
 async fn p8_calls_of_authn_are_bounded_and_wait_no_longer_than_their_time_out() {
-    let world = World::with("timeout: 100ms, max_concurrent: 1", "");
+    let world = World::with("timeout: 1s, max_concurrent: 1", "");
     let gate = world.provider.authn().holds();
     let (u, v) = (headers(U), headers(&[("x-user-id", "v")]));
     let both = tokio::join!(world.resolver.resolve(&u), world.resolver.resolve(&v));

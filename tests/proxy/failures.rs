@@ -56,11 +56,11 @@ async fn a_slow_body_is_not_a_slow_answer_but_a_stopped_one_is_a_408() {
         wire.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     })
     .await;
-    let sidecar = impatient(Duration::from_millis(200)).start(&service.endpoint());
+    let sidecar = impatient(Duration::from_secs(1)).start(&service.endpoint());
     let mut client = sidecar.client().await;
     client.send("PUT /x HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n").await;
     for piece in ["1", "2", "3", "4"] {
-        tokio::time::sleep(Duration::from_millis(120)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
         client.send(piece).await;
     }
     assert!(client.head().await.starts_with("HTTP/1.1 200 OK"));
@@ -182,7 +182,7 @@ async fn a_post_takes_a_fresh_connection_sooner_than_a_get() {
     .await;
     let setup = Setup {
         upstream: upstream::Config {
-            idle_timeout_unsafe: Span(Duration::from_millis(50)),
+            idle_timeout_unsafe: Span(Duration::from_secs(1)),
             ..upstream::Config::default()
         },
         ..Setup::default()
@@ -191,10 +191,10 @@ async fn a_post_takes_a_fresh_connection_sooner_than_a_get() {
     sidecar.get(GET).await;
     sidecar.get(POST).await;
     assert_eq!(service.connections(), 1);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
     sidecar.get(GET).await;
     assert_eq!(service.connections(), 1);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
     sidecar.get(POST).await;
     assert_eq!(service.connections(), 2);
 }

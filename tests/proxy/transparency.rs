@@ -262,8 +262,8 @@ async fn p6_a_unix_socket_is_as_good() {
 
 const LARGE: usize = 64 << 20;
 
-/// Both ways at once, and never in memory: each end holds one buffer, and so the sidecar can't be
-/// ahead by more than its own.
+/// Both ways at once: each end has a piece come before it sends the next. (`tests/transparency/bulk.rs`
+/// measures the memory, of a process that does nothing else.)
 #[tokio::test]
 async fn p8_large_bodies_pass_without_being_held() {
     let service = Service::scripted(|mut wire, _| async move {
@@ -275,25 +275,15 @@ async fn p8_large_bodies_pass_without_being_held() {
         }
     })
     .await;
-    let before = memory();
     let sidecar = Sidecar::before(&service);
     let mut client = sidecar.client().await;
     client.send(format!("POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: {LARGE}\r\n\r\n")).await;
     let piece = vec![b'x'; 1 << 16];
     client.send(&piece).await;
     client.head().await;
-    let mut most = 0;
     for _ in 1..LARGE >> 16 {
         client.send(&piece).await;
         assert_eq!(client.exactly(1 << 16).await, piece);
-        most = most.max(memory());
     }
     soon(client.exactly(1 << 16)).await;
-    assert!(most < before + (24 << 20), "grew by {} bytes", most - before);
-}
-
-/// This process's resident memory in bytes.
-fn memory() -> usize {
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }

@@ -11,7 +11,7 @@ use super::support::{Service, Setup, Sidecar, soon, until};
 /// More than the buffers of three sockets hold.
 const LARGE: usize = 32 << 20;
 
-const LIMIT: Duration = Duration::from_millis(500);
+const LIMIT: Duration = Duration::from_secs(1);
 
 /// Large answers to `/large`; ends of answers to `/late` that come well after the limit.
 async fn service() -> Service {

@@ -210,12 +210,12 @@ async fn p8_a_websocket_is_one_of_the_connections() {
 #[tokio::test]
 async fn p8_a_silent_websocket_is_cut_where_a_limit_is_set() {
     let service = shouting().await;
-    let limit = Some(Span(Duration::from_millis(300)));
+    let limit = Some(Span(Duration::from_millis(1200)));
     let config = Config { workers: Some(1), tunnel_idle_timeout: limit, ..Config::default() };
     let sidecar = Setup { config, ..Setup::default() }.start(&service.endpoint());
     let (mut client, _) = upgraded(&sidecar).await;
     for _ in 0..8 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
         client.send("beat\n").await;
         assert_eq!(client.until("\n").await, "BEAT\n", "who speaks is not cut");
     }
@@ -225,7 +225,7 @@ async fn p8_a_silent_websocket_is_cut_where_a_limit_is_set() {
 #[tokio::test]
 async fn p8_a_websocket_ends_with_the_drain() {
     let service = shouting().await;
-    let setup = Setup { drain: Duration::from_millis(300), ..Setup::default() };
+    let setup = Setup { drain: Duration::from_millis(1500), ..Setup::default() };
     let mut sidecar = setup.start(&service.endpoint());
     let (mut client, _) = upgraded(&sidecar).await;
     sidecar.stop.cancel();

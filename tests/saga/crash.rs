@@ -179,7 +179,7 @@ async fn p2_undoing_it_is_undone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_undone_but_not_deregistered_it_is_deregistered() {
-    let mut world = World::with(|settings| settings.reply = "200ms").await;
+    let mut world = World::with(|settings| settings.reply = "5s").await;
     world.provider.register().once().applies_and_answers(201);
     world.provider.deregister().answers(503);
     world.create("k").send().await.expect_undone("done");

@@ -8,7 +8,8 @@ use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_a_deleted_key_is_deregistered_before_the_client_is_answered() {
-    let world = World::new().await;
+    let world =
+        World::with(|settings| (settings.inline_deregister, settings.attempt) = ("5s", "5s")).await;
     let id = world.given("k");
     let answer = world.delete(&id).send().await.expect(200);
     let said = format!("\"Agent API key with ID {id} deleted\"");

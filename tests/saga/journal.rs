@@ -97,7 +97,11 @@ async fn p1_no_success_is_sent_before_registered_is_durable() {
 /// deregister.
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_beside_a_delete_nothing_is_registered_before_committed_is_durable() {
-    let world = patient().await;
+    let world = World::with(|settings| {
+        (settings.register, settings.attempt) = ("20s", "20s");
+        (settings.exchange, settings.late_effect) = ("4s", "4s");
+    })
+    .await;
     let (deleting, creating) = (Gate::closed(), Gate::closed());
     world.keys.on(Route::Delete, Fault::once().held_before(&deleting));
     let delete = tokio::spawn(world.delete(&world.given("other")).send());

@@ -75,16 +75,18 @@ impl Client {
     /// As [`Client::raw`], each piece in a segment of its own.
     pub async fn raw_pieces(&self, pieces: &[&[u8]]) -> Vec<u8> {
         let mut io = self.connect().await.unwrap();
+        let (mut read, mut buffer) = (Vec::new(), vec![0; 65536]);
         for (index, piece) in pieces.iter().enumerate() {
             if index > 0 {
-                // The server must have read the piece before: nothing tells when it has.
-                tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+                // The server must have read the piece before. If it answers that, this tells when.
+                let second = std::time::Duration::from_secs(1);
+                if let Ok(came) = tokio::time::timeout(second, io.read(&mut buffer)).await {
+                    read.extend_from_slice(&buffer[..came.unwrap()]);
+                }
             }
             io.write_all(piece).await.unwrap();
         }
-        let mut read = Vec::new();
         let silence = std::time::Duration::from_secs(2);
-        let mut buffer = vec![0; 65536];
         while let Ok(Ok(count @ 1..)) = tokio::time::timeout(silence, io.read(&mut buffer)).await {
             read.extend_from_slice(&buffer[..count]);
         }

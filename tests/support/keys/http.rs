@@ -87,6 +87,8 @@ pub enum Out {
 pub struct Server {
     address: SocketAddr,
     accepting: Mutex<AbortHandle>,
+    /// While it is down, the port is bound but not listened on, so that nobody else gets it.
+    shut: Mutex<Option<TcpSocket>>,
     serve: Arc<dyn Fn(TcpListener) -> AbortHandle + Send + Sync>,
 }
 
@@ -104,7 +106,7 @@ impl Server {
                 tokio::spawn(accept(listener, handler.clone())).abort_handle()
             });
         let accepting = Mutex::new(serve(listener));
-        Self { address, accepting, serve }
+        Self { address, accepting, shut: Mutex::new(None), serve }
     }
 
     /// Where it listens.
@@ -115,16 +117,21 @@ impl Server {
     /// Refuses connections, and cuts those that there are. Requests that were read go on.
     pub async fn down(&self) {
         self.accepting.lock().unwrap().abort();
-        while TcpStream::connect(self.address).await.is_ok() {
+        let socket = loop {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_reuseaddr(true).unwrap();
+            // Once the task is gone, and the listener with it.
+            if socket.bind(self.address).is_ok() {
+                break socket;
+            }
             tokio::task::yield_now().await;
-        }
+        };
+        *self.shut.lock().unwrap() = Some(socket);
     }
 
     /// Accepts connections again.
     pub fn up(&self) {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(self.address).unwrap();
+        let socket = self.shut.lock().unwrap().take().expect("it is down");
         *self.accepting.lock().unwrap() = (self.serve)(socket.listen(64).unwrap());
     }
 }
