@@ -91,7 +91,7 @@ impl Connection {
         let mut stop = pin!(stop.cancelled());
         let mut waiting = false;
         let mut stopped = false;
-        poll_fn(|cx| {
+        let ended = poll_fn(|cx| {
             if !waiting {
                 // Once is enough: the task's waker stays the same.
                 waiting = true;
@@ -103,7 +103,14 @@ impl Connection {
             }
             connection.as_mut().poll(cx)
         })
-        .await?;
+        .await;
+        if let Err(error) = ended {
+            if error.is_parse() {
+                // Where an upgrade was asked for, hyper gives up before it closes.
+                let _ = connection.await;
+            }
+            return Err(error);
+        }
         // Upgraded, or asked to be, it is still this client's one connection.
         tunnel.run(config.tunnel_idle_timeout.map(|span| span.0), &metrics).await;
         Ok(())

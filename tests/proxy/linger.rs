@@ -68,12 +68,15 @@ async fn p6_who_is_refused_while_sending_can_read_why() {
             assert!(answer.starts_with(&status), "{head:.60}: {answer}");
         }
     }
-    // Behind requests that were answered.
-    let mut client = sidecar.client().await;
-    client.exchange(GET).await;
-    client.send("this is no HTTP\r\n\r\n").await;
-    assert!(client.rest().await.starts_with("HTTP/1.1 400 "));
-    assert!(all_sent(&mut client).await, "reset behind the answer");
+    // Behind requests that were answered, also those for an upgrade, of which nothing came.
+    for before in [GET, "GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"]
+    {
+        let mut client = sidecar.client().await;
+        client.exchange(before).await;
+        client.send("this is no HTTP\r\n\r\n").await;
+        assert!(client.rest().await.starts_with("HTTP/1.1 400 "));
+        assert!(all_sent(&mut client).await, "reset behind the answer: {before}");
+    }
     until(|| sidecar.counts("connections 0")).await;
 }
 
