@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How often what is waited for is looked at.
 const POLL: Duration = Duration::from_millis(10);
 
+/// When a create that was refused unsent is sent again.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// The teller.
 pub(super) struct Story<'a> {
     pub(super) world: &'a World,
@@ -102,7 +105,7 @@ Requests may take effect up to {late} s late here (bounds.late_effect), so that 
     /// Delete while the back end is down → later deregistered.
     pub(super) async fn delete_in_outage(&mut self) -> Result<(), Trouble> {
         self.title("A delete during an outage is made up for (P3, P9).")?;
-        let third = self.create("third").await?;
+        let third = self.create_after_an_outage("third").await?;
         let id = stands(&third, "/id")?;
         self.saw(&format!("200, key {id}"))?;
         self.did("the back end goes down")?;
@@ -144,6 +147,21 @@ Requests may take effect up to {late} s late here (bounds.late_effect), so that 
     pub(super) async fn create(&mut self, name: &str) -> Result<Answer, Trouble> {
         let body = creation(name);
         self.call(Method::POST, "/agent_api_keys", Some(&body)).await
+    }
+
+    /// Sends a create as often as it is refused unsent: just after an outage the sidecar may not have
+    /// asked the back end again yet, and says to come back.
+    async fn create_after_an_outage(&mut self, name: &str) -> Result<Answer, Trouble> {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            let answer = self.create(name).await?;
+            let unsent = answer.text("/type") == "urn:authz-sidecar:problem:unavailable";
+            if !unsent || Instant::now() >= deadline {
+                return Ok(answer);
+            }
+            self.saw("503, nothing was sent: the back end is not asked again yet")?;
+            tokio::time::sleep(RETRY).await;
+        }
     }
 
     async fn delete(&mut self, path: &str) -> Result<(), Trouble> {

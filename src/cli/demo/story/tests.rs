@@ -1,6 +1,9 @@
 //! The story must be able to end badly: here it is told about a sidecar that does nothing, the
 //! bare service, in the sidecar's place.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
 use super::*;
 use crate::authz::Authorizer;
 use crate::cli::demo::provider::Provider;
@@ -45,6 +48,36 @@ async fn p1_a_success_in_an_outage_breaks_the_story() {
     let (world, mut out) = (World::open().await.unwrap(), Vec::new());
     let broken = told(without_sidecar(&world, &mut out).outage().await);
     assert_eq!(broken, "BROKEN P1: without a registration the client got 200 OK");
+}
+
+/// A server in the sidecar's place that gives each connection its answer in turn.
+async fn answers(all: [(u16, Value); 2]) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        for (status, body) in all {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            while stream.read(&mut request).await.unwrap() == 0 {}
+            let (body, close) = (body.to_string(), "connection: close");
+            let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{close}", body.len());
+            stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await.unwrap();
+        }
+    });
+    at
+}
+
+#[tokio::test]
+async fn just_after_an_outage_a_create_that_was_refused_unsent_is_sent_again() {
+    let refusal = |slug: &str| json!({"type": format!("urn:authz-sidecar:problem:{slug}")});
+    let (world, mut out) = (World::open().await.unwrap(), Vec::new());
+    for (slug, status) in [("unavailable", 200), ("not-registered", 503)] {
+        let mut story = without_sidecar(&world, &mut out);
+        story.at.listen = answers([(503, refusal(slug)), (200, json!({"id": "k"}))]).await;
+        story.patience = PATIENCE;
+        let answer = story.create_after_an_outage("third").await.unwrap();
+        assert_eq!(answer.status.as_u16(), status, "{slug}");
+    }
 }
 
 #[tokio::test]
