@@ -28,31 +28,24 @@ RULES = {   # `--without NAME` leaves the rule out
     'one_id': 'An id that is committed or condemned refuses everybody who comes second.',
     'found_503': 'A found row is answered with 503 while an unresolved create may have made it.',
     'replay': 'A create with a replay key is never proven new.',
-    'same_key': 'Two creates with one replay key may have made the same row, whatever their fields.',
-    'unenforced': 'Unless ids are always fresh, a row is proven new only if no create without enforcement may have made it.',
-    'unresolved': 'listed_before proves new only if no other unresolved create may have made the row.',
     'stood_before': 'A record makes an id found only if the id stood before this create was sent.',
     'doubt': 'An id is unproven, not found, while a delete that may mean it is open or closed too recently.',
-    'told': 'An id that was passed on to a client is never condemned.',
-    'bypass_503': 'A bypassed create that is answered with a condemned id gets 503.',
     'record_all': 'A bypassed create that cannot be recorded is refused.',
     'trust_now': 'While the type is not trusted, only answers of services whose ids are always fresh are undone.',
     'trust_kept': 'A condemned id is reported instead, unless ids are always fresh, when the trust in its type is lost.',
-    'confirm': 'An unproven row is confirmed before the 2xx.',
+    'confirm': 'An unproven row is confirmed, lambda after the intent, before the 2xx.',
+    'gone': 'An id that was proven gone is remembered as gone for L + lambda, and a list that shows it proves nothing.',
     'wait_in_flight': 'A free row waits while one of its makers is in flight.',
     'own_target': "A maker's own list must show the row.",
     'seen_before': 'A row is judged only by lists that began lambda after the row was first listed.',
     'before': 'A create whose list before shows the row is not its maker.',
     'list_first': 'The list is read before the journal.',
-    'equal': 'A list of several pages is complete only if its readings show the same ids.',
     'third': 'A list of several pages needs three equal readings, not two.',
     'late_end': 'An unknown create ends only with a list that was asked L + lambda after it closed.',
     'blind': 'A create that ends without knowing its row stays a maker without enforcement.',
     'trust': 'Rows are condemned by a list only if the type was trusted L + lambda before every list before.',
     'made': 'Gone counts only when asked after `made`.',
-    'seen': 'Gone counts only when asked lambda after a list or look-up showed the row.',
     'removed': 'There counts only when asked after `removed`.',
-    'again': 'A standing row is registered again if a deregistration may have been in flight.',
     'release': 'An id is not released while a deregistration or DELETE without answer may still land.',
     'look_after': 'A create looks for deletes after `registered`.',
     'target': "A delete by id always has the path's id as target.",
@@ -139,7 +132,7 @@ class Settings:
         s.faults = pick('faults', .1, .3, .6)
         s.names, s.parents = pick('names', 1, 1, 2), pick('parents', 1, 2)
         s.horizon = pick('horizon', .5, 1., 3., 6.) * s.L
-        s.unresolved = pick('unresolved', 6., 30.) * s.L
+        s.unresolved = pick('unresolved', 4., 10.) * s.L
         s.M = 20.0 + 3 * s.lam                                                # the longest that a list may take
 
 
@@ -165,13 +158,12 @@ def newness(s, rules, c, status, id, entry, makers, doubt, trust):
     may mean the row is open, or closed less than L + lambda before c was sent."""
     proof = {'always': 'new', 'status': 'new' if status == 201 else 'found',
              'listed': None if c.before is None else 'found' if id in c.before
-             else 'new' if trust and not ('unresolved' in rules and any(m.state != 'reported' for m in makers)) else None}[s.proof]
+             else 'new' if trust else None}[s.proof]
     if c.key and proof == 'new' and 'replay' in rules: proof = None
-    if proof == 'new' and s.proof != 'always' and 'unenforced' in rules and any(not m.enforced or m.state == 'reported' for m in makers): proof = None
-    stands = entry and entry.wish == 'stands' and entry.holder is not None
+    stands = entry and entry.wish == 'stands' and entry.holder is not None and not entry.reported
     if 'one_id' in rules and entry and (entry.wish in ('committed', 'condemned') or stands and proof == 'new'): return 'conflict'
     on_record = stands and (entry.since < c.at or 'stood_before' not in rules)
-    if doubt and 'doubt' in rules:
+    if doubt:
         on_record = False
         if s.proof == 'listed' and proof == 'found': proof = None
     if proof == 'found' or on_record:
@@ -183,7 +175,7 @@ def judge_row(s, rules, control, makers, trust):
     """Section 3: what happens to a listed row that nobody holds. One of ignore, wait, condemn, report."""
     if not makers: return 'ignore'
     if 'wait_in_flight' in rules and any(m.state == 'prepared' for m in makers): return 'wait'
-    sure = all(m.enforced and m.state != 'reported' and m.before is not None for m in makers) or control == 'eager'
+    sure = s.proof == 'always' and all(m.enforced and m.state != 'reported' and m.before is not None for m in makers) or control == 'eager'
     return 'condemn' if sure and trust else 'report'
 
 
@@ -206,6 +198,12 @@ class World:
         w.truth, w.opn, w.names = {}, 0, ['a', 'b'][:w.s.names]
         w.parents = ['P', 'Q'][:w.s.parents]
         w.processes = [Process(i) for i in range(w.s.processes)]
+        for n in range(w.rng.choice((0, 0, 1, 2))):                     # rows that are old when the first process starts
+            x = Row('old%d' % n if w.s.kind in ('fresh', 'upsert', 'replay') else 'K' + w.rng.choice(w.parents) + w.rng.choice(w.names), None, None, 'nobody')
+            x.name, x.parent = (x.id[2], x.id[1]) if x.id[0] == 'K' else (w.rng.choice(w.names), w.rng.choice(w.parents))
+            if any((y.id, y.name, y.parent) == (x.id, x.name, x.parent) or w.s.kind == 'upsert' and (y.name, y.parent) == (x.name, x.parent) for y in w.rows): continue
+            x.born, x.acked, w.edges[x.id] = -INF, True, ('nobody', x.parent)
+            w.rows.append(x)
         w.down = (w.rng.random() * w.s.horizon, w.s.list_down * w.s.L)
 
     def has(w, rule): return rule in w.rules
@@ -237,18 +235,19 @@ class World:
         while w.now < t: yield t - w.now + 1e-6
 
     # ---- the service and the back end --------------------------------------------------------------------------------
-    def request(w, what, work, p=None, late=None):
+    def request(w, what, work, p=None, late=None, faults=1):
         """Sent now. work() runs on arrival and returns (answer, effect or None). Arrival and effect come within L of the
         look at the lease, which is now; the process may pause between that look and the sending. The future gets
         ('ok', answer), ('500', None) or ('cut', None) when the exchange closes; `late` gets an answer that comes later."""
         f, r, sent, L, exch = Future(), w.rng, w.now, w.s.L, w.s.exch
-        fate = 'ok' if w.calm or r.random() > w.s.faults else r.choice(('lost', '500', '500 after', 'cut', 'abort', 'slow'))
+        fate = 'ok' if w.calm or r.random() > w.s.faults * faults else r.choice(('lost', '500', '500 after', 'cut', 'abort', 'slow'))
         arrive = w.d(L)
         if p and not w.calm and len(w.processes) > 1 and r.random() < .02:
             p.paused = max(p.paused, w.now + arrive)
             w.cover['paused before the send'] += 1
         commit = arrive if not w.calm and r.random() < .4 else arrive + w.d(L - arrive)
         answer = arrive + w.d(L * 1.2)
+        if faults < 1: arrive = w.d(exch / 2); answer = arrive + w.d(exch / 2)          # lists are mostly quick
         if fate == 'slow':
             arrive, answer = r.uniform(exch, L), r.uniform(exch, L * 1.5)
             commit = max(arrive, commit)
@@ -371,12 +370,12 @@ class World:
     def close(w, c, state, answered=False): c.state, c.closed, c.answered = state, w.now, answered
     def entry(w, id, p, fields=None):
         if id not in w.ids:
-            w.ids[id] = Rec(id=id, wish='stands', holder=None, told=False, reported=False, open=False, owner=p.n, since=w.now, seen=-INF, proof=-INF,
-                            fields=dict(fields or {}, id=id), removing=False, removal_until=-INF, deregistering=False, dereg_until=-INF, dereg=False, register=None)
+            w.ids[id] = Rec(id=id, wish='stands', holder=None, reported=False, open=False, owner=p.n, since=w.now, proof=-INF,
+                            fields=dict(fields or {}, id=id), removing=False, removal_until=-INF, deregistering=False, dereg_until=-INF)
         return w.ids[id]
     def held(w, id):
         i = w.ids.get(id)
-        return bool(i and (i.holder or i.wish == 'condemned' or i.told or i.reported))
+        return bool(i and (i.holder or i.wish == 'condemned' or i.reported))
     def take(w, c, wish, id, p):
         i = w.entry(id, p, c.fields)
         i.wish, i.holder, i.since, i.owner = wish, c.op, w.now, p.n
@@ -386,22 +385,30 @@ class World:
         """Requests that may concern these ids have closed: settle them."""
         for id in sorted(ids):
             i = w.entry(id, p)
+            if i.wish == 'gone': i.wish = 'stands'
             if i.wish != 'committed' and not i.open: i.open, i.owner = True, p.n
     def report(w, id, p, fields=None):
-        w.entry(id, p, fields).reported = True
+        i = w.entry(id, p, fields)
+        i.reported, i.wish = True, 'stands' if i.wish == 'gone' else i.wish
         w.log('   reported', id)
-    def makers_of(w, id, fields, creates, but=None, key=None):
+    def makers_of(w, id, fields, creates, deletes, ids, but=None):
         """Creates that do not know their row and may have made this one."""
-        return [c for c in creates if c is not but and c.id is None and (may_mean(c.fields, fields) or key and c.key == key and w.has('same_key'))
+        return [c for c in creates if c is not but and c.id is None and may_mean(c.fields, fields)
                 and (c.state in ('prepared', 'unknown') or c.state == 'reported' and w.has('blind'))
-                and not (w.has('before') and c.before is not None and id in c.before)]
+                and not (w.has('before') and c.before is not None and id in c.before and not w.doubt(id, fields, c, deletes, ids))]
+    def doubt(w, id, fields, c, deletes, ids):
+        """Whether a row with this id that stood before c was sent may have gone and come back since."""
+        if not w.has('doubt') or w.s.proof == 'always': return False
+        i, since = ids.get(id), c.at if c.began is None else c.began - w.s.lam
+        return bool(i and (i.open or i.wish == 'gone')) or any(
+            (id in x.targets or may_mean(x.fields, fields)) and x.closed + w.s.L + w.s.lam >= since for x in deletes)
     def unenforced_may_mean(w, id, fields):
         return any(not c.enforced and may_mean(c.fields, dict(fields, id=id)) and c.id in (None, id)
                    and (c.closed == INF or c.closed + w.s.L + w.s.lam >= w.now) for c in w.creates.values())
     def condemn(w, id, c, p, fields):
         """The start of an undo. c is the create whose answer named the id, or None if a list showed it. False: refused."""
         i = w.ids.get(id)
-        if i and (i.told and w.has('told') or i.reported): return False
+        if i and i.reported: return False
         if w.has('one_id') and w.held(id) and not (c and i.holder == c.op and i.wish == 'committed'): return False
         if w.has('trust_now') and (w.s.proof != 'always' or c is None) and (w.observed() or not trusted(w.s, w.trusted_since, [w.now])): return False
         if w.has('come_back') and w.s.proof != 'always' and w.unenforced_may_mean(id, fields): return False
@@ -409,10 +416,12 @@ class World:
         i.wish, i.holder, i.open, i.owner, i.since, i.proof = 'condemned', c and c.op, True, p.n, w.now, -INF
         if c: c.state = 'undone'
         w.log('   condemned', id, 'for', c and c.op)
+        m = next((w.creates.get(x.maker) for x in w.rows if x.id == id and x.gone > w.now), None)
+        if c is None and m and m.state == 'prepared' and m.enforced and w.processes[m.owner].up: w.broken('hasty', 'row %s condemned, its create %s in flight' % (id, m.op))
         return True
     def made(w, i):
         """The last instant at which a request that may make the row, or its registration, may still show an effect."""
-        t = i.seen + w.s.lam if w.has('seen') else -INF
+        t = -INF
         for c in w.creates.values():
             if c.state in ('refused', 'blocked') or not (c.id == i.id or c.saw == i.id or w.s.proof != 'always' and c.id is None and c.saw is None
                     and may_mean(c.fields, i.fields)): continue
@@ -439,11 +448,11 @@ class World:
         removed makes the next reading differ, one that shifts while another is made makes this reading differ from the
         one before, and so the reading in the middle can miss nothing."""
         began, rows, before, equal = w.now, {}, None, 0
-        enough = 3 if w.has('third') else 2 if w.has('equal') else 1
+        enough = 3 if w.has('third') else 2
         for _ in range(6):
             reading, page = {}, 0
             while True:
-                kind, got = yield w.request('list %s page %d' % (target, page), w.s_list(target[1], page), p)
+                kind, got = yield w.request('list %s page %d' % (target, page), w.s_list(target[1], page), p, faults=.2)
                 if kind != 'ok' or got is None or w.now > began + w.s.M: return None
                 reading.update(got); page += 1
                 if len(got) < w.s.page: break
@@ -501,7 +510,6 @@ class World:
             w.close(c, 'prepared', True)
             if not enforced:
                 i = w.ids.get(id)
-                if w.has('bypass_503') and not p.observes and i and (i.wish == 'condemned'): c.saw = id; w.close(c, 'unknown', True); return 'conflict'
                 if i and i.wish == 'condemned': i.wish = 'stands'; w.cover['gave way'] += 1
                 c.saw, c.state = id, 'passed'
                 w.pass_on(c, id, p)
@@ -534,7 +542,7 @@ class World:
         def registered():
             register_closed()
             if c.state != 'committed': return False
-            c.state, w.ids[id].wish = 'registered', 'stands'
+            c.state, w.ids[id].wish, w.ids[id].reported = 'registered', 'stands', False
             return True
         def failed():
             register_closed()
@@ -556,15 +564,15 @@ class World:
         w.exceptions.add(id)
         c.id = id
         i = w.entry(id, p, c.fields)
-        i.told = True
         if not i.holder: i.holder, i.since = c.op, w.now
+        if i.wish == 'gone': i.wish = 'stands'
     def value_of(w, c, status, id):
         fields = dict(c.fields, id=id)
-        makers = w.makers_of(id, fields, w.creates.values(), c, c.key)
-        doubt = any((id in x.targets or may_mean(x.fields, fields)) and x.closed + w.s.L + w.s.lam >= c.at for x in w.deletes.values())
+        makers = w.makers_of(id, fields, w.creates.values(), w.deletes.values(), w.ids, c)
+        doubt = w.doubt(id, fields, c, w.deletes.values(), w.ids)
         trust = c.began is not None and not w.observed() and (trusted(w.s, w.trusted_since, [c.began]) or not w.has('trust'))
         i = w.ids.get(id)
-        return newness(w.s, w.rules, c, status, id, i, makers, doubt or bool(i and i.open), trust)
+        return newness(w.s, w.rules, c, status, id, i, makers, doubt, trust)
     def late_id(w, p, c, a):
         """An answer after the exchange was closed. No client was told of this row."""
         status, id, _ = a
@@ -580,10 +588,12 @@ class World:
         """The client hears 2xx. Checks of P1 and P4 with what the world knows."""
         x = next((x for x in reversed(w.rows) if x.id == id), None)
         if not x: return
-        x.acked = True
+        acked, x.acked = x.acked, True
         if not registered: w.exceptions.add(id)
         if x.by == 'undo': w.broken('P4', 'acknowledged row %s of %s had been undone' % (id, x.maker))
-        if not registered and w.truth[op] and x.maker == op and id not in w.edges: w.broken('P1', '%s made %s, passed on unregistered' % (op, id))
+        i = w.ids.get(id)
+        if not registered and w.truth[op] and w.truth.get(x.maker) and id not in w.edges and (x.maker == op or x.by is None and not acked and not (i and i.reported or x.maker in w.told)):
+            w.broken('P1', '%s made %s, passed on unregistered to %s' % (x.maker, id, op))
 
     # ---- judgement of rows (sections 3, 4) ---------------------------------------------------------------------------
     def judge_loop(w, p):
@@ -592,17 +602,17 @@ class World:
             mine = lambda: [c for c in w.creates.values() if c.state == 'unknown' and c.owner == p.n]
             if not (yield from w.J(p, mine)): continue
             # The targets of all creates that may be makers.
-            def copy(): return [c.copy() for c in w.creates.values()], {k: i.copy() for k, i in w.ids.items()}, w.trusted_since, w.observed()
+            def copy(): return [c.copy() for c in w.creates.values()], [x.copy() for x in w.deletes.values()], {k: i.copy() for k, i in w.ids.items()}, w.trusted_since, w.observed()
             early = yield from w.J(p, copy)
             lists = {}
             for target in sorted({c.target for c in early[0] if c.state in ('prepared', 'unknown', 'reported')}):
                 lists[target] = yield from w.read_list(p, target)
-            creates, ids, since, observed = (yield from w.J(p, copy)) if w.has('list_first') else early
+            creates, deletes, ids, since, observed = (yield from w.J(p, copy)) if w.has('list_first') else early
             busy = set()
             for id, name in sorted({kv for got in lists.values() if got for kv in got[0].items()}):
-                if id in ids and (ids[id].holder or ids[id].wish == 'condemned' or ids[id].told or ids[id].reported): continue   # not free
+                if id in ids and (ids[id].holder or ids[id].wish == 'condemned' or ids[id].reported): continue   # not free
                 fields, shown = {'id': id, 'name': name}, {t for t, got in lists.items() if got and id in got[0]}
-                possible = w.makers_of(id, fields, creates)
+                possible = w.makers_of(id, fields, creates, deletes, ids)
                 first = p.seen.setdefault(id, w.now) + w.s.lam if w.has('seen_before') else -INF
                 unread = [c for c in possible if not (got := lists.get(c.target)) or got[1] < first or not got[2] and id not in got[0]]
                 makers = [c for c in possible if c.target in shown or not w.has('own_target')]
@@ -613,8 +623,7 @@ class World:
                 w.cover['row ' + v] += 1
                 def act():
                     if w.held(id): return
-                    if v == 'condemn' and w.condemn(id, None, p, dict(fields, **makers[0].fields)): w.ids[id].seen = w.now
-                    else: w.report(id, p, fields)
+                    if v != 'condemn' or not w.condemn(id, None, p, dict(fields, **makers[0].fields)): w.report(id, p, fields)
                 if v in ('condemn', 'report'): yield from w.J(p, act)
             for c in creates:
                 got = lists.get(c.target)
@@ -630,7 +639,7 @@ class World:
     # ---- settle (section 5) ------------------------------------------------------------------------------------------
     def settle_loop(w, p):
         while True:
-            yield w.s.L * .05 * (.2 + w.rng.random())
+            yield w.s.L * .1 * (.1 + w.rng.random())
             for k in (yield from w.J(p, lambda: [k for k, i in w.ids.items() if i.open and i.owner == p.n and k not in p.busy])):
                 p.busy.add(k); w.spawn(w.settle(p, k), p)
     def settle(w, p, id):
@@ -655,8 +664,6 @@ class World:
                     continue
                 if step == 'delete': yield from w.undo(p, id, i); continue
                 if step == 'deregister' and not (yield from w.deregister(p, id, asked)): continue
-                if step == 'end' and i.dereg and i.register and w.has('again'):
-                    if (yield w.b_register(id, *i.register, p)) != ('ok', 200): yield w.d(w.s.L / 4) + .1; continue
                 def end():
                     r = w.ids.get(id)
                     if not r or not r.open or r.wish != i.wish or r.holder != i.holder: return
@@ -664,7 +671,8 @@ class World:
                     if w.has('release') and w.now < w.landed(r): return
                     r.open = False
                     w.log('settled', id, 'there' if there else 'gone')
-                    if not there or not (r.holder or r.told or r.reported): del w.ids[id]
+                    if not there and w.has('gone'): r.wish, r.holder, r.reported, r.since = 'gone', None, False, w.now
+                    elif not there or not (r.holder or r.reported): del w.ids[id]
                 yield from w.J(p, end)
                 if id in w.ids and w.ids[id].open: yield from w.sleep_until(min(w.landed(w.ids[id]), w.now + w.s.L / 4) + w.d(1.))
         finally: busy.discard(id)
@@ -688,7 +696,7 @@ class World:
         def mark():
             r = w.ids.get(id)
             if not r or r.wish == 'committed' or asked < w.made(r) and w.has('made'): return False
-            r.dereg = r.deregistering = True
+            r.deregistering = True
             return True
         if not (yield from w.J(p, mark)): return False
         r = yield w.b_deregister(id, p)
@@ -704,7 +712,6 @@ class World:
         def look():
             i = w.ids.get(c.id)
             c.state, c.looked = 'done', True
-            if i: i.register = c.op, c.parent
             fields = dict(c.fields, id=c.id)
             hit = [x for x in w.deletes.values() if (c.id in x.targets or may_mean(x.fields, fields)) and until(w.s, x.closed, x.answered) > c.at]
             if w.has('look_after'):
@@ -744,7 +751,6 @@ class World:
             x.closed, x.answered = w.now, r[0] == 'ok'
             w.look_for_creates(x)
             w.watch(x.targets, p)
-            for id in seen: w.ids[id].seen = max(w.ids[id].seen, seen_at)
             if by_id and seen and r == ('ok', 200) and asked >= seen_at + w.s.lam: w.ids[fields['id']].proof = asked
         yield from w.J(p, closed)
         yield from w.last_look(p, x)
@@ -788,7 +794,7 @@ class World:
         """Pauses of whole processes, leases that run out, forgetting."""
         r, s = w.rng, w.s
         while True:
-            yield 1.0 if w.calm else s.L * .05
+            yield s.L * (.1 if w.calm else .05)
             for p in w.processes if len(w.processes) > 1 else ():
                 if p.up and p.paused <= w.now: p.down = None
                 else:
@@ -800,6 +806,8 @@ class World:
     def forget(w):
         """Section 7."""
         s = w.s
+        for i in [i for i in w.ids.values() if i.wish == 'gone' and not i.open and w.now > i.since + s.L + s.lam
+                  and not any(c.state in ('prepared', 'unknown') and c.at <= i.since + s.L + s.lam for c in w.creates.values())]: del w.ids[i.id]
         unresolved = [c for c in w.creates.values() if c.state in ('prepared', 'unknown', 'committed')]
         for c in list(w.creates.values()):
             if c.closed == INF or c.state in ('prepared', 'unknown', 'committed', 'registered'): continue
