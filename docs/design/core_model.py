@@ -37,9 +37,8 @@ RULES = {   # `--without NAME` leaves the rule out
     'gone': 'An id that was proven gone is remembered as gone for L + lambda, and a list that shows it proves nothing.',
     'wait_in_flight': 'A free row waits while one of its makers is in flight.',
     'own_target': "A maker's own list must show the row.",
-    'seen_before': 'A row is judged only by lists that began lambda after the row was first listed.',
+    'seen_before': 'A row is judged in a later pass than the one that first listed it, by lists that began lambda later.',
     'before': 'A create whose list before shows the row is not its maker.',
-    'list_first': 'The list is read before the journal.',
     'third': 'A list of several pages needs three equal readings, not two.',
     'late_end': 'An unknown create ends only with a list that was asked L + lambda after it closed.',
     'blind': 'A create that ends without knowing its row stays a maker without enforcement.',
@@ -54,6 +53,7 @@ RULES = {   # `--without NAME` leaves the rule out
     'since_list': 'A delete by name looks for creates since its list began, not since it was recorded.',
     'refuse_named': 'A create that may mean a condemned id, or one that is being deleted, is refused unsent.',
     'come_back': 'Where ids come back, an id is condemned only if no create without enforcement may mean it.',
+    'came_back': 'A row that is there after a delete is reported if an unresolved create may have made it again.',
     'replay_look': 'A create with a replay key gets the later look once it is registered.',
     'keep': 'A create that knows its row is kept while a create of its type is unresolved.',
     'keep_deletes': 'A delete is kept while a create with an earlier intent has not looked for deletes.',
@@ -64,6 +64,23 @@ CONTROLS = {    # `--control NAME`: ways to be wrong that have nothing to do wit
     'eager': 'A row is condemned although some of its makers are not enforced.',
     'forget': 'Everything is forgotten as soon as it has ended.',
     'answer_first': 'The client hears 2xx before registered is durable.',
+}
+
+
+FOCUS = {       # where the table looks for a rule that is rarely needed: settings that make the need likely
+    'trust_kept': 'kind=chosen,proof_c=status,exclusive=1,observer=1,full=.2,processes=2',
+    'confirm': 'kind=replay,keeps_owner=1,exclusive=1,sees_all=1,lists=1',
+    'wait_in_flight': 'kind=fresh,proof_f=always,exclusive=1,sees_all=1,lists=1,names=1,parents=1,page=1000,exch=90',
+    'own_target': 'kind=fresh,proof_f=always,exclusive=1,sees_all=1,lists=1,names=1,parents=2,horizon=3',
+    'seen_before': 'kind=fresh,proof_f=always,exclusive=1,sees_all=1,lists=1,names=1,parents=1,bypass=.3,exch=3',
+    'trust': 'kind=fresh,proof_f=always,exclusive=1,sees_all=1,lists=1,observer=1,full=.2,names=1,parents=1,page=1000',
+    'trust_now': 'kind=chosen,exclusive=0',
+    'release': 'kind=chosen,exclusive=1,names=1,parents=1',
+    'gone': 'kind=chosen,proof_c=listed,exclusive=1,names=1,parents=1',
+    'came_back': 'kind=chosen,proof_c=status,exclusive=1,bypass=.3,names=1,parents=1',
+    'replay_look': 'kind=replay,keeps_owner=1,exclusive=1,sees_all=1,lists=1,names=1,parents=1',
+    'keep_deletes': 'kind=fresh,exclusive=1,horizon=3,names=1,parents=1',
+    'answer_first': 'kind=fresh,proof_f=always,exclusive=1,crash=.004',
 }
 
 
@@ -101,7 +118,8 @@ class Settings:
         plain = r.random() < .5
         def pick(name, *choices):
             value = r.choice(choices)
-            return type(choices[0])(pins[name]) if name in pins else value
+            if name not in pins: return value
+            return pins[name] if isinstance(value, str) else type(value)(float(pins[name]))
         def risky(name, *choices):
             """The first choice is what a careful operator sets; half of the schedules have all of these."""
             value = pick(name, *choices)
@@ -582,7 +600,7 @@ class World:
             value = w.value_of(c, status, id)
             w.log(c.op, 'late id', id, value)
             if value == 'new' and w.condemn(id, c, p, c.fields): c.id = id
-            elif value in ('new', 'unproven') and not w.held(id): w.report(id, p, c.fields)
+            elif value == 'unproven' or value == 'new' and not w.held(id): w.report(id, p, c.fields)
         yield from w.J(p, late)
     def ack(w, op, id, registered):
         """The client hears 2xx. Checks of P1 and P4 with what the world knows."""
@@ -601,14 +619,12 @@ class World:
             yield w.s.L * .15 * (.2 + w.rng.random())
             mine = lambda: [c for c in w.creates.values() if c.state == 'unknown' and c.owner == p.n]
             if not (yield from w.J(p, mine)): continue
-            # The targets of all creates that may be makers.
             def copy(): return [c.copy() for c in w.creates.values()], [x.copy() for x in w.deletes.values()], {k: i.copy() for k, i in w.ids.items()}, w.trusted_since, w.observed()
-            early = yield from w.J(p, copy)
-            lists = {}
-            for target in sorted({c.target for c in early[0] if c.state in ('prepared', 'unknown', 'reported')}):
+            creates, deletes, ids, since, observed = yield from w.J(p, copy)
+            # A row that an earlier pass listed was made by a create that this snapshot shows: it was prepared before that list.
+            lists, busy = {}, set()
+            for target in sorted({c.target for c in creates if c.state in ('prepared', 'unknown', 'reported')}):
                 lists[target] = yield from w.read_list(p, target)
-            creates, deletes, ids, since, observed = (yield from w.J(p, copy)) if w.has('list_first') else early
-            busy = set()
             for id, name in sorted({kv for got in lists.values() if got for kv in got[0].items()}):
                 if id in ids and (ids[id].holder or ids[id].wish == 'condemned' or ids[id].reported): continue   # not free
                 fields, shown = {'id': id, 'name': name}, {t for t, got in lists.items() if got and id in got[0]}
@@ -669,6 +685,8 @@ class World:
                     if not r or not r.open or r.wish != i.wish or r.holder != i.holder: return
                     if there and asked < w.removed(r) and w.has('removed') or not there and asked < w.made(r) and w.has('made'): return
                     if w.has('release') and w.now < w.landed(r): return
+                    # A row that came back may be that of an unresolved create.
+                    if there and w.has('came_back') and w.s.proof != 'always' and w.makers_of(id, r.fields, w.creates.values(), w.deletes.values(), w.ids): r.reported = True
                     r.open = False
                     w.log('settled', id, 'there' if there else 'gone')
                     if not there and w.has('gone'): r.wish, r.holder, r.reported, r.since = 'gone', None, False, w.now
@@ -863,11 +881,14 @@ def one(job):
     return seed, w.bad, w.cover, ' '.join((w.s.kind, w.s.proof, 'exclusive' if w.s.exclusive else 'shared', 'lam=%g' % w.s.lam)), w.opn + len(w.rows)
 
 
+def modes(text): return dict(x.split('=') for x in text.split(',') if x)
+
+
 def print_table(n, seed):
     """Which rule, or control, is missed, and after how many schedules."""
     unseen = 0
     for name in [*RULES, *CONTROLS]:
-        opt = {'rules': set(RULES) - {name}, 'modes': {}, 'control': name if name in CONTROLS else None}
+        opt = {'rules': set(RULES) - {name}, 'modes': modes(FOCUS.get(name, '')), 'control': name if name in CONTROLS else None}
         for k in range(n):
             bad = World(seed + k, opt).run().bad
             if bad: break
@@ -882,7 +903,7 @@ def main(argv):
         if a == '--only': only = int(next(it))
         elif a == '--control': opt['control'] = next(it); assert opt['control'] in CONTROLS, 'no such control'
         elif a == '--without': opt['rules'] -= (names := set(next(it).split(','))); assert names <= set(RULES), 'no such rule'
-        elif a == '--modes': opt['modes'] = dict(x.split('=') for x in next(it).split(','))
+        elif a == '--modes': opt['modes'] = modes(next(it))
         elif a == '--jobs': jobs = int(next(it))
         elif a == '--table': table = True
         else: pos.append(int(a))
