@@ -28,6 +28,7 @@ RULES = {   # `--without NAME` leaves the rule out
     'one_id': 'An id that is committed or condemned refuses everybody who comes second.',
     'found_503': 'A found row is answered with 503 while an unresolved create may have made it.',
     'replay': 'A create with a replay key is never proven new.',
+    'unenforced': 'Unless ids are always fresh, a row is proven new only if no create without enforcement may have made it.',
     'stood_before': 'A record makes an id found only if the id stood before this create was sent.',
     'doubt': 'An id is unproven, not found, while a delete that may mean it is open or closed too recently.',
     'record_all': 'A bypassed create that cannot be recorded is refused.',
@@ -56,7 +57,6 @@ RULES = {   # `--without NAME` leaves the rule out
     'came_back': 'A row that is there after a delete is reported if an unresolved create may have made it again.',
     'replay_look': 'A create with a replay key gets the later look once it is registered.',
     'keep': 'A create that knows its row is kept while a create of its type is unresolved.',
-    'keep_deletes': 'A delete is kept while a create with an earlier intent has not looked for deletes.',
 }
 CONTROLS = {    # `--control NAME`: ways to be wrong that have nothing to do with a single rule
     'enqueue': 'committed is only enqueued while the registration is sent.',
@@ -78,8 +78,8 @@ FOCUS = {       # where the table looks for a rule that is rarely needed: settin
     'release': 'kind=chosen,exclusive=1,names=1,parents=1',
     'gone': 'kind=chosen,proof_c=listed,exclusive=1,names=1,parents=1',
     'came_back': 'kind=chosen,proof_c=status,exclusive=1,bypass=.3,names=1,parents=1',
+    'unenforced': 'kind=upsert,proof_u=listed,exclusive=1,side=.2,lists=1,sees_all=1,names=1,parents=1',
     'replay_look': 'kind=replay,keeps_owner=1,exclusive=1,sees_all=1,lists=1,names=1,parents=1',
-    'keep_deletes': 'kind=fresh,exclusive=1,horizon=3,names=1,parents=1',
     'answer_first': 'kind=fresh,proof_f=always,exclusive=1,crash=.004',
 }
 
@@ -178,6 +178,7 @@ def newness(s, rules, c, status, id, entry, makers, doubt, trust):
              'listed': None if c.before is None else 'found' if id in c.before
              else 'new' if trust else None}[s.proof]
     if c.key and proof == 'new' and 'replay' in rules: proof = None
+    if proof == 'new' and s.proof != 'always' and 'unenforced' in rules and any(not m.enforced or m.state == 'reported' for m in makers): proof = None
     stands = entry and entry.wish == 'stands' and entry.holder is not None and not entry.reported
     if 'one_id' in rules and entry and (entry.wish in ('committed', 'condemned') or stands and proof == 'new'): return 'conflict'
     on_record = stands and (entry.since < c.at or 'stood_before' not in rules)
@@ -347,7 +348,7 @@ class World:
     def kill(w, p):
         w.log('   CRASH of process', p.n); w.cover['crash'] += 1
         p.life, p.up = p.life + 1, False
-        w.at(w.now + w.d(w.s.L) + .01, lambda: w.start(p))
+        w.at(w.now + w.d(w.s.L * w.rng.choice((1, 1, 1, 6))) + .01, lambda: w.start(p))
     def start(w, p):
         if p.up: return
         p.up, p.paused, p.busy, p.seen = True, 0.0, set(), {}
@@ -504,7 +505,7 @@ class World:
         if key and s.proof == 'always' and not s.keeps_owner and enforced and w.has('replay'): return answer(503)     # unproven, refused unsent
         before = (yield from w.list_before(p, (spelled, parent))) if s.lists and enforced else None
         c = Rec(op=op, fields=fields, parent=parent, target=(spelled, parent), key=key, enforced=enforced, owner=p.n, state='prepared', id=None, saw=None,
-                value=None, at=INF, closed=INF, answered=False, before=before and before[0], began=before and before[1], registering=False, register_until=-INF, looked=False)
+                value=None, at=INF, closed=INF, answered=False, before=before and before[0], began=before and before[1], registering=False, register_until=-INF)
         def prepare():
             if w.has('refuse_named') and s.proof != 'always' and any(i.open and may_mean(fields, i.fields) for i in w.ids.values()): return False
             w.creates[op], c.at = c, w.now
@@ -626,7 +627,10 @@ class World:
             for target in sorted({c.target for c in creates if c.state in ('prepared', 'unknown', 'reported')}):
                 lists[target] = yield from w.read_list(p, target)
             for id, name in sorted({kv for got in lists.values() if got for kv in got[0].items()}):
-                if id in ids and (ids[id].holder or ids[id].wish == 'condemned' or ids[id].reported): continue   # not free
+                held = id in ids and (ids[id].holder or ids[id].wish == 'condemned' or ids[id].reported)
+                if held and w.s.proof != 'always' and ids[id].open and w.has('came_back'):      # it may have come back: its settle tells
+                    busy |= {c.op for c in w.makers_of(id, ids[id].fields, creates, deletes, ids)}
+                if held: continue                                                               # not free
                 fields, shown = {'id': id, 'name': name}, {t for t, got in lists.items() if got and id in got[0]}
                 possible = w.makers_of(id, fields, creates, deletes, ids)
                 first = p.seen.setdefault(id, w.now) + w.s.lam if w.has('seen_before') else -INF
@@ -729,7 +733,7 @@ class World:
         """`registered` is durable. A delete whose effect may come after the intent, and that may mean the row, has it settled."""
         def look():
             i = w.ids.get(c.id)
-            c.state, c.looked = 'done', True
+            c.state = 'done'
             fields = dict(c.fields, id=c.id)
             hit = [x for x in w.deletes.values() if (c.id in x.targets or may_mean(x.fields, fields)) and until(w.s, x.closed, x.answered) > c.at]
             if w.has('look_after'):
@@ -820,7 +824,7 @@ class World:
                     if w.now - p.down > s.lease: w.takeover(p)
                 if not w.calm and r.random() < .02: p.paused = w.now + w.d(2 * s.L)
                 if s.observer and p.n == 0 and p.up and not w.calm and r.random() < .02: w.kill(p)      # a deploy
-            w.forget()
+            if w.pick_process(): w.forget()                             # nobody forgets while no process runs
     def forget(w):
         """Section 7."""
         s = w.s
@@ -840,9 +844,7 @@ class World:
             del w.creates[c.op]; w.log('   forgotten', c.op)
         for x in list(w.deletes.values()):
             if not x.ended: continue
-            keep = w.now <= x.closed + s.L + s.lam + s.M or w.has('keep_deletes') and any(not c.looked and c.at < x.closed + s.L + s.lam
-                   for c in w.creates.values() if c.state in ('prepared', 'committed', 'registered', 'unknown'))
-            if not keep or w.control == 'forget': del w.deletes[x.op]
+            if w.now > x.closed + s.L + s.lam + s.M or w.control == 'forget': del w.deletes[x.op]
     def run(w):
         for p in w.processes: w.start(p)
         w.spawn(w.client()); w.spawn(w.chaos())
