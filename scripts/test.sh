@@ -4,7 +4,7 @@
 #   scripts/test.sh [quick|full]          default: quick
 #
 # Installs what is missing: Python packages into .venv, tools of cargo into .cache/tools, system
-# packages by apt-get where the user is root. Full adds cargo-deny, more of the simulation, half
+# packages by apt-get where the user is root. Full adds cargo-deny, more of the simulation and of the core's model, half
 # a million operations on one journal, a GiB each way, a recovery against the clock, the crash matrix,
 # spellings before real servers, some seconds of fuzzing, the container image, memory under floods and a
 # short benchmark to quick.
@@ -60,6 +60,8 @@ step "tests" env AUTHZ_SIDECAR_BINARY="$PWD/target/release/authz-sidecar" cargo 
 step "shipped configuration" target/release/authz-sidecar check config/agentex.yaml
 step "demo" target/release/authz-sidecar demo --once
 if [[ $tier == full ]]; then
+    step "the model of the next core" env MODEL_SCHEDULES=20000 MODEL_SEED=100000 \
+        cargo test --quiet --locked --test design every_schedule
     step "simulation" env SIMULATION_SCHEDULES=20000 SIMULATION_SEED=100000 \
         cargo test --quiet --locked --test simulation every_schedule
     step "recovery of a thousand operations" env RECOVERY_LIMIT_MS=2000 \

@@ -6,6 +6,8 @@
         --control NAME     breaks one decision on purpose; every control must find broken promises (see CONTROLS)
         --without A,B      leaves rules out; each rule that stays in the design must be missed (see RULES)
         --modes k=v,...    pins settings that are otherwise drawn (see Settings), for example kind=fresh,lam=40
+        --focus            takes the settings in which the need for the control or rule is likely (see FOCUS)
+        --first            stops at the first schedule with a broken promise
         --jobs N           runs the schedules in N processes
         --table            for each rule and each control: after how many schedules its loss breaks a promise
 
@@ -17,8 +19,8 @@ hears of it, and it does not run if the asker has died or has been taken over. A
 The world knows who really made each row. The sidecar never looks at that: Row.maker, Row.acked, Row.by, w.truth and
 the calls of w.broken are for checks only. No function of the sidecar reads a clock of another party.
 
-The decisions are pure functions at the top: `newness`, `judge_row`, `settle_step`, `may_mean`, `trusted`, `kept`.
-docs/DESIGN.md explains them; this file is where a change of them is tried first."""
+The decisions are pure functions at the top: `newness`, `judge_row`, `settle_step`, `may_mean`, `until`, `trusted`.
+CORE.md explains them; this file is where a change of them is tried first."""
 import heapq, math, multiprocessing, random, sys
 from collections import Counter
 
@@ -80,7 +82,8 @@ FOCUS = {       # where the table looks for a rule that is rarely needed: settin
     'came_back': 'kind=chosen,proof_c=status,exclusive=1,bypass=.3,names=1,parents=1',
     'unenforced': 'kind=upsert,proof_u=listed,exclusive=1,side=.2,lists=1,sees_all=1,names=1,parents=1',
     'replay_look': 'kind=replay,keeps_owner=1,exclusive=1,sees_all=1,lists=1,names=1,parents=1',
-    'answer_first': 'kind=fresh,proof_f=always,exclusive=1,crash=.004',
+    'enqueue': 'kind=fresh,proof_f=always,exclusive=1,crash=.02,names=1,parents=1',
+    'answer_first': 'kind=fresh,proof_f=always,exclusive=1,crash=.02',
 }
 
 
@@ -652,8 +655,9 @@ class World:
                     yield from w.J(p, lambda: w.unknown_ends(c.op, 'ended'))
                 elif w.now > c.closed + w.s.unresolved: yield from w.J(p, lambda: w.unknown_ends(c.op, 'reported'))
     def unknown_ends(w, op, state):
-        c = w.creates[op]
-        if c.state == 'unknown': c.state = state; w.log(op, 'unknown is', state)
+        c = w.creates.get(op)
+        if not c or c.state != 'unknown': return
+        c.state = state; w.log(op, 'unknown is', state)
         if state == 'reported': w.told.add(op)
 
     # ---- settle (section 5) ------------------------------------------------------------------------------------------
@@ -900,15 +904,18 @@ def print_table(n, seed):
 
 
 def main(argv):
-    opt, pos, only, jobs, table, it = {'rules': set(RULES), 'modes': {}}, [], None, 1, False, iter(argv)
+    opt, pos, only, jobs, table, focus, first, it = {'rules': set(RULES), 'modes': {}}, [], None, 1, False, False, False, iter(argv)
     for a in it:
         if a == '--only': only = int(next(it))
         elif a == '--control': opt['control'] = next(it); assert opt['control'] in CONTROLS, 'no such control'
         elif a == '--without': opt['rules'] -= (names := set(next(it).split(','))); assert names <= set(RULES), 'no such rule'
         elif a == '--modes': opt['modes'] = modes(next(it))
+        elif a == '--focus': focus = True
+        elif a == '--first': first = True
         elif a == '--jobs': jobs = int(next(it))
         elif a == '--table': table = True
         else: pos.append(int(a))
+    if focus: opt['modes'] = modes(','.join(FOCUS.get(name, '') for name in [opt.get('control'), *(set(RULES) - opt['rules'])]))
     if only is not None:
         w = World(only, dict(opt, trace=True)).run()
         print(' '.join('%s=%s' % kv for kv in vars(w.s).items()))
@@ -925,6 +932,7 @@ def main(argv):
             for k, text in {k: t for k, t in broken}.items():
                 kinds[k] += 1
                 examples.setdefault(k, []).append((size, s, about, text))
+            if first and bad: break
     for k, e in sorted(examples.items()):
         for x in sorted(e)[:4]: print('%-6s --only %d  (%s; %s)' % (k, x[1], x[2], x[3]))        # the smallest ones
     print('%d schedules from seed %d: %d with violations %s; covered %s' % (n, seed, bad, dict(kinds), dict(cover)))
