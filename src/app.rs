@@ -115,7 +115,6 @@ impl App {
             journal: Arc::clone(&journal),
             resolver,
             clock,
-            types: config.rules.iter().map(|rule| rule.resource_type().clone()).collect(),
             ids: OperationId::new,
             metrics: dualwrite::Metrics::new(&mut registry),
             config: config.bounds.clone(),

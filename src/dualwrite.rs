@@ -45,7 +45,6 @@ mod reply;
 mod service;
 pub mod state;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,7 +73,7 @@ use crate::failpoint;
 use crate::http::TraceContext;
 use crate::http::breaker::Breaker;
 use crate::journal::{self, Journal};
-use crate::model::{Clock, Kind, OperationId, ResourceType};
+use crate::model::{Clock, Kind, OperationId};
 use crate::principal::Resolver;
 use crate::rules::Matched;
 use crate::upstream;
@@ -105,8 +104,6 @@ pub struct Parts {
     pub resolver: Resolver,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// The types of the resources that the rules are about.
-    pub types: BTreeSet<ResourceType>,
     /// Makes the ids of operations, unique across processes.
     pub ids: fn() -> OperationId,
     /// Counters.
@@ -140,7 +137,7 @@ impl DualWrite {
         let bounds = parts.config.bounds();
         let exclusive_writer = parts.exclusive_writer;
         let shared = parts.journal.shared().is_some();
-        let policy = Policy { bounds, exclusive_writer, deletes_open: false, shared };
+        let policy = Policy { bounds, exclusive_writer, shared };
         let context = Context::new(
             parts.config,
             parts.register,
@@ -152,7 +149,6 @@ impl DualWrite {
             parts.journal,
             parts.resolver,
             parts.clock,
-            parts.types,
             parts.metrics,
         );
         Self { context: Arc::new(context), ids: parts.ids }

@@ -1,5 +1,5 @@
 //! The design of the next core, as an executable model: docs/design/CORE.md explains it, and
-//! docs/design/core_model.py runs it. The model keeps its promises in every schedule, and breaks them
+//! `docs/design/core_model.py` runs it. The model keeps its promises in every schedule, and breaks them
 //! as soon as one of its decisions is broken.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]

@@ -122,7 +122,6 @@ pub(super) async fn take(
 /// The first event of an operation that another process began.
 pub(super) async fn restart(context: &Context, operation: &mut Operation) -> Result<(), Halt> {
     context.take(operation, Event::Restarted).await?;
-    context.blinded_by(operation);
     failpoint::hit("recovery.replayed");
     Ok(())
 }
@@ -130,11 +129,7 @@ pub(super) async fn restart(context: &Context, operation: &mut Operation) -> Res
 /// Drives an operation that another process began. It takes a place of `bounds.open_operations`
 /// where there is one left, and goes on without where there is none: what is owed is not refused.
 pub(super) fn resume(context: &Arc<Context>, operation: Operation) {
-    let memory = Memory {
-        room: context.enter(),
-        _deleting: (!operation.is_create()).then(|| context.deleting()),
-        ..Memory::default()
-    };
+    let memory = Memory { room: context.enter(), ..Memory::default() };
     drive(Arc::clone(context), operation, memory);
 }
 

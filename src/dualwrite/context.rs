@@ -1,8 +1,7 @@
 //! What every saga shares, and the one way in which a record becomes state.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
@@ -38,7 +37,6 @@ pub(super) struct Context {
     pub(super) journal: Arc<dyn Journal>,
     pub(super) resolver: Resolver,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) types: BTreeSet<ResourceType>,
     pub(super) metrics: Metrics,
     pub(super) board: Arc<Board>,
     pub(super) inbox: Inbox,
@@ -47,19 +45,6 @@ pub(super) struct Context {
     pub(super) peers: Peers,
     neighbours: Neighbours,
     skewed: AtomicBool,
-    /// Deletes under way, or unfinished, in this process.
-    deletes: Arc<AtomicUsize>,
-    /// Until when creates that a crash left without an id may still be registered (microseconds).
-    blind_until: AtomicI64,
-}
-
-/// Counts a delete as under way for as long as it lives.
-pub(super) struct Deleting(Arc<AtomicUsize>);
-
-impl Drop for Deleting {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 /// An operation's place among those that are under way or unfinished.
@@ -98,7 +83,6 @@ impl Context {
         journal: Arc<dyn Journal>,
         resolver: Resolver,
         clock: Arc<dyn Clock>,
-        types: BTreeSet<ResourceType>,
         metrics: Metrics,
     ) -> Self {
         Self {
@@ -107,8 +91,6 @@ impl Context {
             board: Arc::clone(&metrics.board),
             inbox: Inbox::default(),
             skewed: AtomicBool::new(false),
-            deletes: Arc::default(),
-            blind_until: AtomicI64::new(i64::MIN),
             config,
             register,
             policy,
@@ -119,7 +101,6 @@ impl Context {
             journal,
             resolver,
             clock,
-            types,
             metrics,
         }
     }
@@ -134,23 +115,6 @@ impl Context {
         let permit = Arc::clone(&self.room).try_acquire_owned().ok()?;
         self.metrics.open.inc();
         Some(Room { _permit: permit, open: self.metrics.open.clone() })
-    }
-
-    /// Counts a delete as under way, before it is recorded.
-    pub(super) fn deleting(&self) -> Deleting {
-        self.deletes.fetch_add(1, Ordering::AcqRel);
-        Deleting(Arc::clone(&self.deletes))
-    }
-
-    /// Takes in what an earlier process left. A create that a crash left without an id may have been
-    /// registered for a row that no record names, and until L + S have passed that may land.
-    pub(super) fn blinded_by(&self, left: &Operation) {
-        let (true, None, Some(closed)) = (left.is_create(), &left.bound, left.closed) else {
-            return;
-        };
-        let bounds = self.policy.bounds;
-        let until = closed.at.plus(bounds.late_effect + bounds.clock_skew);
-        self.blind_until.fetch_max(until.as_micros(), Ordering::AcqRel);
     }
 
     /// Begins an operation: its first records are durable when this returns.
@@ -171,10 +135,8 @@ impl Context {
         operation: &mut Operation,
         event: Event,
     ) -> Result<Transition, Halt> {
-        let deletes_open = self.deletes.load(Ordering::Acquire) > 0;
-        let policy = Policy { deletes_open, ..self.policy };
         let late = evidence(operation, &event);
-        let transition = on(operation, event, self.now(), &policy)?;
+        let transition = on(operation, event, self.now(), &self.policy)?;
         if transition.records.is_empty() {
             return Ok(transition);
         }
@@ -227,15 +189,14 @@ impl Context {
         Ok(stored.as_ref().map(Operation::replay).transpose()?)
     }
 
-    /// Whether a create of `resource` is, or may be, younger than L + S, so that its registration
-    /// may still land.
+    /// Whether the create of `resource` is younger than L + S, so that its registration may still
+    /// land. What no create holds was not registered within that time.
     pub(super) async fn is_young(&self, resource: &Resource) -> Result<bool, Halt> {
         let bounds = self.policy.bounds;
         let now = self.now();
         let since = now.minus(bounds.late_effect + bounds.clock_skew + self.policy.apart());
-        let blind = now.as_micros() < self.blind_until.load(Ordering::Acquire);
         let holder = self.holder(resource).await?;
-        Ok(holder.map_or(blind, |holder| holder.since >= since || holder.intent >= since))
+        Ok(holder.is_some_and(|holder| holder.since >= since || holder.intent >= since))
     }
 
     /// Drops what is cached for credentials that the service itself refused.

@@ -345,10 +345,6 @@ impl Prepared {
 
     fn hand_over(self, letters: Option<Letters>) -> (Arc<Context>, Operation, Memory) {
         let Self { context, operation, credentials, principal, room, .. } = self;
-        (
-            context,
-            operation,
-            Memory { credentials, principal, letters, room: Some(room), _deleting: None },
-        )
+        (context, operation, Memory { credentials, principal, letters, room: Some(room) })
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Request;
 
 use super::Event;
-use super::context::{Context, Deleting, Halt, Room};
+use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
 use super::driver::{Memory, drive, settled};
 use super::exchange;
@@ -68,9 +68,8 @@ impl Delete {
             Err(_) if observes => return self.unrecorded("unrecorded").await,
             Err(halt) => return self.refuse("journal", &halt.to_string()),
         };
-        let deleting = self.context.deleting();
         match self.begin(principal.as_ref(), record).await {
-            Ok(operation) => self.send(operation, principal, deleting).await,
+            Ok(operation) => self.send(operation, principal).await,
             Err(_) if observes => self.unrecorded("unrecorded").await,
             Err(halt) => self.refuse("journal", &halt.to_string()),
         }
@@ -152,12 +151,7 @@ impl Delete {
     }
 
     /// Sends the DELETE, whose targets are durable, and goes on from the answer.
-    async fn send(
-        self,
-        mut operation: Operation,
-        principal: Option<Principal>,
-        deleting: Deleting,
-    ) -> Reply {
+    async fn send(self, mut operation: Operation, principal: Option<Principal>) -> Reply {
         let Self { context, id, request, credentials, room, .. } = self;
         let headers = request.headers().clone();
         if let Err(error) = may_send(&context, &operation) {
@@ -177,13 +171,7 @@ impl Delete {
             Ok(_) if operation.is_finished() => {}
             Ok(_) => {
                 let wait = context.config.inline_deregister.0;
-                let memory = Memory {
-                    credentials,
-                    principal,
-                    letters: None,
-                    room: Some(room),
-                    _deleting: Some(deleting),
-                };
+                let memory = Memory { credentials, principal, letters: None, room: Some(room) };
                 settled(drive(context, operation, memory), wait, true).await;
             }
             Err(halt) => {

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::adoption::{self, hand_in};
-use super::context::{Context, Deleting, Halt, Room};
+use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
 use super::inbox::{Letter, Letters};
 use super::operation::{Operation, Phase, Step};
@@ -34,8 +34,6 @@ pub(super) struct Memory {
     pub(super) letters: Option<Letters>,
     /// The operation's share of `bounds.open_operations`.
     pub(super) room: Option<Room>,
-    /// That a delete is under way.
-    pub(super) _deleting: Option<Deleting>,
 }
 
 /// How far a driven operation is, for whoever waits for it.

@@ -12,7 +12,7 @@ use crate::model::{
 
 pub(super) fn policy() -> Policy {
     let bounds = Bounds { late_effect: Duration::from_mins(2), clock_skew: Duration::from_secs(5) };
-    Policy { bounds, exclusive_writer: true, deletes_open: false, shared: false }
+    Policy { bounds, exclusive_writer: true, shared: false }
 }
 
 pub(super) fn id(text: &str) -> ResourceId {

@@ -117,7 +117,7 @@ impl Ledger {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let shared = journal.shared().is_some();
-        let policy = Policy { bounds, exclusive_writer, deletes_open: false, shared };
+        let policy = Policy { bounds, exclusive_writer, shared };
         Self { journal, policy, clock }
     }
 

@@ -9,7 +9,6 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::adoption::{restart, resume};
 use super::context::{Context, Halt};
 use super::operation::Operation;
-use crate::journal::Of;
 use crate::model::Stored;
 
 /// How many operations are replayed at once.
@@ -43,7 +42,6 @@ impl Recovered {
         if !operations.is_empty() {
             tracing::info!(operations = operations.len(), "unfinished operations were recovered");
         }
-        look_behind(&context).await?;
         Ok(Self { context, operations })
     }
 
@@ -65,26 +63,6 @@ impl Recovered {
             resume(&self.context, operation);
         }
     }
-}
-
-/// While no sidecar ran, a person may have discarded a create that a crash left without an id: it is not
-/// unfinished, and what it sent may land all the same. (On a shared journal an id is durable before it
-/// is registered.)
-async fn look_behind(context: &Context) -> Result<(), Halt> {
-    if context.journal.shared().is_some() {
-        return Ok(());
-    }
-    let (now, bounds) = (context.now(), context.policy.bounds);
-    let from = now.minus(bounds.late_effect + bounds.clock_skew);
-    // The clock may have been set back meanwhile.
-    let until = now.plus(bounds.clock_skew);
-    for resource_type in &context.types {
-        let creates = context.journal.overlapping(resource_type, Of::Creates, from, until).await?;
-        for create in &creates {
-            context.blinded_by(&Operation::replay(create)?);
-        }
-    }
-    Ok(())
 }
 
 /// How often finished operations are forgotten.

@@ -150,8 +150,6 @@ pub struct Policy {
     pub bounds: Bounds,
     /// Whether every create passes through sidecars on this journal (`journal.exclusive_writer`).
     pub exclusive_writer: bool,
-    /// Whether this process has a delete under way.
-    pub deletes_open: bool,
     /// Whether other processes work on the same journal.
     pub shared: bool,
 }

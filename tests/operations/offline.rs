@@ -97,22 +97,6 @@ async fn p9_a_create_that_was_under_way_is_discarded_and_its_row_stays() {
     assert_eq!(world.keys.calls(Route::Delete), 0, "nobody undoes it");
 }
 
-/// Its id may have been on record, and not durably so, with the registration on its way.
-#[tokio::test(flavor = "multi_thread")]
-async fn p3_what_a_discarded_create_made_is_young_to_a_delete_behind_it() {
-    let mut world = World::start().await;
-    let gate = Gate::closed();
-    world.keys.on(Route::Create, Fault::once().held_after(&gate));
-    let create = world.sidecar.client().post("/agent_api_keys").header("x-user-id", "u-1");
-    create.json(&json!({"agent_id": AGENT, "name": "n"})).hang_up().await;
-    gate.reached(1).await;
-    discarded_under_way(&mut world, "prepared").await;
-    let key = world.keys.rows().pop_first().unwrap();
-    assert_eq!(world.delete(&key).await.status, 200);
-    let delete = world.stands("sweeping").await;
-    assert_eq!(delete["resource_ids"], json!([key]), "it is deregistered again");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn p9_a_create_that_was_being_registered_is_discarded_and_its_row_stays() {
     let mut world = World::start().await;

@@ -46,7 +46,6 @@ fn process(world: &World, journal: Arc<Slow>) -> DualWrite {
         journal,
         resolver: Resolver::new(&config.principal, Arc::clone(&clock), of_callers).unwrap(),
         clock,
-        types: config.rules.iter().map(|rule| rule.resource_type().clone()).collect(),
         ids: OperationId::new,
         metrics: dualwrite::Metrics::new(&mut registry),
         config: config.bounds.clone(),

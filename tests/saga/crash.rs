@@ -57,27 +57,6 @@ async fn p2_prepared_and_the_row_made_after_the_restart_it_is_claimed_and_undone
     world.comes_to_nothing().await;
 }
 
-/// Its id may have been on record, and not durably so, with the registration on its way.
-#[tokio::test(flavor = "multi_thread")]
-async fn p3_prepared_and_the_row_made_it_is_young_to_a_delete_after_each_restart() {
-    for restarts in [1, 2] {
-        let mut world = World::with(|settings| settings.late_effect = "30s").await;
-        let gate = Gate::closed();
-        world.keys.on(Route::Create, Fault::once().held_after(&gate));
-        world.keys.on(Route::List, Fault::always().without_effect().status(500));
-        let _client = world.create("k").begin().await;
-        gate.reached(1).await;
-        for _ in 0..restarts {
-            world.restart().await;
-            world.operation_in("unknown").await;
-        }
-        let id = world.keys.rows().pop_first().unwrap();
-        world.delete(&id).send().await.expect(200);
-        let delete = world.operation_in("sweeping").await;
-        assert_eq!(delete["resource_ids"], serde_json::json!([id]), "it is deregistered again");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_committed_it_is_undone_and_a_registration_under_way_is_swept() {
     let mut world = patient().await;

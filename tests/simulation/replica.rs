@@ -171,7 +171,6 @@ fn dual_write(life: &Arc<Life>, journal: Arc<dyn Journal>) -> DualWrite {
         journal,
         resolver: resolver.expect("a valid configuration"),
         clock,
-        types: config.rules.iter().map(|rule| rule.resource_type().clone()).collect(),
         ids,
         metrics: dualwrite::Metrics::new(&mut registry),
     })

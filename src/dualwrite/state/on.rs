@@ -25,7 +25,7 @@ pub fn on(
     let name = event.name();
     let transition = match (operation.phase.clone(), event) {
         (Phase::Prepared, Event::CreateAnswered(outcome, parent)) if operation.is_create() => {
-            create_answered(operation, outcome, parent, policy)
+            create_answered(operation, outcome, parent)
         }
         (Phase::Prepared, Event::DeleteAnswered(outcome)) if !operation.is_create() => {
             delete_answered(operation, outcome)
@@ -78,7 +78,6 @@ fn create_answered(
     operation: &Operation,
     outcome: CreateOutcome,
     parent: Option<Resource>,
-    policy: &Policy,
 ) -> Option<Transition> {
     Some(match outcome {
         CreateOutcome::NotSent => finished(Resolution::NotSent).reply(Reply::AsClassified),
@@ -88,15 +87,9 @@ fn create_answered(
             if let Some(why) = operation.pass {
                 return Some(durable(Record::Passed { id, why }).reply(Reply::Success));
             }
-            let record = Record::Committed { id, parent };
-            // A crash before it is durable finds the row by the probe (DESIGN §3, step 5), unless
-            // a delete removes the row meanwhile: then only the record tells what to deregister.
-            // Other replicas' deletes are not known here.
-            let found_by_probe = policy.exclusive_writer
-                && operation.has_probe()
-                && !policy.deletes_open
-                && !policy.shared;
-            if found_by_probe { enqueued(record) } else { durable(record) }
+            // Before anything is registered the journal durably holds the id. A delete may remove the
+            // row at any time, and then only this record tells what to deregister after a crash.
+            durable(Record::Committed { id, parent })
         }
     })
 }

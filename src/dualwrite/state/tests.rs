@@ -275,19 +275,6 @@ fn p2_what_turns_out_late_not_to_have_been_sent_is_over() {
 }
 
 #[test]
-fn p1_without_a_probe_committed_is_durable_before_the_register() {
-    let not_alone = Policy { exclusive_writer: false, ..policy() };
-    // Other replicas' deletes are not known here.
-    let shared = Policy { shared: true, ..policy() };
-    let policies =
-        [(policy(), Wait::Enqueued), (not_alone, Wait::Durable), (shared, Wait::Durable)];
-    for (policy, wait) in policies {
-        let mut create = fixtures::create(Mode::Enforce, None);
-        assert_eq!(on(&mut create, committed(), at(1), &policy).unwrap().wait, wait);
-    }
-}
-
-#[test]
 fn p3_a_delete_beside_a_young_create_sweeps_and_one_of_an_old_row_does_not() {
     for (young, swept) in [(true, true), (false, false)] {
         let mut delete = fixtures::delete(&["k"], true, young);
@@ -367,11 +354,12 @@ fn p3_a_delete_by_name_that_may_still_come_is_looked_at_until_it_can_not() {
 }
 
 #[test]
-fn p3_beside_a_delete_committed_is_durable_before_the_register() {
-    // A crash could leave an edge for a row that the delete removed and that no record names.
-    let beside = Policy { deletes_open: true, ..policy() };
-    let mut create = fixtures::create(Mode::Enforce, None);
-    assert_eq!(on(&mut create, committed(), at(1), &beside).unwrap().wait, Wait::Durable);
+fn p2_p3_committed_is_durable_before_the_register_in_every_journal() {
+    for (exclusive_writer, shared) in [(true, false), (true, true), (false, false), (false, true)] {
+        let policy = Policy { exclusive_writer, shared, ..policy() };
+        let mut create = fixtures::create(Mode::Enforce, None);
+        assert_eq!(on(&mut create, committed(), at(1), &policy).unwrap().wait, Wait::Durable);
+    }
 }
 
 /// Each of two replicas may be S from the service's clock, and so 2S from the other's.
