@@ -10,8 +10,14 @@
 
 #[path = "crash/modules.rs"]
 mod crash;
+#[path = "crash/drawn.rs"]
+mod drawn;
+#[path = "crash/judged.rs"]
+mod judged;
 #[path = "crash/ordered.rs"]
 mod ordered;
+#[path = "crash/planted.rs"]
+mod planted;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,9 +30,10 @@ use serde_json::json;
 use crash::bounds::Bounds;
 use crash::check::{Kind, Seen, check};
 use crash::journal::Journal;
-use crash::lane::{Lane, Outcome};
+use crash::lane::Lane;
 use crash::ledger::{Create, Delete, Ledger, Refusal, Target};
 use crash::plan::{Kill, Plan};
+use crash::round::Outcome;
 use crash::tally::{Line, Tally};
 use support::database::Database;
 use support::service::{Made, Options, Service};
@@ -37,7 +44,7 @@ fn world() -> (Ledger, Seen) {
     let (secret, name) = ("s".into(), "n".into());
     let create = Create { secret, name, bypass: false, told: None, refused: None };
     let ledger = Ledger { creates: vec![create], ..Ledger::default() };
-    let row = Made { id: "k".into(), name: "n".into(), secret: Some("s".into()) };
+    let row = Made { id: "k".into(), name: "n".into(), secret: Some("s".into()), age: None };
     let names = ["prepared", "committed", "registered", "finished"].map(str::to_owned);
     let records = BTreeMap::from([("k".to_owned(), BTreeSet::from(names))]);
     let edges = BTreeSet::from(["k".to_owned()]);
@@ -269,7 +276,7 @@ fn what_several_runs_logged_adds_up() {
     let tally = Tally::read(&log);
     assert_eq!(
         tally.to_string(),
-        "kills=6 operations=30 orphans=0 lost=0 stuck=0 recovery_p50_ms=1 recovery_max_ms=2"
+        "kills=6 operations=30 orphans=0 lost=0 stuck=0 taken=0 recovery_p50_ms=1 recovery_max_ms=2"
     );
     assert_eq!(tally.killed, BTreeSet::from(["list.told".to_owned()]));
     assert!(tally.is_clean());

@@ -19,7 +19,6 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -29,45 +28,13 @@ use authz_sidecar::failpoint;
 use crash::bounds::Bounds;
 use crash::check::Kind;
 use crash::journal::Journal;
-use crash::lane::{Lane, Outcome};
+use crash::lane::Lane;
 use crash::plan::Plan;
+use crash::plant::Plant;
+use crash::quirks::Faults;
+use crash::run::{Run, from_environment, named, tell};
 use crash::tally::{Line, Tally};
 use support::service::{Options, Service};
-
-/// What the environment asks for.
-#[derive(Clone)]
-struct Run {
-    /// Kills, those of earlier runs on the same log included.
-    kills: usize,
-    /// Most seconds.
-    seconds: u64,
-    seed: u64,
-    /// Only this round, again and again.
-    round: Option<u64>,
-    lanes: u64,
-    /// Where logs and what is left of failed rounds go.
-    directory: PathBuf,
-    /// Whether a service that does the dual write itself takes the sidecar's place.
-    control: bool,
-    /// Whether the sidecar may take it that nobody else writes (`journal.exclusive_writer`).
-    exclusive: bool,
-    /// Whether the journal is in PostgreSQL.
-    postgres: bool,
-}
-
-impl Run {
-    /// Where its rounds are written to, and those of a control beside them.
-    fn log(&self) -> PathBuf {
-        let kind = if self.control { "control" } else { "log" };
-        self.directory.join(format!("{}.{kind}", self.name()))
-    }
-
-    fn name(&self) -> String {
-        let postgres = if self.postgres { "-postgres" } else { "" };
-        let others = if self.exclusive { "" } else { "-others" };
-        format!("{}{postgres}{others}", self.seed)
-    }
-}
 
 /// What lanes share.
 struct Shared {
@@ -80,48 +47,53 @@ struct Shared {
     until: Instant,
 }
 
-fn from_environment<T: FromStr>(name: &str) -> Option<T> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 fn main() -> ExitCode {
     let directory: PathBuf = from_environment("CRASH_DIRECTORY").expect("run scripts/crash.sh");
     std::fs::create_dir_all(&directory).unwrap();
     if std::env::var_os("CRASH_TOTAL").is_some() {
         return total(&directory);
     }
-    let run = Run {
-        kills: from_environment("KILLS").unwrap_or(200),
-        seconds: from_environment("SECONDS_AT_MOST").unwrap_or(u64::MAX),
-        seed: from_environment("SEED").unwrap_or_else(|| fastrand::u64(1..1_000_000)),
-        round: from_environment("ROUND"),
-        lanes: from_environment("LANES").unwrap_or(8),
-        directory,
-        control: std::env::var_os("CONTROL").is_some(),
-        postgres: from_environment("JOURNAL") == Some("postgres".to_owned()),
-        exclusive: from_environment("EXCLUSIVE") != Some("no".to_owned()),
-    };
+    let run = Run::from_environment(directory);
     let runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = { runtime }.worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(kill(run))
+    match named("PLANT") {
+        Some(plant) => runtime.block_on(raise(plant)),
+        None => runtime.block_on(kill(run)),
+    }
+}
+
+/// Plants a wrong, and looks whether its column rises, and no other.
+async fn raise(plant: Plant) -> ExitCode {
+    let service = Arc::new(Service::start(Options::default()).await);
+    let (kinds, tally) = plant.raise(service).await;
+    println!("planted {plant:?}, found {kinds:?}");
+    println!("{tally}");
+    let found = kinds == BTreeSet::from([plant.kind()]);
+    if found { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Adds up all logs.
 fn total(directory: &std::path::Path) -> ExitCode {
-    let (mut total, mut postgres) = (Tally::default(), Tally::default());
+    let mut total = Tally::default();
+    let (mut postgres, mut quirks) = (Tally::default(), Tally::default());
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "log") {
             let tally = Tally::read(&path);
             let (rounds, void) = (tally.rounds.len(), tally.void);
             println!("{}: rounds={rounds} void={void} {tally}", path.display());
-            if path.to_string_lossy().contains("-postgres") {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            if name.contains("-postgres") {
                 postgres.join(tally.clone());
+            }
+            if name.rsplit('-').next().is_some_and(|last| last.parse::<Faults>().is_ok()) {
+                quirks.join(tally.clone());
             }
             total.join(tally);
         }
     }
     println!("of these with the journal in PostgreSQL: {postgres}");
+    println!("of these with new faults: {quirks}");
     println!("{total}");
     if total.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -131,8 +103,9 @@ async fn kill(run: Run) -> ExitCode {
     let tally = if run.round.is_some() { Tally::default() } else { Tally::read(&log) };
     let bounds = Bounds::default();
     println!(
-        "seed={} lanes={} L={:?} S={:?} exchange={:?}; {} rounds and {} kills are in {}",
+        "seed={} faults={} lanes={} L={:?} S={:?} exchange={:?}; {} rounds and {} kills are in {}",
         run.seed,
+        run.faults,
         run.lanes,
         bounds.late_effect,
         bounds.clock_skew,
@@ -201,7 +174,8 @@ async fn lane(shared: Arc<Shared>) {
             Some(lane) => lane,
             None => lane.insert(fresh(&shared).await),
         };
-        let mut plan = Plan::new(run.seed, run.round.unwrap_or(number), !run.control);
+        let plan = Plan::new(run.seed, run.round.unwrap_or(number), !run.control);
+        let mut plan = plan.with(&run.faults);
         plan.number = number;
         let outcome = at.round(&plan).await;
         if outcome.void.is_some() {
@@ -276,33 +250,6 @@ fn add(shared: &Shared, line: &Line) {
     if tally.kills / 100 > before {
         println!("{tally}");
     }
-}
-
-/// Tells of a void or failed round, and keeps what can be looked at of what is wrong.
-fn tell(run: &Run, plan: &Plan, outcome: &Outcome, lane: &Lane) {
-    let round = run.round.unwrap_or(plan.number);
-    let kind = if let Some(late) = &outcome.void {
-        println!("void round {round}, to be run again: the service broke L: {late}");
-        "void"
-    } else {
-        "failed"
-    };
-    if outcome.violations.is_empty() {
-        return;
-    }
-    let kept = run.directory.join(format!("{kind}-{}-{round}", run.name()));
-    std::fs::create_dir_all(&kept).unwrap();
-    std::fs::write(kept.join("log"), outcome.log.join("\n")).unwrap();
-    std::fs::write(kept.join("outcome"), format!("{plan:#?}\n{outcome:#?}")).unwrap();
-    lane.keep(&kept);
-    println!("{} round {round}: killed at {:?}", kind.to_uppercase(), outcome.kills);
-    for violation in &outcome.violations {
-        println!("  {violation}");
-    }
-    println!("  kept in {}", kept.display());
-    let postgres = if run.postgres { "JOURNAL=postgres " } else { "" };
-    let exclusive = if run.exclusive { "" } else { "EXCLUSIVE=no " };
-    println!("  again: {postgres}{exclusive}SEED={} ROUND={round} scripts/crash.sh", run.seed);
 }
 
 /// Tells what the last line has no room for; gives how many places no process came to.

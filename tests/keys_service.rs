@@ -17,6 +17,8 @@ mod answers;
 mod double;
 #[path = "keys_service/late.rs"]
 mod late;
+#[path = "keys_service/quirks.rs"]
+mod quirks;
 #[path = "keys_service/races.rs"]
 mod races;
 #[path = "keys_service/spellings.rs"]

@@ -13,6 +13,9 @@ pub struct Bounds {
     pub clock_skew: Duration,
     /// How long the service may take to answer.
     pub exchange: Duration,
+    /// How far the service's reads may be behind where they are. No setting says so yet: what reads do
+    /// not show in time is a part of L.
+    pub read_lag: Duration,
 }
 
 impl Default for Bounds {
@@ -21,6 +24,7 @@ impl Default for Bounds {
             late_effect: Duration::from_secs(2),
             clock_skew: Duration::from_secs(2),
             exchange: Duration::from_millis(600),
+            read_lag: Duration::from_millis(400),
         }
     }
 }

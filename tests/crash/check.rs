@@ -5,14 +5,17 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::ledger::{Create, Ledger, Refusal};
+use super::ledger::{Create, Ledger, Refusal, is_delete};
 use crate::support::service::Made;
+use crate::support::service::removed::Removed;
 
 /// What is there after a round.
 #[derive(Clone, Default, Debug)]
 pub struct Seen {
     /// The rows of the round's agent.
     pub rows: Vec<Made>,
+    /// Those of its rows that requests removed.
+    pub removed: Vec<Removed>,
     /// The ids of the keys that are registered with the round's agent as their parent.
     pub edges: BTreeSet<String>,
     /// The names of the records of the operation that holds each id; `None` where there is no
@@ -25,6 +28,19 @@ pub struct Seen {
     pub unfinished: Vec<Value>,
 }
 
+impl Seen {
+    /// The ids of rows without edge, and of edges without row.
+    pub fn differing(&self) -> Vec<String> {
+        let rows: BTreeSet<_> = self.rows.iter().map(|row| row.id.clone()).collect();
+        rows.symmetric_difference(&self.edges).cloned().collect()
+    }
+
+    /// The rows that the sidecar removed by a request of its own.
+    fn removed_by_sidecar(&self) -> impl Iterator<Item = &Removed> {
+        self.removed.iter().filter(|row| !row.by.as_deref().is_some_and(is_delete))
+    }
+}
+
 /// What is wrong.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kind {
@@ -35,6 +51,8 @@ pub enum Kind {
     Lost,
     /// An operation that never ends.
     Stuck,
+    /// The sidecar removed a row that a client was told of, or that no client asked for.
+    Taken,
 }
 
 /// One thing that is wrong.
@@ -63,6 +81,7 @@ pub fn check(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
     violations.extend(orphan_rows(ledger, seen, &waived));
     violations.extend(orphan_edges(seen, &waived));
     violations.extend(lost(ledger, seen));
+    violations.extend(taken(ledger, seen));
     violations.extend(orders(ledger, seen));
     violations
 }
@@ -83,10 +102,9 @@ pub fn waived(ledger: &Ledger, seen: &Seen) -> BTreeSet<String> {
         !told && !left_to_others(id) && !waived.contains(id)
     };
     let rows = seen.rows.iter().filter(|row| {
-        let create = create_of(ledger, row);
-        let may_stand = |create: &Create| !create.bypass && create.refused.is_none();
+        let may_stand = |create: &&Create| !create.bypass && create.refused.is_none();
         let agrees = seen.edges.contains(&row.id) && holds(seen, &row.id, "registered");
-        create.is_some_and(may_stand) && !agrees
+        attempts_of(ledger, row).iter().any(may_stand) && !agrees
     });
     let rows = rows.map(|row| row.id.clone());
     let nameless = rows.chain(without_row(seen)).filter(|id| nobody_knows(id));
@@ -97,18 +115,18 @@ pub fn waived(ledger: &Ledger, seen: &Seen) -> BTreeSet<String> {
 
 fn orphan_rows(ledger: &Ledger, seen: &Seen, waived: &BTreeSet<String>) -> Vec<Violation> {
     let complaint = |row: &Made| {
-        let Some(create) = create_of(ledger, row) else {
+        let attempts = attempts_of(ledger, row);
+        let Some(create) = attempts.first() else {
             return Some("a row that no client asked for");
         };
-        match create.refused {
-            Some(Refusal::Undone) => return Some("a row whose client was told `undo: done`"),
-            Some(Refusal::Refused) => {
-                return Some("a row whose client was told that it is refused");
-            }
-            None if ledger.has_deleted(&row.id) => {
-                return Some("a row that was there, and whose delete was answered 200");
-            }
-            None => {}
+        if attempts.iter().any(|attempt| attempt.refused == Some(Refusal::Undone)) {
+            return Some("a row whose client was told `undo: done`");
+        }
+        if attempts.iter().all(|attempt| attempt.refused.is_some()) {
+            return Some("a row whose client was told that it is refused");
+        }
+        if ledger.has_deleted(&row.id) {
+            return Some("a row that was there, and whose delete was answered 200");
         }
         match (create.bypass, seen.edges.contains(&row.id)) {
             (true, true) => return Some("an edge of a key that was to pass unregistered"),
@@ -139,12 +157,16 @@ fn without_row(seen: &Seen) -> impl Iterator<Item = String> {
 }
 
 /// An acknowledged create may be missing only because a client deleted it; of those that only a
-/// delete by name may mean, as many as there were such deletes.
+/// delete by name may mean, as many as there were such deletes. What the sidecar removed is taken.
 fn lost(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
     let mut violations = Vec::new();
-    let mut missing: BTreeMap<&str, Vec<&Create>> = BTreeMap::new();
+    let mut missing: BTreeMap<&str, BTreeMap<&str, &Create>> = BTreeMap::new();
+    let taken: BTreeSet<_> = seen.removed_by_sidecar().map(|row| &row.id).collect();
     for create in &ledger.creates {
         let Some(id) = &create.told else { continue };
+        if taken.contains(id) {
+            continue;
+        }
         let mut wrong = |what: &str| {
             violations.push(Violation { kind: Kind::Lost, what: format!("{what}: {create:?}") });
         };
@@ -161,7 +183,8 @@ fn lost(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
             }
             Some(_) => {}
             None if ledger.may_have_deleted(id) => {}
-            None => missing.entry(&create.name).or_default().push(create),
+            // Several clients may have been told of one row.
+            None => _ = missing.entry(&create.name).or_default().insert(id, create),
         }
     }
     for (name, creates) in missing {
@@ -170,9 +193,26 @@ fn lost(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
             kind: Kind::Lost,
             what: format!("an acknowledged create that is gone: {create:?}"),
         };
-        violations.extend(creates.into_iter().skip(explained).map(gone));
+        violations.extend(creates.into_values().skip(explained).map(gone));
     }
     violations
+}
+
+/// What the sidecar removes is the row of a create that no client was told of. Whoever deletes a row for
+/// a client is that client, also where the request goes through the sidecar.
+fn taken(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
+    let complaint = |row: &Removed| {
+        if ledger.creates.iter().any(|create| create.told.as_ref() == Some(&row.id)) {
+            return Some("a row that a client was told of, and that the sidecar removed");
+        }
+        let known = ledger.creates.iter().any(|create| row.secret.as_ref() == Some(&create.secret));
+        (!known).then_some("a row that no client asked for, and that the sidecar removed")
+    };
+    let by_sidecar = seen.removed_by_sidecar();
+    let complaints = by_sidecar.filter_map(|row| Some((row, complaint(row)?)));
+    complaints
+        .map(|(row, why)| Violation { kind: Kind::Taken, what: format!("{why}: {row:?}") })
+        .collect()
 }
 
 /// An order that was answered is on record, each time that it was; one that was refused is not.
@@ -198,9 +238,10 @@ fn orders(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
     all.into_iter().filter_map(complaint).collect()
 }
 
-fn create_of<'l>(ledger: &'l Ledger, row: &Made) -> Option<&'l Create> {
-    let secret = row.secret.as_ref()?;
-    ledger.creates.iter().find(|create| create.secret == *secret)
+/// The create that made the row, and its repetitions.
+fn attempts_of<'l>(ledger: &'l Ledger, row: &Made) -> Vec<&'l Create> {
+    let made_it = |create: &&Create| row.secret.as_ref() == Some(&create.secret);
+    ledger.creates.iter().filter(made_it).collect()
 }
 
 /// Whether the operation that holds `id` has a record of that name; without records, yes.

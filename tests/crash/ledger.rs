@@ -60,6 +60,25 @@ impl Refusal {
     }
 }
 
+/// How a client marks the create that has this place in the ledger.
+pub fn create_mark(place: usize) -> String {
+    format!("create {place}")
+}
+
+/// How a client marks the delete that has this place in the ledger.
+pub fn delete_mark(place: usize) -> String {
+    format!("delete {place}")
+}
+
+/// How a person marks the delete of a row that is nobody's.
+pub const OPERATOR_MARK: &str = "delete by an operator";
+
+/// Whether a mark is that of a delete. The sidecar sends no DELETE because of one: whatever carries
+/// such a mark is the client's own request.
+pub fn is_delete(mark: &str) -> bool {
+    mark.starts_with("delete ")
+}
+
 /// A delete.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Delete {
@@ -175,6 +194,11 @@ impl Ledger {
             })
         };
         rows.iter().filter(passed).map(|row| row.id.clone()).collect()
+    }
+
+    /// Whether a client was told that the row of this secret was made.
+    pub fn told(&self, secret: &str) -> bool {
+        self.creates.iter().any(|create| create.secret == secret && create.told.is_some())
     }
 
     /// Whether a client asked for the removal of the row with `id`, and was not told that

@@ -3,13 +3,16 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::ledger::{Create, Ledger, Refusal, Target};
+use super::ledger::{Create, Ledger, Refusal, Target, create_mark, delete_mark};
 use crate::support::client::{Call, Client};
-use crate::support::service::Service;
+use crate::support::service::quirks::Quirks;
+use crate::support::service::removed::MARK;
+use crate::support::service::{Made, Service};
 
 /// What the clients of a round share.
 #[derive(Clone)]
@@ -30,10 +33,23 @@ pub struct Load {
     pub slow: bool,
     /// Seconds that are longer than the sidecar waits for an answer, and shorter than L.
     pub too_long: f64,
+    /// What the service is like.
+    pub quirks: Quirks,
     /// What was asked for and told.
     pub ledger: Arc<Mutex<Ledger>>,
     /// Set once the clients shall stop.
     pub stop: Arc<AtomicBool>,
+}
+
+/// A create that a client wants.
+struct Wanted {
+    target: String,
+    /// As the service's faults name it.
+    route: &'static str,
+    body: Value,
+    secret: String,
+    name: String,
+    bypass: bool,
 }
 
 const KEYS: &str = "/agent_api_keys";
@@ -68,6 +84,21 @@ impl Load {
     }
 
     async fn create(&self, unique: &str, dice: &mut Rng) {
+        let wanted = self.wanted(unique, dice);
+        self.attempt(&wanted, dice).await;
+        // Most of what failed is asked for again, and some of what did not.
+        for _ in 0..if self.quirks.replays { 2 } else { 0 } {
+            let told = self.ledger().told(&wanted.secret);
+            let gives_up = dice.u8(..100) >= if told { 15 } else { 70 };
+            if gives_up || self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(dice.u64(..200))).await;
+            self.attempt(&wanted, dice).await;
+        }
+    }
+
+    fn wanted(&self, unique: &str, dice: &mut Rng) -> Wanted {
         let webhook = self.everything && dice.u8(..100) < 15;
         let bypass = self.everything && dice.u8(..100) < if self.quarrel { 40 } else { 8 };
         let name = match dice.bool() {
@@ -92,14 +123,25 @@ impl Load {
             };
             body[field] = value.as_str().into();
         }
-        let mut call = self.client.post(&target).header("x-user-id", "alice").json(&body);
+        Wanted { target, route, body, secret, name, bypass }
+    }
+
+    /// Sends a create, for the first time or again.
+    async fn attempt(&self, wanted: &Wanted, dice: &mut Rng) {
+        let Wanted { target, route, body, secret, name, bypass } = wanted;
+        let (secret, name, bypass) = (secret.clone(), name.clone(), *bypass);
+        let mut call = self.client.post(target).header("x-user-id", "alice").json(body);
         if bypass {
             call = call.header("x-agent-identity", &self.agent_id);
+        }
+        if self.quirks.replays {
+            call = call.header("idempotency-key", &secret);
         }
         let faults = if self.slow { &SLOW_CREATE[..] } else { &CREATE_FAULTS };
         let call = self.with_fault(call, route, faults, dice);
         let place =
             self.ledger().create(Create { secret, name, bypass, told: None, refused: None });
+        let call = call.header(MARK, &create_mark(place));
         if dice.u8(..100) < 5 {
             return hang_up(call).await;
         }
@@ -129,7 +171,9 @@ impl Load {
         let ask = self.ledger().deletes.len().is_multiple_of(2);
         let existed = ask && {
             let rows = self.service.made(&self.agent_id, &[]).await;
-            rows.iter().any(|row| row.id == id)
+            // All reads show it by now.
+            let shown = |row: &Made| row.age.is_none_or(|age| age > self.quirks.lag);
+            rows.iter().any(|row| row.id == id && shown(row))
         };
         self.delete(call, route, Target::Id(id), existed, dice).await;
     }
@@ -149,6 +193,7 @@ impl Load {
         };
         let place = self.ledger().delete(target);
         self.ledger().deletes[place].existed = existed;
+        let call = call.header(MARK, &delete_mark(place));
         if dice.u8(..100) < 5 {
             return hang_up(call).await;
         }

@@ -9,6 +9,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     reason = "a fixture fails loudly"
 )]
 
@@ -30,6 +31,14 @@ pub mod load;
 pub mod person;
 #[path = "plan.rs"]
 pub mod plan;
+#[path = "plant.rs"]
+pub mod plant;
+#[path = "quirks.rs"]
+pub mod quirks;
+#[path = "round.rs"]
+pub mod round;
+#[path = "run.rs"]
+pub mod run;
 #[path = "tally.rs"]
 pub mod tally;
 #[path = "victim.rs"]

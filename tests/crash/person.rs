@@ -9,10 +9,11 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::ledger::{GivenUp, Ledger, Order};
+use super::ledger::{GivenUp, Ledger, OPERATOR_MARK, Order};
 use super::plan::Orders;
 use crate::support::client::Client;
 use crate::support::service::Service;
+use crate::support::service::removed::MARK;
 
 /// What an order must carry.
 pub const TOKEN: &str = "only-for-the-crash-matrix";
@@ -93,6 +94,7 @@ impl Person {
             for id in &left {
                 let target = format!("/agent_api_keys/{id}");
                 let call = client.delete(&target).header("x-user-id", "operator");
+                let call = call.header(MARK, OPERATOR_MARK);
                 // What fails is found again.
                 removed += usize::from(call.try_send().await.is_ok());
             }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use authz_sidecar::failpoint;
 use fastrand::Rng;
 
+use super::quirks::Faults;
+use crate::support::service::quirks::Quirks;
+
 /// One round.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Plan {
@@ -28,6 +31,8 @@ pub struct Plan {
     pub provider: Vec<ProviderFault>,
     /// What a person orders beside the clients, and in recoveries.
     pub orders: Orders,
+    /// What the service is like.
+    pub quirks: Quirks,
 }
 
 /// What a person orders about operations that are unfinished.
@@ -135,11 +140,17 @@ impl Plan {
             again,
             provider,
             orders,
+            quirks: Quirks::default(),
         };
         if let Kill::At(place, _) = first {
             plan.provoke(place);
         }
         plan
+    }
+
+    /// The same round with a service that has some quirks.
+    pub fn with(self, faults: &Faults) -> Self {
+        Self { quirks: faults.draw(self.seed), ..self }
     }
 
     /// Has a round come to a place that chance seldom comes to: undos, what people order about them,

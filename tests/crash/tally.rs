@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::check::Kind;
-use super::lane::Outcome;
+use super::round::Outcome;
 
 /// What a round came to, as it is kept.
 #[derive(Clone, Default, Debug, Serialize, Deserialize)]
@@ -21,6 +21,8 @@ pub struct Line {
     pub orphans: usize,
     pub lost: usize,
     pub stuck: usize,
+    #[serde(default)]
+    pub taken: usize,
     /// Rows that an operator had to remove.
     pub reported: usize,
     /// Clients that were told `undo: done`.
@@ -50,6 +52,7 @@ pub struct Tally {
     pub orphans: usize,
     pub lost: usize,
     pub stuck: usize,
+    pub taken: usize,
     pub reported: usize,
     pub undone: usize,
     pub orders: usize,
@@ -74,6 +77,7 @@ impl Line {
             orphans: of(Kind::Orphan),
             lost: of(Kind::Lost),
             stuck: of(Kind::Stuck),
+            taken: of(Kind::Taken),
             reported: outcome.reported,
             undone: outcome.ledger.undone(),
             orders: outcome.ledger.ordered("retried") + outcome.ledger.ordered("discarded"),
@@ -115,6 +119,7 @@ impl Tally {
         self.orphans += line.orphans;
         self.lost += line.lost;
         self.stuck += line.stuck;
+        self.taken += line.taken;
         self.reported += line.reported;
         self.undone += line.undone;
         self.orders += line.orders;
@@ -133,6 +138,7 @@ impl Tally {
         self.orphans += other.orphans;
         self.lost += other.lost;
         self.stuck += other.stuck;
+        self.taken += other.taken;
         self.reported += other.reported;
         self.undone += other.undone;
         self.orders += other.orders;
@@ -158,7 +164,7 @@ impl Tally {
 
     /// Whether nothing is wrong.
     pub fn is_clean(&self) -> bool {
-        self.orphans + self.lost + self.stuck == 0
+        self.orphans + self.lost + self.stuck + self.taken == 0
     }
 }
 
@@ -170,9 +176,9 @@ impl fmt::Display for Tally {
         let longest = sorted.last().copied().unwrap_or_default();
         write!(
             f,
-            "kills={} operations={} orphans={} lost={} stuck={} recovery_p50_ms={median} \
-             recovery_max_ms={longest}",
-            self.kills, self.operations, self.orphans, self.lost, self.stuck
+            "kills={} operations={} orphans={} lost={} stuck={} taken={} \
+             recovery_p50_ms={median} recovery_max_ms={longest}",
+            self.kills, self.operations, self.orphans, self.lost, self.stuck, self.taken
         )
     }
 }

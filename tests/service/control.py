@@ -11,6 +11,8 @@ from fastapi.responses import JSONResponse
 import store
 from delays import Delays
 from faults import Faults
+from history import History
+from quirks import Agents
 from settings import Settings
 
 # Requests that are remembered: more than a soak of a minute makes.
@@ -44,7 +46,10 @@ class Log:
         entry["done"] = True
 
 
-def build(pool, settings: Settings, faults: Faults, log: Log, delays: Delays) -> FastAPI:
+def build(
+    pool, settings: Settings, faults: Faults, log: Log, delays: Delays, history: History,
+    quirks: Agents,
+) -> FastAPI:
     """The control application."""
     app = FastAPI()
 
@@ -69,8 +74,19 @@ def build(pool, settings: Settings, faults: Faults, log: Log, delays: Delays) ->
             spec["agent_id"],
         )
         return [
-            {"id": row["id"], "name": row["name"], "secret": secrets.get(row["secret_hash"])}
+            {
+                "id": row["id"], "name": row["name"], "secret": secrets.get(row["secret_hash"]),
+                "age": history.age(row["id"]),
+            }
             for row in found
+        ]
+
+    @app.post("/removed")
+    async def removed(spec: dict):
+        secrets = {store.digest(secret): secret for secret in spec["secrets"]}
+        return [
+            {"id": row["id"], "secret": secrets.get(row["secret_hash"]), "by": by}
+            for row, by in history.removals[spec["agent_id"]]
         ]
 
     @app.get("/tasks")
@@ -81,6 +97,10 @@ def build(pool, settings: Settings, faults: Faults, log: Log, delays: Delays) ->
     async def agent(spec: dict):
         row = await store.insert_agent(pool, spec["name"], spec.get("id"))
         return {"id": row["id"], "name": row["name"]}
+
+    @app.post("/quirks")
+    async def quirks_of(spec: dict):
+        quirks.set(spec["agent_id"], spec["agent_name"], spec["quirks"])
 
     @app.post("/keys")
     async def key(spec: dict):

@@ -119,8 +119,10 @@ class Exchange:
         self.effect = effect
         self.route: str | None = None
         self.handler: str | None = None
-        # Faults that the request itself asks for.
+        # Faults that the request itself asks for, or its agent suffers.
         self.own = Faults()
+        # For how many seconds it may wait in all.
+        self.most = FOR_EVER
 
     def striking(self, point: str) -> list[Fault]:
         """The faults that strike this request now."""
@@ -141,8 +143,9 @@ class Exchange:
     async def suffer(self, fault: Fault) -> None:
         """What is the same at every point."""
         if fault.do == "delay":
-            self.effect.asked += fault.value
-            await asyncio.sleep(fault.value)
+            seconds = min(fault.value, max(0.0, self.most - self.effect.asked))
+            self.effect.asked += seconds
+            await asyncio.sleep(seconds)
         elif fault.do == "hang":
             self.effect.asked = FOR_EVER
             await self.faults.released.wait()

@@ -18,7 +18,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 import store
-from app import CreateKey
+from keys import CreateKey
 from main import bind_tcp, end_with_parent
 
 

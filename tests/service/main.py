@@ -22,6 +22,8 @@ import control
 import store
 from delays import Delays
 from faults import FaultLayer, Faults
+from history import History
+from quirks import Agents
 from settings import Settings
 
 PR_SET_PDEATHSIG = 1
@@ -84,7 +86,8 @@ async def serve(flags: argparse.Namespace) -> None:
     # Of its own: what tests ask does not wait behind what they have the service do.
     apart = await store.open_pool(flags.database_host, flags.database, size=4)
     faults, log, delays = Faults(), control.Log(), Delays()
-    service = FaultLayer(app.build(pool, settings), faults, log, delays)
+    history, quirks = History(), Agents()
+    service = FaultLayer(app.build(pool, settings, history, quirks), faults, log, delays)
     listener, controls = bind(flags), bind_tcp("127.0.0.1", flags.control_port)
     # uvicorn's defaults, spelt out where a test depends on them.
     server = uvicorn.Server(uvicorn.Config(
@@ -92,7 +95,7 @@ async def serve(flags: argparse.Namespace) -> None:
         log_level="warning", access_log=False, backlog=2048,
     ))
     control_server = uvicorn.Server(uvicorn.Config(
-        control.build(apart, settings, faults, log, delays),
+        control.build(apart, settings, faults, log, delays, history, quirks),
         log_level="error", access_log=False,
     ))
     served = asyncio.gather(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import asyncpg
 
 from delays import Effect
+from history import Change, History
+from replica import Replicas
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS agents (
@@ -27,6 +29,10 @@ CREATE TABLE IF NOT EXISTS agent_api_keys (
     created_at timestamptz NOT NULL
 );
 CREATE INDEX IF NOT EXISTS agent_api_keys_agent ON agent_api_keys (agent_id, name);
+CREATE TABLE IF NOT EXISTS replays (
+    key text PRIMARY KEY,
+    answer text
+);
 CREATE TABLE IF NOT EXISTS tasks (
     id text PRIMARY KEY,
     agent_id text NOT NULL REFERENCES agents (id),
@@ -60,12 +66,33 @@ class Session:
     connection: asyncpg.Connection
     transaction: asyncpg.transaction.Transaction
     effect: Effect
+    history: History
+    change: Change
+    # Replicas that apply it later.
+    replicas: Replicas | None = None
     ended: bool = False
+
+    def makes(self, row):
+        self.change.made.append(row)
+        self.history.agent_of[row["id"]] = row["agent_id"]
+
+    async def removes(self, id):
+        """Deletes a row, if there is one."""
+        if row := await delete_key(self.connection, id):
+            self.change.removed.append(row)
+        else:
+            # However long it waited for another request that deleted the row, it changes nothing.
+            self.effect.ended()
 
     async def commit(self):
         if not self.ended:
             self.ended = True
+            if self.replicas:
+                self.replicas.committing(self.change)
             await self.transaction.commit()
+            if self.replicas:
+                self.replicas.committed(self.change)
+            self.history.committed(self.change)
             self.effect.committed()
 
     async def rollback(self):
@@ -110,10 +137,9 @@ async def insert_key(connection, agent_id, name, kind, secret=None, skew=0.0, id
     return row, secret
 
 
-async def keys(connection, agent_id, limit, offset):
+async def keys(connection, agent_id):
     return await connection.fetch(
-        f"SELECT {KEY} FROM agent_api_keys WHERE agent_id = $1"
-        " ORDER BY created_at, id LIMIT $2 OFFSET $3", agent_id, limit, offset,
+        f"SELECT {KEY} FROM agent_api_keys WHERE agent_id = $1 ORDER BY created_at, id", agent_id
     )
 
 
@@ -131,8 +157,25 @@ async def any_key_by_name(connection, agent_id, name, kind):
 
 
 async def delete_key(connection, id):
-    """Deletes a row, if there is one, and tells nobody whether there was."""
-    await connection.execute("DELETE FROM agent_api_keys WHERE id = $1", id)
+    """Deletes a row, if there is one; gives what it was."""
+    return await connection.fetchrow(
+        f"DELETE FROM agent_api_keys WHERE id = $1 RETURNING {KEY}, secret_hash", id
+    )
+
+
+async def first_answer(connection, key) -> str | None:
+    """The first answer to an idempotency key; nothing where this request is the first.
+
+    Then the key is this transaction's, and others that bring it wait for its end.
+    """
+    mine = "INSERT INTO replays (key) VALUES ($1) ON CONFLICT DO NOTHING RETURNING key"
+    if await connection.fetchval(mine, key):
+        return None
+    return await connection.fetchval("SELECT answer FROM replays WHERE key = $1", key)
+
+
+async def remember_answer(connection, key, answer: str):
+    await connection.execute("UPDATE replays SET answer = $2 WHERE key = $1", key, answer)
 
 
 async def secret_known(connection, secret) -> bool:

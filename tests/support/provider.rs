@@ -150,6 +150,11 @@ impl Provider {
         self
     }
 
+    /// Takes a resource out of the graph without a call, as if somebody else had.
+    pub fn forget(&self, resource: &str) {
+        self.shared.state().graph.forget(resource);
+    }
+
     /// Faults of authn.
     pub fn authn(&self) -> Endpoint<'_> {
         self.on(AUTHN)

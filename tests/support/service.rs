@@ -2,6 +2,8 @@
 
 mod fault;
 pub mod late;
+pub mod quirks;
+pub mod removed;
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -85,7 +87,7 @@ pub struct Row {
 }
 
 /// A row, and the secret that the request for it brought, where that is one of those asked for.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Deserialize)]
+#[derive(Clone, PartialEq, Debug, serde::Deserialize)]
 pub struct Made {
     /// The key's id.
     pub id: String,
@@ -93,6 +95,8 @@ pub struct Made {
     pub name: String,
     /// The secret.
     pub secret: Option<String>,
+    /// For how many seconds it has been committed, where a request made it.
+    pub age: Option<f64>,
 }
 
 /// A request that reached the service.

@@ -17,6 +17,8 @@ pub struct Faults(HashMap<String, VecDeque<(Option<usize>, Act)>>);
 pub enum Act {
     /// Answers so.
     Answer { status: u16, body: String, applies: bool },
+    /// Answers so what is not registered, and does as usual with what is.
+    RefuseUnknown { status: u16 },
     /// Takes its time, then does as usual.
     Delay(Duration),
     /// Waits for the gate, then does as usual.
@@ -84,6 +86,11 @@ impl<'p> Endpoint<'p> {
     /// Answers `status` and `body` without effect.
     pub fn answers_with(self, status: u16, body: &str) {
         self.set(Act::Answer { status, body: body.into(), applies: false });
+    }
+
+    /// Answers `status` to a deregistration of what is not registered.
+    pub fn refuses_unknown(self, status: u16) {
+        self.set(Act::RefuseUnknown { status });
     }
 
     /// Takes effect, and answers `status` all the same.

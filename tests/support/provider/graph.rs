@@ -48,6 +48,16 @@ impl Graph {
         self.resources.insert(resource, Entry { owner, parent });
     }
 
+    pub fn forget(&mut self, resource: &str) {
+        self.resources.remove(resource);
+    }
+
+    /// Whether the resource that a deregistration means is here.
+    pub fn knows(&self, call: &Call) -> bool {
+        serde_json::from_str(&call.body)
+            .is_ok_and(|body: Deregister| self.resources.contains_key(&body.resource.to_string()))
+    }
+
     /// Takes the call's effect and gives its answer.
     pub fn apply(&mut self, call: &Call) -> Answer {
         let json = call.header("content-type") == Some("application/json");

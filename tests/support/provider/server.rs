@@ -109,6 +109,12 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
         };
         match fault {
             None => {}
+            Some(Act::RefuseUnknown { status }) => {
+                if !shared.state().graph.knows(&call) {
+                    wire::answer(&mut stream, status, r#"{"message":"unknown"}"#).await?;
+                    continue;
+                }
+            }
             Some(Act::Delay(delay)) => tokio::time::sleep(delay).await,
             Some(Act::Hold(gate)) => {
                 gate.arrive();
