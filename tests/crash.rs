@@ -42,7 +42,15 @@ use support::{PATIENCE, eventually};
 /// A row of the create `secret`, registered, and its records.
 fn world() -> (Ledger, Seen) {
     let (secret, name) = ("s".into(), "n".into());
-    let create = Create { secret, name, bypass: false, told: None, refused: None };
+    let create = Create {
+        secret,
+        name,
+        bypass: false,
+        aside: false,
+        told: None,
+        refused: None,
+        answered: 0.0,
+    };
     let ledger = Ledger { creates: vec![create], ..Ledger::default() };
     let row = Made { id: "k".into(), name: "n".into(), secret: Some("s".into()), age: None };
     let names = ["prepared", "committed", "registered", "finished"].map(str::to_owned);

@@ -9,6 +9,9 @@ use super::ledger::{Create, Ledger, Refusal, is_delete};
 use crate::support::service::Made;
 use crate::support::service::removed::Removed;
 
+/// How much later than its commit the service may note a removal, in seconds.
+const SLACK: f64 = 0.05;
+
 /// What is there after a round.
 #[derive(Clone, Default, Debug)]
 pub struct Seen {
@@ -26,6 +29,8 @@ pub struct Seen {
     pub orders: BTreeMap<(String, String), usize>,
     /// Operations that did not end in time.
     pub unfinished: Vec<Value>,
+    /// Whether `undo: done` must have been true when it was told, and not only by now.
+    pub strict: bool,
 }
 
 impl Seen {
@@ -79,6 +84,9 @@ pub fn check(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
     let mut violations: Vec<_> = stuck.collect();
     let waived = waived(ledger, seen);
     violations.extend(orphan_rows(ledger, seen, &waived));
+    if seen.strict {
+        violations.extend(undone_too_early(ledger, seen));
+    }
     violations.extend(orphan_edges(seen, &waived));
     violations.extend(lost(ledger, seen));
     violations.extend(taken(ledger, seen));
@@ -102,7 +110,8 @@ pub fn waived(ledger: &Ledger, seen: &Seen) -> BTreeSet<String> {
         !told && !left_to_others(id) && !waived.contains(id)
     };
     let rows = seen.rows.iter().filter(|row| {
-        let may_stand = |create: &&Create| !create.bypass && create.refused.is_none();
+        let may_stand =
+            |create: &&Create| !(create.bypass || create.aside) && create.refused.is_none();
         let agrees = seen.edges.contains(&row.id) && holds(seen, &row.id, "registered");
         attempts_of(ledger, row).iter().any(may_stand) && !agrees
     });
@@ -128,6 +137,9 @@ fn orphan_rows(ledger: &Ledger, seen: &Seen, waived: &BTreeSet<String>) -> Vec<V
         if ledger.has_deleted(&row.id) {
             return Some("a row that was there, and whose delete was answered 200");
         }
+        if attempts.iter().any(|attempt| attempt.aside) {
+            return None;
+        }
         match (create.bypass, seen.edges.contains(&row.id)) {
             (true, true) => return Some("an edge of a key that was to pass unregistered"),
             (true, false) => return None,
@@ -142,6 +154,20 @@ fn orphan_rows(ledger: &Ledger, seen: &Seen, waived: &BTreeSet<String>) -> Vec<V
     complaints
         .map(|(row, why)| Violation { kind: Kind::Orphan, what: format!("{why}: {row:?}") })
         .collect()
+}
+
+/// Rows that stood on when their client had been told that they are gone, and were removed later.
+fn undone_too_early(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
+    let told_before = |row: &&Removed| {
+        ledger.creates.iter().any(|create| {
+            let undone = create.refused == Some(Refusal::Undone);
+            let made_it = row.secret.as_ref() == Some(&create.secret);
+            undone && made_it && create.answered + SLACK < row.at
+        })
+    };
+    let why = "a row that stood on after its client was told `undo: done`";
+    let early = seen.removed.iter().filter(told_before);
+    early.map(|row| Violation { kind: Kind::Orphan, what: format!("{why}: {row:?}") }).collect()
 }
 
 fn orphan_edges(seen: &Seen, waived: &BTreeSet<String>) -> Vec<Violation> {
@@ -171,7 +197,7 @@ fn lost(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
             violations.push(Violation { kind: Kind::Lost, what: format!("{what}: {create:?}") });
         };
         let expected = if create.bypass { "passed" } else { "registered" };
-        if !holds(seen, id, expected) {
+        if !create.aside && !holds(seen, id, expected) {
             wrong("an acknowledged create that the journal does not let stand");
         }
         if seen.records.is_some() && holds(seen, id, "undoing") {

@@ -1,13 +1,13 @@
 //! The comparison sees a row that the sidecar took from a client, and judges repeated creates as one.
 
-use crate::crash::check::Kind;
+use crate::crash::check::{Kind, Seen};
 use crate::crash::ledger::{Create, OPERATOR_MARK, Refusal, Target, create_mark, delete_mark};
 use crate::support::service::removed::Removed;
 use crate::{found, told, world};
 
 /// The row `k`, removed by a request with this mark.
 fn removed(mark: Option<String>) -> Removed {
-    Removed { id: "k".into(), secret: Some("s".into()), by: mark }
+    Removed { id: "k".into(), secret: Some("s".into()), at: 100.0, by: mark }
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn p4_a_row_that_a_clients_own_request_removed_is_not_taken() {
 #[test]
 fn p4_a_row_that_no_create_of_the_round_made_is_taken() {
     let (ledger, mut seen) = world();
-    seen.removed.push(Removed { id: "l".into(), secret: None, by: None });
+    seen.removed.push(Removed { id: "l".into(), secret: None, at: 100.0, by: None });
     assert_eq!(found(&ledger, &seen), [Kind::Taken]);
     seen.removed[0].by = Some(delete_mark(0));
     assert_eq!(found(&ledger, &seen), []);
@@ -72,4 +72,36 @@ fn p2_a_create_that_is_sent_again_is_judged_by_all_of_its_answers() {
     seen.edges.clear();
     ledger.delete(Target::Name("n".into()));
     assert_eq!(found(&ledger, &seen), [], "one delete by name removes the one row of both");
+}
+
+#[test]
+fn p2_a_row_that_stood_on_after_its_client_was_told_that_it_is_undone_is_seen() {
+    let (mut ledger, mut seen) = world();
+    seen.rows.clear();
+    seen.edges.clear();
+    seen.removed.push(removed(Some(create_mark(0))));
+    ledger.creates[0].refused = Some(Refusal::Undone);
+    seen.strict = true;
+    ledger.creates[0].answered = 101.0;
+    assert_eq!(found(&ledger, &seen), []);
+    ledger.creates[0].answered = 99.0;
+    assert_eq!(found(&ledger, &seen), [Kind::Orphan]);
+    let lax = Seen { strict: false, ..seen.clone() };
+    assert_eq!(found(&ledger, &lax), [], "it is gone by now");
+    ledger.creates[0].refused = Some(Refusal::Refused);
+    assert_eq!(found(&ledger, &seen), [], "it was told that this request made none");
+}
+
+#[test]
+fn p4_a_row_that_was_made_past_the_sidecar_may_be_registered_and_may_not_be_removed() {
+    let (mut ledger, mut seen) = world();
+    told(&mut ledger);
+    ledger.creates[0].aside = true;
+    assert_eq!(found(&ledger, &seen), []);
+    seen.edges.clear();
+    seen.records = Some([].into());
+    assert_eq!(found(&ledger, &seen), [], "nor need it be on record");
+    seen.rows.clear();
+    seen.removed.push(removed(None));
+    assert_eq!(found(&ledger, &seen), [Kind::Taken]);
 }

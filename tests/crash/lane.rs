@@ -31,6 +31,8 @@ pub struct Lane {
     /// What orders must carry is in it.
     _token: NamedTempFile,
     pub(super) bounds: Bounds,
+    /// Whether nobody else writes to the service.
+    pub(super) exclusive: bool,
     /// How long all may take to become quiet.
     pub patience: Duration,
     /// What is wrong on purpose.
@@ -63,7 +65,8 @@ impl Lane {
         let file = token.path().to_str().unwrap();
         let config = config.set("/credentials/admin/token_file", file);
         let victim = Victim::sidecar(journal.configure(bounds.configure(config))).await;
-        Self::new(name, service, provider, victim, (journal, token))
+        let lane = Self::new(name, service, provider, victim, (journal, token));
+        Self { exclusive, ..lane }
     }
 
     /// A lane with a service that does the dual write itself.
@@ -88,6 +91,7 @@ impl Lane {
             journal,
             _token: token,
             bounds: Bounds::default(),
+            exclusive: true,
             patience: PATIENCE,
             plant: None,
             name: name.into(),
@@ -148,6 +152,6 @@ impl Lane {
             Victim::InProcess(_) => (None, BTreeMap::new()),
         };
         let edges = edges.map(str::to_owned).collect();
-        Seen { rows, removed, edges, records, orders, unfinished: Vec::new() }
+        Seen { rows, removed, edges, records, orders, ..Seen::default() }
     }
 }

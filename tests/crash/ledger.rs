@@ -20,7 +20,7 @@ pub struct Ledger {
 }
 
 /// A create.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Create {
     /// The `api_key` that it brought, by which its row is known.
     pub secret: String,
@@ -28,10 +28,15 @@ pub struct Create {
     pub name: String,
     /// Whether the configuration lets it pass unregistered.
     pub bypass: bool,
+    /// Whether it was sent straight to the service. Then its row may be registered, by a replay through
+    /// the sidecar, or not.
+    pub aside: bool,
     /// The id that a 2xx told the client.
     pub told: Option<String>,
     /// Why its row can't stand, as the client was told.
     pub refused: Option<Refusal>,
+    /// Unix time at which the client got its answer, in seconds and 0 where it got none.
+    pub answered: f64,
 }
 
 /// What tells a client that the row of its create does not stand.
@@ -199,6 +204,15 @@ impl Ledger {
     /// Whether a client was told that the row of this secret was made.
     pub fn told(&self, secret: &str) -> bool {
         self.creates.iter().any(|create| create.secret == secret && create.told.is_some())
+    }
+
+    /// The ids of those of `rows` that were made past the sidecar.
+    pub fn aside(&self, rows: &[Made]) -> Vec<String> {
+        let aside = |row: &&Made| {
+            let made_it = |create: &&Create| row.secret.as_ref() == Some(&create.secret);
+            self.creates.iter().filter(made_it).any(|create| create.aside)
+        };
+        rows.iter().filter(aside).map(|row| row.id.clone()).collect()
     }
 
     /// Whether a client asked for the removal of the row with `id`, and was not told that

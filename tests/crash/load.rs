@@ -3,12 +3,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fastrand::Rng;
 use serde_json::{Value, json};
 
 use super::ledger::{Create, Ledger, Refusal, Target, create_mark, delete_mark};
+use super::wanted::{CREATE_FAULTS, DELETE_FAULTS, SLOW_CREATE, Wanted, shared_name};
 use crate::support::client::{Call, Client};
 use crate::support::service::quirks::Quirks;
 use crate::support::service::removed::MARK;
@@ -27,6 +28,8 @@ pub struct Load {
     pub agent_name: String,
     /// Whether there is all that the sidecar serves: webhook keys, bypassed agents, faults.
     pub everything: bool,
+    /// Whether others write to the service, past the sidecar.
+    pub others: bool,
     /// Whether they fight: see `Plan::quarrel`.
     pub quarrel: bool,
     /// Whether many creates are slow: see `Plan::slow`.
@@ -41,18 +44,8 @@ pub struct Load {
     pub stop: Arc<AtomicBool>,
 }
 
-/// A create that a client wants.
-struct Wanted {
-    target: String,
-    /// As the service's faults name it.
-    route: &'static str,
-    body: Value,
-    secret: String,
-    name: String,
-    bypass: bool,
-}
-
-const KEYS: &str = "/agent_api_keys";
+/// Where keys are.
+pub const KEYS: &str = "/agent_api_keys";
 
 impl Load {
     /// Runs `clients` at once, each for so many requests, until they are through or told to stop.
@@ -84,67 +77,66 @@ impl Load {
     }
 
     async fn create(&self, unique: &str, dice: &mut Rng) {
-        let wanted = self.wanted(unique, dice);
+        let mut wanted = self.wanted(unique, dice);
+        if self.others && self.quirks.replays && dice.u8(..4) == 0 {
+            self.aside(&wanted).await;
+        }
         self.attempt(&wanted, dice).await;
-        // Most of what failed is asked for again, and some of what did not.
-        for _ in 0..if self.quirks.replays { 2 } else { 0 } {
+        // Under the faults that every run has, nothing is asked for again.
+        let retries = if self.quirks == Quirks::default() { 0 } else { 2 };
+        for retry in 1..=retries {
+            // Most of what failed is asked for again. What did not fail is only where that repeats the
+            // answer: else it is another create.
             let told = self.ledger().told(&wanted.secret);
-            let gives_up = dice.u8(..100) >= if told { 15 } else { 70 };
-            if gives_up || self.stop.load(Ordering::Relaxed) {
+            let again = match (told, self.quirks.replays) {
+                (false, _) => 70,
+                (true, true) => 15,
+                (true, false) => 0,
+            };
+            if dice.u8(..100) >= again || self.stop.load(Ordering::Relaxed) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(dice.u64(..200))).await;
+            if !self.quirks.replays {
+                wanted.bring(format!("{}-{unique}-{retry}", self.agent_name));
+            }
             self.attempt(&wanted, dice).await;
         }
     }
 
-    fn wanted(&self, unique: &str, dice: &mut Rng) -> Wanted {
-        let webhook = self.everything && dice.u8(..100) < 15;
-        let bypass = self.everything && dice.u8(..100) < if self.quarrel { 40 } else { 8 };
-        let name = match dice.bool() {
-            _ if self.quarrel => "shared-0".to_owned(),
-            true => shared_name(dice),
-            false => format!("own-{unique}"),
-        };
-        let secret = format!("{}-{unique}", self.agent_name);
-        let (target, route, mut body) = if webhook {
-            let body = json!({"agent_name": self.agent_name, "source": "github", "name": name,
-                "forward_path": "x", "secret": secret});
-            (format!("{KEYS}/webhook-trigger"), "POST /agent_api_keys/webhook-trigger", body)
-        } else {
-            (KEYS.to_owned(), "POST /agent_api_keys", json!({"name": name, "api_key": secret}))
-        };
-        if !webhook {
-            let by_name = self.everything && dice.bool();
-            let (field, value) = if by_name {
-                ("agent_name", &self.agent_name)
-            } else {
-                ("agent_id", &self.agent_id)
-            };
-            body[field] = value.as_str().into();
-        }
-        Wanted { target, route, body, secret, name, bypass }
+    /// Sends a create straight to the service: the sidecar is to meet its replay.
+    async fn aside(&self, wanted: &Wanted) {
+        let call = self.call(&self.service.client(), wanted);
+        self.send(call, wanted.note(true)).await;
     }
 
     /// Sends a create, for the first time or again.
     async fn attempt(&self, wanted: &Wanted, dice: &mut Rng) {
-        let Wanted { target, route, body, secret, name, bypass } = wanted;
-        let (secret, name, bypass) = (secret.clone(), name.clone(), *bypass);
-        let mut call = self.client.post(target).header("x-user-id", "alice").json(body);
-        if bypass {
-            call = call.header("x-agent-identity", &self.agent_id);
-        }
-        if self.quirks.replays {
-            call = call.header("idempotency-key", &secret);
-        }
         let faults = if self.slow { &SLOW_CREATE[..] } else { &CREATE_FAULTS };
-        let call = self.with_fault(call, route, faults, dice);
-        let place =
-            self.ledger().create(Create { secret, name, bypass, told: None, refused: None });
-        let call = call.header(MARK, &create_mark(place));
+        let call = self.with_fault(self.call(&self.client, wanted), wanted.route, faults, dice);
         if dice.u8(..100) < 5 {
+            self.ledger().create(wanted.note(false));
             return hang_up(call).await;
         }
+        self.send(call, wanted.note(false)).await;
+    }
+
+    fn call(&self, client: &Client, wanted: &Wanted) -> Call {
+        let call = client.post(&wanted.target).header("x-user-id", "alice").json(&wanted.body);
+        let call = match wanted.bypass {
+            true => call.header("x-agent-identity", &self.agent_id),
+            false => call,
+        };
+        match self.quirks.replays {
+            true => call.header("idempotency-key", &wanted.secret),
+            false => call,
+        }
+    }
+
+    /// Sends a create and notes what its client is told.
+    async fn send(&self, call: Call, create: Create) {
+        let place = self.ledger().create(create);
+        let call = call.header(MARK, &create_mark(place));
         let answer = call.try_send().await.ok();
         let mut ledger = self.ledger();
         ledger.answered("create", answer.as_ref().map(|answer| answer.status));
@@ -153,6 +145,7 @@ impl Load {
             ledger.creates[place].told = Some(answer.id());
         } else {
             ledger.creates[place].refused = Refusal::of(answer.status, &answer.body);
+            ledger.creates[place].answered = now();
         }
     }
 
@@ -231,39 +224,10 @@ impl Load {
     }
 }
 
-/// Where, what, and with which status: see `tests/service/faults.py`.
-const CREATE_FAULTS: [(&str, &str, u16); 12] = [
-    ("before", "status", 500),
-    ("before", "status", 408),
-    ("before", "delay", 0),
-    ("before", "abort", 0),
-    ("after", "status", 500),
-    ("after", "status", 503),
-    ("after", "abort", 0),
-    ("after", "delay", 0),
-    ("commit", "delay", 0),
-    ("answer", "cut", 0),
-    ("answer", "without", 0),
-    ("answer", "status", 202),
-];
-
-/// Those with which an answer comes after the sidecar's patience.
-const SLOW_CREATE: [(&str, &str, u16); 2] = [("before", "delay", 0), ("after", "delay", 0)];
-
-const DELETE_FAULTS: [(&str, &str, u16); 8] = [
-    ("before", "status", 500),
-    ("before", "delay", 0),
-    ("before", "abort", 0),
-    ("after", "status", 500),
-    ("after", "abort", 0),
-    ("after", "delay", 0),
-    ("commit", "delay", 0),
-    ("answer", "status", 202),
-];
-
-/// One of the few names that clients fight over.
-fn shared_name(dice: &mut Rng) -> String {
-    format!("shared-{}", dice.u8(..2))
+/// Unix time, in seconds.
+fn now() -> f64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap().as_secs_f64()
 }
 
 /// Sends the request and goes away.

@@ -43,3 +43,5 @@ pub mod run;
 pub mod tally;
 #[path = "victim.rs"]
 pub mod victim;
+#[path = "wanted.rs"]
+pub mod wanted;

@@ -10,7 +10,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use super::ledger::{GivenUp, Ledger, OPERATOR_MARK, Order};
-use super::plan::Orders;
+use super::plan::{Orders, Plan};
 use crate::support::client::Client;
 use crate::support::service::Service;
 use crate::support::service::removed::MARK;
@@ -36,18 +36,22 @@ pub struct Person {
     pub retries: u8,
     /// How many operations they still end: of all others everything is compared.
     pub discards: u8,
+    /// Whether they end what is reported once none of its rows is nobody's, instead of waiting until
+    /// it ends by itself. With replayed creates it may not: its row stands for another create.
+    pub ends_reported: bool,
 }
 
 impl Person {
     pub fn new(
-        orders: Orders,
+        plan: &Plan,
         service: Arc<Service>,
         agent: String,
         ledger: Arc<Mutex<Ledger>>,
-        seed: u64,
     ) -> Self {
-        let dice = Rng::with_seed(seed.wrapping_mul(37));
-        Self { orders, service, agent, ledger, dice, retries: 30, discards: 2 }
+        let orders = plan.orders;
+        let dice = Rng::with_seed(plan.seed.wrapping_mul(37));
+        let ends_reported = orders == Orders::Discards || plan.quirks.replays;
+        Self { orders, service, agent, ledger, dice, retries: 30, discards: 2, ends_reported }
     }
 
     /// Gives orders beside the clients, until told to stop.
@@ -98,7 +102,7 @@ impl Person {
                 // What fails is found again.
                 removed += usize::from(call.try_send().await.is_ok());
             }
-            if left.is_empty() && self.orders == Orders::Discards {
+            if left.is_empty() && self.ends_reported {
                 self.order(admin, operation, "discard", GivenUp::default()).await;
             }
         }

@@ -38,19 +38,18 @@ impl FromStr for Faults {
 
     /// From `old` (none of them), `new` (all), or names with commas between.
     fn from_str(text: &str) -> Result<Self, String> {
-        let named = |name: &str| ALL.iter().find(|(known, _)| *known == name);
         match text {
             "old" => Ok(Self::default()),
             "new" => Ok(Self(ALL.iter().map(|(_, quirk)| *quirk).collect())),
-            names => {
-                let quirks = names.split(',').map(|name| match named(name) {
-                    Some((_, quirk)) => Ok(*quirk),
-                    None => Err(format!("no fault is called {name:?}")),
-                });
-                quirks.collect::<Result<_, _>>().map(Self)
-            }
+            list => list.split(',').map(quirk).collect::<Result<_, _>>().map(Self),
         }
     }
+}
+
+/// The quirk of that name.
+fn quirk(name: &str) -> Result<Quirk, String> {
+    let known = ALL.iter().find(|(known, _)| *known == name);
+    known.map(|(_, quirk)| *quirk).ok_or_else(|| format!("no fault is called {name:?}"))
 }
 
 /// As it is read.

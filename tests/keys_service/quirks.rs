@@ -106,7 +106,7 @@ async fn effects_come_late_and_no_later_than_asked() {
     assert!(began.elapsed() > Duration::from_secs_f64(10.0 * late));
     assert_eq!(service.ids().await.len(), 20);
     let bound = Duration::from_secs_f64(2.0 * late);
-    let late = service.late(Duration::from_secs(60), bound).await;
+    let late = service.late(Duration::from_mins(1), bound).await;
     assert!(late.iter().all(|late| late.what == "standing still"), "{late:?}");
 }
 

@@ -85,8 +85,8 @@ def build(
     async def removed(spec: dict):
         secrets = {store.digest(secret): secret for secret in spec["secrets"]}
         return [
-            {"id": row["id"], "secret": secrets.get(row["secret_hash"]), "by": by}
-            for row, by in history.removals[spec["agent_id"]]
+            {"id": row["id"], "secret": secrets.get(row["secret_hash"]), "at": at, "by": by}
+            for row, at, by in history.removals[spec["agent_id"]]
         ]
 
     @app.get("/tasks")

@@ -27,7 +27,7 @@ class History:
         self.agent_of: dict[str, str] = {}
         # When each row was committed.
         self.made_at: dict[str, float] = {}
-        # The rows of each agent that were removed, each with the mark of the request.
+        # The rows of each agent that were removed, each with when that was and the mark of the request.
         self.removals: dict[str, list] = defaultdict(list)
 
     def committed(self, change: Change) -> None:
@@ -35,7 +35,7 @@ class History:
         for row in change.made:
             self.made_at[row["id"]] = time.monotonic()
         for row in change.removed:
-            self.removals[row["agent_id"]].append((row, change.by))
+            self.removals[row["agent_id"]].append((row, time.time(), change.by))
 
     def age(self, id: str) -> float | None:
         """For how many seconds the row has been committed; nothing where no request made it."""

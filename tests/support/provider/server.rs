@@ -108,13 +108,11 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
             state.faults.next(&call.path)
         };
         match fault {
-            None => {}
-            Some(Act::RefuseUnknown { status }) => {
-                if !shared.state().graph.knows(&call) {
-                    wire::answer(&mut stream, status, r#"{"message":"unknown"}"#).await?;
-                    continue;
-                }
+            Some(Act::RefuseUnknown { status }) if !shared.state().graph.knows(&call) => {
+                wire::answer(&mut stream, status, r#"{"message":"unknown"}"#).await?;
+                continue;
             }
+            None | Some(Act::RefuseUnknown { .. }) => {}
             Some(Act::Delay(delay)) => tokio::time::sleep(delay).await,
             Some(Act::Hold(gate)) => {
                 gate.arrive();

@@ -9,12 +9,14 @@ use super::Service;
 pub const MARK: &str = "x-client-request";
 
 /// A row that a request removed.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Deserialize)]
+#[derive(Clone, PartialEq, Debug, serde::Deserialize)]
 pub struct Removed {
     /// The key's id.
     pub id: String,
     /// The secret that the request for it brought, where that is one of those asked for.
     pub secret: Option<String>,
+    /// Unix time of the commit, in seconds.
+    pub at: f64,
     /// The mark of the request that removed it.
     pub by: Option<String>,
 }
