@@ -70,7 +70,7 @@ if [[ $tier == full ]]; then
         cargo test --quiet --locked --test journal p8_however_many
     step "a GiB each way" env TRANSPARENCY_MIB=1024 \
         AUTHZ_SIDECAR_BINARY="$PWD/target/release/authz-sidecar" cargo test --quiet --locked --test transparency bulk
-    step "crash matrix" scripts/crash.sh 200
+    step "crash matrix" scripts/crash.sh --faults old 200
     step "spellings before real servers" env AUTHZ_SIDECAR_BINARY="$PWD/target/release/authz-sidecar" \
         scripts/differential.sh 2000
     step "fuzzing" scripts/fuzz.sh 10

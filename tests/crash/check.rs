@@ -6,6 +6,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::ledger::{Create, Ledger, Refusal, is_delete};
+use super::names::{DISCARDED, PASSED, REGISTERED, UNDOING};
 use crate::support::service::Made;
 use crate::support::service::removed::Removed;
 
@@ -102,7 +103,7 @@ pub fn waived(ledger: &Ledger, seen: &Seen) -> BTreeSet<String> {
     let given_up = ledger.given_up();
     let mut waived = given_up.ids;
     let left_to_others = |id: &str| {
-        let others = |names: &BTreeSet<String>| !names.contains("discarded");
+        let others = |names: &BTreeSet<String>| !names.contains(DISCARDED);
         seen.records.as_ref().and_then(|records| records.get(id)).is_some_and(others)
     };
     let nobody_knows = |id: &str| {
@@ -112,7 +113,7 @@ pub fn waived(ledger: &Ledger, seen: &Seen) -> BTreeSet<String> {
     let rows = seen.rows.iter().filter(|row| {
         let may_stand =
             |create: &&Create| !(create.bypass || create.aside) && create.refused.is_none();
-        let agrees = seen.edges.contains(&row.id) && holds(seen, &row.id, "registered");
+        let agrees = seen.edges.contains(&row.id) && holds(seen, &row.id, REGISTERED);
         attempts_of(ledger, row).iter().any(may_stand) && !agrees
     });
     let rows = rows.map(|row| row.id.clone());
@@ -146,7 +147,7 @@ fn orphan_rows(ledger: &Ledger, seen: &Seen, waived: &BTreeSet<String>) -> Vec<V
             (false, false) => return Some("a row without edge"),
             (false, true) => {}
         }
-        let registered = holds(seen, &row.id, "registered");
+        let registered = holds(seen, &row.id, REGISTERED);
         (!registered).then_some("a row that stayed although its create has no `registered`")
     };
     let rows = seen.rows.iter().filter(|row| !waived.contains(&row.id));
@@ -196,11 +197,11 @@ fn lost(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
         let mut wrong = |what: &str| {
             violations.push(Violation { kind: Kind::Lost, what: format!("{what}: {create:?}") });
         };
-        let expected = if create.bypass { "passed" } else { "registered" };
+        let expected = if create.bypass { PASSED } else { REGISTERED };
         if !create.aside && !holds(seen, id, expected) {
             wrong("an acknowledged create that the journal does not let stand");
         }
-        if seen.records.is_some() && holds(seen, id, "undoing") {
+        if seen.records.is_some() && holds(seen, id, UNDOING) {
             wrong("an acknowledged create that was undone");
         }
         match seen.rows.iter().find(|row| row.id == *id) {
@@ -224,8 +225,8 @@ fn lost(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
     violations
 }
 
-/// What the sidecar removes is the row of a create that no client was told of. Whoever deletes a row for
-/// a client is that client, also where the request goes through the sidecar.
+/// What the sidecar removes is the row of a create that no client was told of. A delete
+/// that a client asked for is the client's own, also where it goes through the sidecar.
 fn taken(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
     let complaint = |row: &Removed| {
         if ledger.creates.iter().any(|create| create.told.as_ref() == Some(&row.id)) {

@@ -6,6 +6,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
+use super::names::{DISCARDED, RETRIED, has_id};
 use crate::support::database::Database;
 use crate::support::sidecar::Config;
 
@@ -75,13 +76,13 @@ fn fold(rows: impl Iterator<Item = (Vec<u8>, String)>) -> Records {
     for (operation, record) in rows {
         let record: Value = serde_json::from_str(&record).unwrap();
         let name = record["record"].as_str().unwrap();
-        if matches!(name, "retried" | "discarded") {
+        if matches!(name, RETRIED | DISCARDED) {
             let id = uuid::Uuid::from_slice(&operation).unwrap().to_string();
             *all.orders.entry((id, name.to_owned())).or_default() += 1;
         }
         let (names, ids) = operations.entry(operation).or_default();
         names.insert(name.to_owned());
-        if matches!(name, "committed" | "registered" | "passed" | "undoing") {
+        if has_id(name) {
             ids.insert(record["id"].as_str().unwrap().to_owned());
         }
     }

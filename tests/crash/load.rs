@@ -28,8 +28,8 @@ pub struct Load {
     pub agent_name: String,
     /// Whether there is all that the sidecar serves: webhook keys, bypassed agents, faults.
     pub everything: bool,
-    /// Whether others write to the service, past the sidecar.
-    pub others: bool,
+    /// The service itself, where some clients may go past the sidecar.
+    pub past: Option<Client>,
     /// Whether they fight: see `Plan::quarrel`.
     pub quarrel: bool,
     /// Whether many creates are slow: see `Plan::slow`.
@@ -78,8 +78,12 @@ impl Load {
 
     async fn create(&self, unique: &str, dice: &mut Rng) {
         let mut wanted = self.wanted(unique, dice);
-        if self.others && self.quirks.replays && dice.u8(..4) == 0 {
-            self.aside(&wanted).await;
+        if let Some(service) = &self.past
+            && self.quirks.replays
+            && dice.u8(..4) == 0
+        {
+            // The sidecar is to meet the replay of what it has not seen.
+            self.send(self.call(service, &wanted), wanted.note(true)).await;
         }
         self.attempt(&wanted, dice).await;
         // Under the faults that every run has, nothing is asked for again.
@@ -104,12 +108,6 @@ impl Load {
         }
     }
 
-    /// Sends a create straight to the service: the sidecar is to meet its replay.
-    async fn aside(&self, wanted: &Wanted) {
-        let call = self.call(&self.service.client(), wanted);
-        self.send(call, wanted.note(true)).await;
-    }
-
     /// Sends a create, for the first time or again.
     async fn attempt(&self, wanted: &Wanted, dice: &mut Rng) {
         let faults = if self.slow { &SLOW_CREATE[..] } else { &CREATE_FAULTS };
@@ -122,15 +120,14 @@ impl Load {
     }
 
     fn call(&self, client: &Client, wanted: &Wanted) -> Call {
-        let call = client.post(&wanted.target).header("x-user-id", "alice").json(&wanted.body);
-        let call = match wanted.bypass {
-            true => call.header("x-agent-identity", &self.agent_id),
-            false => call,
-        };
-        match self.quirks.replays {
-            true => call.header("idempotency-key", &wanted.secret),
-            false => call,
+        let mut call = client.post(&wanted.target).header("x-user-id", "alice").json(&wanted.body);
+        if wanted.bypass {
+            call = call.header("x-agent-identity", &self.agent_id);
         }
+        if self.quirks.replays {
+            call = call.header("idempotency-key", &wanted.secret);
+        }
+        call
     }
 
     /// Sends a create and notes what its client is told.

@@ -27,6 +27,8 @@ pub mod lane;
 pub mod ledger;
 #[path = "load.rs"]
 pub mod load;
+#[path = "names.rs"]
+pub mod names;
 #[path = "person.rs"]
 pub mod person;
 #[path = "plan.rs"]

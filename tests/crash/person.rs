@@ -10,6 +10,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use super::ledger::{GivenUp, Ledger, OPERATOR_MARK, Order};
+use super::names::{DISCARDED, Knows, RETRIED, knows};
 use super::plan::{Orders, Plan};
 use crate::support::client::Client;
 use crate::support::service::Service;
@@ -115,7 +116,7 @@ impl Person {
             .post(&format!("/operations/{operation}/{what}"))
             .header("authorization", &format!("Bearer {TOKEN}"))
             .json(&json!({"by": "alice", "reason": "to see what happens"}));
-        let record = if what == "retry" { "retried" } else { "discarded" };
+        let record = if what == "retry" { RETRIED } else { DISCARDED };
         let order = Order { operation, record, given_up, told: None };
         let place = self.ledger().order(order);
         let status = call.try_send().await.ok().map(|answer| answer.status);
@@ -138,15 +139,12 @@ pub async fn unfinished(admin: &Client) -> Option<Vec<Value>> {
     answer.json()["operations"].as_array().cloned()
 }
 
-/// What it would give up to discard `operation`; nothing where that can't be told exactly: of a delete
-/// by name that still looks, other rows may be found gone than those that it names now.
+/// What it would give up to discard `operation`; nothing where that can't be told exactly.
 fn given_up(operation: &Value) -> Option<GivenUp> {
-    let ids = || ids(operation).collect();
-    match (operation["phase"].as_str()?, operation["rule"].as_str()?) {
-        ("unknown", _) => Some(GivenUp { ids: BTreeSet::new(), rows: 1 }),
-        ("undoing" | "sweeping" | "gone" | "registered" | "passed", _)
-        | ("looking", "delete-key") => Some(GivenUp { ids: ids(), rows: 0 }),
-        _ => None,
+    match knows(operation["phase"].as_str()?, operation["rule"].as_str()?) {
+        Knows::One => Some(GivenUp { ids: BTreeSet::new(), rows: 1 }),
+        Knows::Ids => Some(GivenUp { ids: ids(operation).collect(), rows: 0 }),
+        Knows::Nothing => None,
     }
 }
 

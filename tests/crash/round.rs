@@ -7,11 +7,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
-use super::check::{Violation, check, waived};
+use super::check::{Seen, Violation, check, waived};
 use super::fault::arm;
 use super::lane::Lane;
 use super::ledger::Ledger;
 use super::load::Load;
+use super::names::{REPORTED, waits};
 use super::person::Person;
 use super::plan::{Kill, Plan};
 use super::victim::Victim;
@@ -64,20 +65,7 @@ impl Lane {
         // A void round is run again, with an agent of its own.
         let name = format!("{}-{}-{}", self.name, plan.number, self.void.len());
         let agent = self.service.agent(&name).await;
-        let load = Load {
-            client: self.victim.client(),
-            service: Arc::clone(&self.service),
-            agent_id: agent.clone(),
-            agent_name: name,
-            everything: matches!(self.victim, Victim::Sidecar(..)),
-            others: !self.exclusive,
-            quarrel: plan.quarrel,
-            slow: plan.slow,
-            too_long: self.bounds.exchange.as_secs_f64() + 0.15,
-            quirks: plan.quirks.clone(),
-            ledger: Arc::default(),
-            stop: Arc::default(),
-        };
+        let load = self.clients(plan, name, agent.clone());
         let ledger = Arc::clone(&load.ledger);
         let service = Arc::clone(&self.service);
         let person = Person::new(plan, service, agent.clone(), Arc::clone(&ledger));
@@ -95,23 +83,17 @@ impl Lane {
         if let Some(plant) = self.plant {
             plant.after(self, &agent, &outcome.ledger).await;
         }
-        let unfinished = match quiet {
-            Quiet::Not(unfinished) => unfinished,
-            Quiet::Yes | Quiet::Died => Vec::new(),
-        };
         let mut seen = self.seen(&agent, &outcome.ledger, began.1).await;
-        seen.unfinished = unfinished;
-        // Where the service has no quirks, `undo: done` may come before the commit of the row that is
-        // undone: a service commits after it answers, and the sidecar tells what it saw.
-        seen.strict = plan.quirks != Quirks::default();
+        if let Quiet::Not(unfinished) = quiet {
+            seen.unfinished = unfinished;
+        }
         if began.0.elapsed() > self.bounds.kept() {
             seen.records = None;
         }
-        self.passed.extend(outcome.ledger.passed(&seen.rows));
-        self.waived.extend(waived(&outcome.ledger, &seen));
-        self.waived.extend(seen.differing());
-        self.waived.extend(outcome.ledger.aside(&seen.rows));
-        outcome.violations = check(&outcome.ledger, &seen);
+        // Where the service has no quirks, `undo: done` may come before the commit of the row that is
+        // undone: a service commits after it answers, and the sidecar tells what it saw.
+        seen.strict = plan.quirks != Quirks::default();
+        self.compare(&seen, &mut outcome);
         // Later than what was seen: what was under way then, and is late, is told too.
         let late = self.service.late(began.0.elapsed(), self.bounds.late_effect).await;
         outcome.void = late.into_iter().next();
@@ -124,6 +106,32 @@ impl Lane {
         self.provider.deregister().reset();
         self.provider.clear_calls();
         outcome
+    }
+
+    fn clients(&self, plan: &Plan, agent_name: String, agent_id: String) -> Load {
+        Load {
+            client: self.victim.client(),
+            service: Arc::clone(&self.service),
+            agent_id,
+            agent_name,
+            everything: matches!(self.victim, Victim::Sidecar(..)),
+            past: (!self.exclusive).then(|| self.service.client()),
+            quarrel: plan.quarrel,
+            slow: plan.slow,
+            too_long: self.bounds.exchange.as_secs_f64() + 0.15,
+            quirks: plan.quirks.clone(),
+            ledger: Arc::default(),
+            stop: Arc::default(),
+        }
+    }
+
+    /// Notes what is wrong, and what the comparison at the end is not to find once more.
+    fn compare(&mut self, seen: &Seen, outcome: &mut Outcome) {
+        self.passed.extend(outcome.ledger.passed(&seen.rows));
+        self.waived.extend(waived(&outcome.ledger, seen));
+        self.waived.extend(seen.differing());
+        self.waived.extend(outcome.ledger.aside(&seen.rows));
+        outcome.violations = check(&outcome.ledger, seen);
     }
 
     /// The first part of a round: clients and a person, and the death of the process under them.
@@ -224,10 +232,7 @@ impl Lane {
             }
             let Some(unfinished) = self.victim.unfinished().await else { continue };
             let admin = self.victim.admin();
-            let waits = |operation: &Value| {
-                let phase = operation["phase"].as_str().unwrap_or_default();
-                matches!(phase, "sweeping" | "unknown" | "looking" | "reported")
-            };
+            let waits = |operation: &Value| operation["phase"].as_str().is_some_and(waits);
             if !recovered && unfinished.iter().all(waits) {
                 recovered = true;
                 let millis = u64::try_from(began.elapsed().as_millis()).unwrap();
@@ -236,7 +241,7 @@ impl Lane {
             if unfinished.is_empty() {
                 return Quiet::Yes;
             }
-            if unfinished.iter().all(|operation| operation["phase"] == "reported") {
+            if unfinished.iter().all(|operation| operation["phase"] == REPORTED) {
                 let client = self.victim.client();
                 outcome.reported += person.clear_up(&client, &admin, &unfinished).await;
             } else {

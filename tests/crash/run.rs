@@ -48,7 +48,7 @@ impl Run {
         }
     }
 
-    /// Where its rounds are written to, and those of a control beside them.
+    /// Where its rounds are written to, and those of a control next to them.
     pub fn log(&self) -> PathBuf {
         let kind = if self.control { "control" } else { "log" };
         self.directory.join(format!("{}.{kind}", self.name()))
