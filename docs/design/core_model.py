@@ -33,6 +33,7 @@ RULES = {   # `--without NAME` leaves the rule out
     'unenforced': 'Unless ids are always fresh, a row is proven new only if no create without enforcement may have made it.',
     'stood_before': 'A record makes an id found only if the id stood before this create was sent.',
     'doubt': 'An id is unproven, not found, while a delete that may mean it is open or closed too recently.',
+    'bypass_503': 'A bypassed create that is answered with a condemned id gets 503.',
     'record_all': 'A bypassed create that cannot be recorded is refused.',
     'trust_now': 'While the type is not trusted, only answers of services whose ids are always fresh are undone.',
     'trust_kept': 'A condemned id is reported instead, unless ids are always fresh, when the trust in its type is lost.',
@@ -80,6 +81,7 @@ FOCUS = {       # where the table looks for a rule that is rarely needed: settin
     'release': 'kind=chosen,exclusive=1,names=1,parents=1',
     'gone': 'kind=chosen,proof_c=listed,exclusive=1,names=1,parents=1',
     'came_back': 'kind=chosen,proof_c=status,exclusive=1,bypass=.3,names=1,parents=1',
+    'bypass_503': 'kind=replay,proof_r=always,keeps_owner=1,exclusive=1,sees_all=1,lists=1,names=1,parents=1,bypass=.3',
     'unenforced': 'kind=upsert,proof_u=listed,exclusive=1,side=.2,lists=1,sees_all=1,names=1,parents=1',
     'replay_look': 'kind=replay,keeps_owner=1,exclusive=1,sees_all=1,lists=1,names=1,parents=1',
     'enqueue': 'kind=fresh,proof_f=always,exclusive=1,crash=.02,names=1,parents=1',
@@ -178,8 +180,7 @@ def newness(s, rules, c, status, id, entry, makers, doubt, trust):
     entry: what the index holds for the id. makers: other creates that may have made the row. doubt: whether a delete that
     may mean the row is open, or closed less than L + lambda before c was sent."""
     proof = {'always': 'new', 'status': 'new' if status == 201 else 'found',
-             'listed': None if c.before is None else 'found' if id in c.before
-             else 'new' if trust else None}[s.proof]
+             'listed': None if c.before is None or not trust else 'found' if id in c.before else 'new'}[s.proof]
     if c.key and proof == 'new' and 'replay' in rules: proof = None
     if proof == 'new' and s.proof != 'always' and 'unenforced' in rules and any(not m.enforced or m.state == 'reported' for m in makers): proof = None
     stands = entry and entry.wish == 'stands' and entry.holder is not None and not entry.reported
@@ -454,7 +455,7 @@ class World:
         """The same for what may remove the row or its registration."""
         t = -INF if w.control == 'at_once' else INF if i.removing or i.deregistering else max(i.removal_until, i.dereg_until)
         for x in w.deletes.values():
-            if i.id in x.targets: t = max(t, x.closed if w.control == 'at_once' else until(w.s, x.closed, x.answered))
+            if i.id in x.targets or w.s.proof != 'always' and w.has('came_back') and may_mean(x.fields, i.fields): t = max(t, x.closed if w.control == 'at_once' else until(w.s, x.closed, x.answered))
         return t
 
     def landed(w, i):
@@ -532,6 +533,7 @@ class World:
             w.close(c, 'prepared', True)
             if not enforced:
                 i = w.ids.get(id)
+                if i and i.wish == 'condemned' and w.has('bypass_503') and not p.observes: c.saw = id; w.close(c, 'unknown', True); return 'conflict'
                 if i and i.wish == 'condemned': i.wish = 'stands'; w.cover['gave way'] += 1
                 c.saw, c.state = id, 'passed'
                 w.pass_on(c, id, p)

@@ -65,7 +65,9 @@ impl Plant {
         let name = format!("planted-{self:?}").to_lowercase();
         let mut lane = Lane::sidecar(&name, service, Journal::Sqlite, true).await;
         lane.plant = Some(self);
-        lane.patience = PATIENCE;
+        if self == Self::Stuck {
+            lane.patience = PATIENCE;
+        }
         let (mut kinds, mut tally) = (BTreeSet::new(), Tally::default());
         for number in 0..ROUNDS {
             let plan = Plan { provider: Vec::new(), ..Plan::new(17, number, false) };
