@@ -51,6 +51,8 @@ RULES = {   # `--without NAME` leaves the rule out
     'removed': 'There counts only when asked after `removed`.',
     'release': 'An id is not released while a deregistration or DELETE without answer may still land.',
     'look_after': 'A create looks for deletes after `registered`.',
+    'pass_looks': 'Except under always, a create that is passed on looks for deletes, too.',
+    'replay_fields': 'What a create with a replay key says of its row contradicts nothing.',
     'target': "A delete by id always has the path's id as target.",
     'delete_looks': 'A delete looks for creates that it may mean, after it is recorded and at its last look.',
     'complete_delete': 'A delete by name is refused unsent unless its list is complete.',
@@ -82,6 +84,8 @@ FOCUS = {       # where the table looks for a rule that is rarely needed: settin
     'gone': 'kind=chosen,proof_c=listed,exclusive=1,names=1,parents=1',
     'came_back': 'kind=chosen,proof_c=status,exclusive=1,bypass=.3,names=1,parents=1',
     'bypass_503': 'kind=replay,proof_r=always,keeps_owner=1,exclusive=1,sees_all=1,lists=1,names=1,parents=1,bypass=.3',
+    'pass_looks': 'kind=revive,proof_v=status,exclusive=1,names=1,parents=1,bypass=.3',
+    'replay_fields': 'kind=replay,keeps_owner=1,exclusive=1,names=2,parents=1',
     'unenforced': 'kind=upsert,proof_u=listed,exclusive=1,side=.2,lists=1,sees_all=1,names=1,parents=1',
     'replay_look': 'kind=replay,keeps_owner=1,exclusive=1,sees_all=1,lists=1,names=1,parents=1',
     'enqueue': 'kind=fresh,proof_f=always,exclusive=1,crash=.02,names=1,parents=1',
@@ -396,11 +400,18 @@ class World:
             w.ids[id] = Rec(id=id, wish='stands', holder=None, reported=False, open=False, owner=p.n, since=w.now, proof=-INF,
                             fields=dict(fields or {}, id=id), removing=False, removal_until=-INF, deregistering=False, dereg_until=-INF)
         return w.ids[id]
+    def row_fields(w, c):
+        """What a create says of the row that answered it: nothing if that may be a replay of another request's row."""
+        return {} if c.key and w.has('replay_fields') else c.fields
+    def overlapping(w, c, id):
+        """Deletes whose effect may come after the intent of c, and that may mean its row."""
+        fields = dict(w.row_fields(c), id=id)
+        return [x for x in w.deletes.values() if (id in x.targets or may_mean(x.fields, fields)) and until(w.s, x.closed, x.answered) > c.at]
     def held(w, id):
         i = w.ids.get(id)
         return bool(i and (i.holder or i.wish == 'condemned' or i.reported))
     def take(w, c, wish, id, p):
-        i = w.entry(id, p, c.fields)
+        i = w.entry(id, p, w.row_fields(c))
         i.wish, i.holder, i.since, i.owner = wish, c.op, w.now, p.n
         c.id = id
         return i
@@ -587,7 +598,8 @@ class World:
         """A client will be told of this id, and nothing is registered: a recorded exception to P1."""
         w.exceptions.add(id)
         c.id = id
-        i = w.entry(id, p, c.fields)
+        i = w.entry(id, p, w.row_fields(c))
+        if w.s.proof != 'always' and w.has('pass_looks') and w.overlapping(c, id): w.watch([id], p)
         if not i.holder: i.holder, i.since = c.op, w.now
         if i.wish == 'gone': i.wish = 'stands'
     def value_of(w, c, status, id):
@@ -740,8 +752,7 @@ class World:
         def look():
             i = w.ids.get(c.id)
             c.state = 'done'
-            fields = dict(c.fields, id=c.id)
-            hit = [x for x in w.deletes.values() if (c.id in x.targets or may_mean(x.fields, fields)) and until(w.s, x.closed, x.answered) > c.at]
+            hit = w.overlapping(c, c.id)
             if w.has('look_after'):
                 for x in hit: x.targets.add(c.id)
                 if hit or c.key and w.has('replay_look') or i and (i.deregistering or i.dereg_until > c.at): w.watch([c.id], p)
@@ -749,7 +760,7 @@ class World:
     def look_for_creates(w, x):
         if not w.has('delete_looks'): return
         for c in w.creates.values():
-            if c.id and c.state != 'refused' and may_mean(x.fields, dict(c.fields, id=c.id)) and until(w.s, c.closed, c.answered) >= (x.since if w.has('since_list') else x.at): x.targets.add(c.id)
+            if c.id and c.state != 'refused' and may_mean(x.fields, dict(w.row_fields(c), id=c.id)) and until(w.s, c.closed, c.answered) >= (x.since if w.has('since_list') else x.at): x.targets.add(c.id)
     def delete(w, p, op, fields, parent):
         by_id, seen, began = 'id' in fields, set(), w.now
         if by_id:
