@@ -12,6 +12,7 @@ use super::lane::Lane;
 use super::ledger::Ledger;
 use super::plan::Plan;
 use super::tally::{Line, Tally};
+use crate::support::eventually;
 use crate::support::service::Service;
 
 /// A wrong that is planted.
@@ -104,6 +105,12 @@ impl Plant {
             Self::Taken => {
                 let undo = lane.service.client().delete(&format!("/agent_api_keys/{id}"));
                 undo.send().await;
+                // The service commits after it answers.
+                eventually("the row is gone", || async {
+                    let rows = lane.service.made(agent, &[]).await;
+                    rows.iter().all(|row| row.id != *id).then_some(())
+                })
+                .await;
             }
             Self::Orphan | Self::Stuck => return,
         }
