@@ -10,11 +10,14 @@
 // clippy.toml's exception for tests ends at their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 #![allow(clippy::indexing_slicing, reason = "tests may fail loudly")]
+#![allow(clippy::print_stderr, reason = "a run tells what it saw")]
 
 #[path = "simulation/clients.rs"]
 mod clients;
 #[path = "simulation/counts.rs"]
 mod counts;
+#[path = "simulation/coverage.rs"]
+mod coverage;
 #[path = "simulation/disk.rs"]
 mod disk;
 #[path = "simulation/faults.rs"]
@@ -48,11 +51,14 @@ mod wire;
 #[path = "simulation/world.rs"]
 mod world;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use counts::Counts;
-use schedule::Schedule;
+use coverage::Pairs;
+use run::Outcome;
+use schedule::{Draws, Schedule};
 use shared::Bug;
 
 const REPLAY: &str = "cargo test --test simulation replay -- --nocapture";
@@ -64,50 +70,91 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
+/// The draws that are asked for.
+fn draws() -> Draws {
+    match std::env::var("SIMULATION_DRAWS").as_deref() {
+        Ok("wide") => Draws::Wide,
+        _ => Draws::Narrow,
+    }
+}
+
+/// What many schedules came to.
+#[derive(Default)]
+struct Sum {
+    failed: BTreeMap<u64, Outcome>,
+    counts: Counts,
+    pairs: Pairs,
+}
+
+impl Sum {
+    fn add(&mut self, seed: u64, mut outcome: Outcome) {
+        self.counts += outcome.counts;
+        self.pairs.extend(std::mem::take(&mut outcome.pairs));
+        if !outcome.broken.is_empty() {
+            self.failed.insert(seed, outcome);
+        }
+    }
+}
+
+/// Runs `count` schedules from `first` on, on as many threads as are asked for.
+fn run_all(first: u64, count: u64) -> Sum {
+    let (next, began) = (AtomicU64::new(0), Instant::now());
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let threads = number("SIMULATION_THREADS").unwrap_or_else(cores);
+    let work = || {
+        let mut sum = Sum::default();
+        loop {
+            let seed = first + next.fetch_add(1, Relaxed);
+            if seed >= first + count {
+                return sum;
+            }
+            sum.add(seed, run::run(seed, draws(), false));
+        }
+    };
+    let mut all = Sum::default();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            let sum = worker.join().unwrap();
+            all.failed.extend(sum.failed);
+            all.counts += sum.counts;
+            all.pairs.extend(sum.pairs);
+        }
+    });
+    let seconds = began.elapsed().as_secs_f64();
+    eprintln!("{count} schedules from {first} in {seconds:.1} s: {:?}", all.counts);
+    all
+}
+
+/// Prints each broken promise with its seed, and how many of each kind there are.
+fn tell(failed: &BTreeMap<u64, Outcome>) {
+    let mut kinds = BTreeMap::new();
+    for (seed, outcome) in failed {
+        for broken in &outcome.broken {
+            eprintln!("{seed}: {broken} [{}]", outcome.unusual);
+            let (count, first) = kinds.entry(broken.kind).or_insert((0, *seed));
+            *count += 1;
+            *first = (*first).min(*seed);
+        }
+    }
+    for (kind, (count, first)) in kinds {
+        eprintln!("{kind:?}: {count} times, first with seed {first}");
+    }
+}
+
 #[test]
 fn p1_p2_p3_p4_hold_in_every_schedule() {
     let count = number("SIMULATION_SCHEDULES").unwrap_or(COUNT);
     let first = number("SIMULATION_SEED").unwrap_or(1);
-    let (next, began) = (AtomicU64::new(0), Instant::now());
-    let ended: Vec<_> = std::thread::scope(|scope| {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers: Vec<_> = (0..threads)
-            .map(|_| {
-                scope.spawn(|| {
-                    let (mut failed, mut counts) = (Vec::new(), Counts::default());
-                    loop {
-                        let nth = next.fetch_add(1, Relaxed);
-                        if nth >= count {
-                            return (failed, counts);
-                        }
-                        let outcome = run::run(first + nth, false);
-                        counts += outcome.counts;
-                        if !outcome.broken.is_empty() {
-                            failed.push((first + nth, outcome.broken));
-                        }
-                    }
-                })
-            })
-            .collect();
-        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
-    });
-    let seconds = began.elapsed().as_secs_f64();
-    let (mut failed, mut counts) = (Vec::new(), Counts::default());
-    for (some, counted) in ended {
-        failed.extend(some);
-        counts += counted;
-    }
-    eprintln!("{count} schedules from {first} in {seconds:.1} s: {counts:?}");
-    for (seed, broken) in &failed {
-        eprintln!("{seed}: {broken:?}");
-    }
-    if let Some((seed, _)) = failed.iter().min() {
-        eprintln!("{}", run::run(*seed, true).trace);
-        let all = failed.len();
+    let sum = run_all(first, count);
+    eprint!("{}", sum.pairs);
+    tell(&sum.failed);
+    if let Some(seed) = sum.failed.keys().next() {
+        let all = sum.failed.len();
         panic!("{all} of {count} failed; replay the first with\n  SIMULATION_SEED={seed} {REPLAY}");
     }
     // Few schedules may lack some of it.
-    let missing = if count < 1000 { Vec::new() } else { counts.missing() };
+    let missing = if count < 1000 { Vec::new() } else { sum.counts.missing() };
     assert!(missing.is_empty(), "what never happened was not tried: {missing:?}");
 }
 
@@ -115,7 +162,8 @@ fn p1_p2_p3_p4_hold_in_every_schedule() {
 #[test]
 fn p2_p9_a_shared_journal_that_breaks_its_promises_is_found_out() {
     for bug in [Bug::WritesFenced, Bug::LosesAppends] {
-        let shared = (1..).map(Schedule::new).filter(|schedule| schedule.replicas > 1).take(400);
+        let drawn = (1..).map(|seed| Schedule::new(seed, Draws::Narrow));
+        let shared = drawn.filter(|schedule| schedule.replicas > 1).take(400);
         let planted = shared.map(|schedule| Schedule { bug: Some(bug), ..schedule });
         let failed = planted.filter(|schedule| {
             let outcome = run::play_out(schedule.clone(), false);
@@ -131,7 +179,7 @@ fn p2_p9_a_shared_journal_that_breaks_its_promises_is_found_out() {
 #[test]
 fn replay() {
     let seed = number("SIMULATION_SEED").unwrap_or(1);
-    let outcome = run::run(seed, true);
+    let outcome = run::run(seed, draws(), true);
     eprintln!("{}", outcome.trace);
     assert!(outcome.broken.is_empty(), "{:?}", outcome.broken);
 }
@@ -139,6 +187,7 @@ fn replay() {
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in 1..50 {
-        assert_eq!(run::run(seed, true).trace, run::run(seed, true).trace);
+        let trace = || run::run(seed, Draws::Narrow, true).trace;
+        assert_eq!(trace(), trace());
     }
 }

@@ -1,8 +1,10 @@
 //! Clients: what they ask, and what they are told.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use authz_sidecar::config::Config;
 use authz_sidecar::model::DecodedPath;
 use authz_sidecar::rules::{Matched, Route};
 use authz_sidecar::upstream::{Body, Collected, collect};
@@ -10,18 +12,50 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use serde_json::{Value, json};
 
+use crate::coverage::SERVED;
+use crate::faults::log_uniform;
+use crate::invariants::Kind;
 use crate::replica::{Replica, Running};
-use crate::schedule::{Planned, Wish};
-use crate::settings::config;
+use crate::schedule::{Agent, Observes, Planned, Wish};
+use crate::service::rows::Row;
 use crate::wire::MARK;
 use crate::world::{State, World};
 
-/// A client, as far as it came.
-#[derive(Clone, Debug, Default)]
+/// One request of a client, as far as it came.
+#[derive(Clone, Debug)]
 pub(crate) struct Client {
-    /// When its request was handed to a replica.
+    pub(crate) planned: Planned,
+    /// When it was handed to a replica.
     pub(crate) asked: Option<Duration>,
+    /// Whether what it makes is to be registered: so the replica is configured that it asked.
+    pub(crate) enforced: bool,
+    /// Whether the service answered it a row that it did not make.
+    pub(crate) found: bool,
+    /// The rows that it named, made or removed.
+    pub(crate) rows: BTreeSet<String>,
     pub(crate) told: Option<Told>,
+    /// When it was told.
+    pub(crate) told_at: Duration,
+}
+
+impl Client {
+    pub(crate) fn new(planned: Planned) -> Self {
+        Self {
+            planned,
+            asked: None,
+            enforced: false,
+            found: false,
+            rows: BTreeSet::new(),
+            told: None,
+            told_at: Duration::ZERO,
+        }
+    }
+
+    /// The id of the row that it was told stands.
+    pub(crate) fn acknowledged(&self) -> Option<&str> {
+        let told = self.told.as_ref().filter(|told| told.is_success())?;
+        told.id().filter(|_| self.planned.wish.creates())
+    }
 }
 
 /// What a client was told.
@@ -49,38 +83,45 @@ impl Told {
     /// The id in a create's answer.
     pub(crate) fn id(&self) -> Option<&str> {
         let Self::Answer { body, .. } = self else { return None };
-        body.get("id").or_else(|| body.get("key_id"))?.as_str()
+        let row = body.get("data").unwrap_or(body);
+        row.get("id").or_else(|| row.get("key_id"))?.as_str()
+    }
+
+    /// Whether a client would ask again.
+    fn is_failure(&self) -> bool {
+        matches!(self, Self::Nothing | Self::Answer { status: 408 | 429 | 500.., .. })
     }
 }
 
-impl Wish {
-    pub(crate) fn creates(&self) -> bool {
-        matches!(self, Self::Create { .. } | Self::Webhook { .. } | Self::Own { .. })
-    }
-
-    /// Whether it is to be registered.
-    pub(crate) fn is_enforced(&self) -> bool {
-        matches!(self, Self::Create { .. } | Self::Webhook { .. })
-    }
-}
-
-/// Asks for what the client with `number` wants, once.
+/// Asks for what the client with `number` wants, and again where that fails.
 pub(crate) async fn run(number: usize, world: Arc<World>, replicas: Vec<Arc<Replica>>) {
-    let planned = world.with(|state| state.schedule.wishes[number].clone());
+    let planned = world.with(|state| state.clients[number].planned.clone());
     tokio::time::sleep(planned.at).await;
-    let told = match find(&world, &replicas).await {
-        Some(running) => ask(number, &world, &planned, running).await,
-        None => Told::Nothing,
-    };
-    let name = format!("client {number}");
-    world.with(|state| {
-        state.say(&name, "is told", |_| match &told {
-            Told::Nothing => "nothing".into(),
-            Told::Answer { status, body } => format!("{status} {body}"),
+    let (mut number, mut left) = (number, planned.retries);
+    loop {
+        let told = match find(&world, &replicas).await {
+            Some(running) => ask(number, &world, &planned, running).await,
+            None => Told::Nothing,
+        };
+        let again = told.is_failure() && left > 0;
+        let next = world.with(|state| {
+            state.say(&format!("client {number}"), "is told", |_| match &told {
+                Told::Nothing => "nothing".into(),
+                Told::Answer { status, body } => format!("{status} {body}"),
+            });
+            (state.clients[number].told, state.clients[number].told_at) = (Some(told), state.now);
+            state.judge_answer(number);
+            again.then(|| {
+                state.clients.push(Client::new(planned.clone()));
+                let longest = state.schedule.times.late_effect;
+                (state.clients.len() - 1, log_uniform(&mut state.rng, longest))
+            })
         });
-        state.clients[number].told = Some(told);
-        state.judge_answer(number);
-    });
+        let Some((next, pause)) = next else { return };
+        tokio::time::sleep(pause).await;
+        number = next;
+        left -= 1;
+    }
 }
 
 /// A replica that listens, if one does before long.
@@ -97,23 +138,34 @@ async fn find(world: &World, replicas: &[Arc<Replica>]) -> Option<Running> {
 
 async fn ask(number: usize, world: &World, planned: &Planned, running: Running) -> Told {
     let request = world.with(|state| request(state, number, planned));
+    let matched = matched(&running.config, &request);
     let life = Arc::clone(&running.life);
     world.say(&format!("client {number}"), "asks", |_| {
         format!("{} {} of {}", request.method(), request.uri(), life.name)
     });
-    let matched = matched(&request);
     let answer = async {
         life.cross().await;
-        world.with(|state| state.clients[number].asked = Some(state.now));
+        world.with(|state| {
+            let observed = match state.schedule.observes[life.replica] {
+                Observes::Nothing => false,
+                Observes::Webhooks => matches!(planned.wish, Wish::Webhook { .. }),
+                Observes::Everything => true,
+            };
+            let client = &mut state.clients[number];
+            client.asked = Some(state.now);
+            client.enforced =
+                !observed && planned.wish.creates() && !matches!(planned.wish, Wish::Own { .. });
+        });
         // A task of its own, as the proxy does: a client that hangs up changes nothing.
         let serving = async move { running.dual_write.serve(matched, request).await };
-        match tokio::spawn(serving).await {
+        let client = u16::try_from(number).expect("a few clients");
+        match tokio::spawn(SERVED.scope(client, serving)).await {
             Ok(response) => {
                 life.cross().await;
                 read(response).await
             }
             Err(error) => {
-                world.with(|state| state.breaks(format!("serving panicked: {error}")));
+                world.with(|state| state.breaks(Kind::Other, format!("serving panicked: {error}")));
                 Told::Nothing
             }
         }
@@ -138,12 +190,30 @@ async fn read(response: Response<Body>) -> Told {
     }
 }
 
-fn request(state: &mut State, number: usize, planned: &Planned) -> Request<Bytes> {
-    let typed =
-        |kind: Option<&str>| kind.map(|kind| format!("&api_key_type={kind}")).unwrap_or_default();
-    let (method, target, body) = match &planned.wish {
+fn request(state: &State, number: usize, planned: &Planned) -> Request<Bytes> {
+    let (method, target, body) = written(state, &planned.wish);
+    let mut builder = Request::builder()
+        .method(method)
+        .uri(target)
+        .header("x-user-id", &planned.user)
+        .header(MARK, number.to_string());
+    match &planned.wish {
+        Wish::Own { .. } => builder = builder.header("x-agent-identity", "a1"),
+        Wish::Post { key: Some(key), .. } => builder = builder.header("idempotency-key", key),
+        _ => {}
+    }
+    let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+    builder.body(bytes).expect("a valid request")
+}
+
+/// How a wish is told to the service.
+fn written(state: &State, wish: &Wish) -> (Method, String, Option<Value>) {
+    match wish {
         Wish::Create { agent, name, kind } => {
-            let mut body = json!({"agent_id": agent, "name": name});
+            let mut body = match agent {
+                Agent::Id(id) => json!({"agent_id": id, "name": name}),
+                Agent::Name(id) => json!({"agent_name": format!("name-of-{id}"), "name": name}),
+            };
             if let Some(kind) = kind {
                 body["api_key_type"] = (*kind).into();
             }
@@ -158,33 +228,49 @@ fn request(state: &mut State, number: usize, planned: &Planned) -> Request<Bytes
                 "name": name, "forward_path": "/f"});
             (Method::POST, "/agent_api_keys/webhook-trigger".to_owned(), Some(body))
         }
+        Wish::Put { id, folder, name } => {
+            let body = json!({"folder": folder, "name": name});
+            (Method::PUT, format!("/v1/documents/{id}"), Some(body))
+        }
+        Wish::Post { folder, name, .. } => {
+            let body = json!({"folder": folder, "name": name});
+            (Method::POST, "/v1/documents".to_owned(), Some(body))
+        }
+        Wish::DeleteDocument { id } => (Method::DELETE, format!("/v1/documents/{id}"), None),
         Wish::Delete(which) => {
-            let there = state.service.rows.keys().chain(state.service.removed.keys());
-            let known: Vec<_> = there.cloned().collect();
-            let id = known.get(which % known.len().max(1)).cloned();
-            let id = id.unwrap_or_else(|| "none".into());
-            (Method::DELETE, format!("/agent_api_keys/{id}"), None)
+            let there = state.service.there.values();
+            let removed = state.service.removed.values().map(|(row, _)| row);
+            let known: Vec<_> = there.chain(removed).collect();
+            let row = known.get(which % known.len().max(1));
+            (Method::DELETE, place_of(row.copied()), None)
+        }
+        Wish::DeleteNewest => {
+            let newest = state.service.there.values().max_by_key(|row| row.made);
+            (Method::DELETE, place_of(newest), None)
         }
         Wish::DeleteByName { agent, name, kind } => {
-            let path = format!("/agent_api_keys/name/{name}?agent_id={agent}{}", typed(*kind));
-            (Method::DELETE, path, None)
+            let agent = match agent {
+                Agent::Id(id) => format!("agent_id={id}"),
+                Agent::Name(id) => format!("agent_name=name-of-{id}"),
+            };
+            let typed = kind.map(|kind| format!("&api_key_type={kind}")).unwrap_or_default();
+            (Method::DELETE, format!("/agent_api_keys/name/{name}?{agent}{typed}"), None)
         }
-    };
-    let mut builder = Request::builder()
-        .method(method)
-        .uri(target)
-        .header("x-user-id", &planned.user)
-        .header(MARK, number.to_string());
-    if matches!(planned.wish, Wish::Own { .. }) {
-        builder = builder.header("x-agent-identity", "a1");
     }
-    let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-    builder.body(bytes).expect("a valid request")
 }
 
-fn matched(request: &Request<Bytes>) -> Matched {
+/// Where a row is.
+fn place_of(row: Option<&Row>) -> String {
+    match row {
+        Some(row) if row.is_document() => format!("/v1/documents/{}", row.id),
+        Some(row) => format!("/agent_api_keys/{}", row.id),
+        None => "/agent_api_keys/none".to_owned(),
+    }
+}
+
+fn matched(config: &Config, request: &Request<Bytes>) -> Matched {
     let path = DecodedPath::parse(request.uri().path()).expect("a path");
-    match config().rules.route(request.method(), &path) {
+    match config.rules.route(request.method(), &path) {
         Route::Matched(matched) => matched,
         route => panic!("{} {}: {route:?}", request.method(), request.uri()),
     }

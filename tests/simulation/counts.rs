@@ -17,12 +17,15 @@ pub(crate) struct Counts {
     pub(crate) lost_writes: usize,
     /// A connection to a shared journal broke, with the answer that was on its way.
     pub(crate) cuts: usize,
+    /// An operation was left to a person.
+    pub(crate) reports: usize,
 }
 
 impl Counts {
     /// What never happened.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
-        let Self { take_overs, fenced_writes, late_effects, crashes, lost_writes, cuts } = *self;
+        let Self { take_overs, fenced_writes, late_effects, crashes, lost_writes, cuts, reports } =
+            *self;
         let all = [
             (take_overs, "take-overs"),
             (fenced_writes, "fenced writes"),
@@ -30,6 +33,7 @@ impl Counts {
             (crashes, "crashes"),
             (lost_writes, "lost writes"),
             (cuts, "cut connections"),
+            (reports, "reports"),
         ];
         all.into_iter().filter(|(count, _)| *count == 0).map(|(_, what)| what).collect()
     }
@@ -43,5 +47,6 @@ impl AddAssign for Counts {
         self.crashes += other.crashes;
         self.lost_writes += other.lost_writes;
         self.cuts += other.cuts;
+        self.reports += other.reports;
     }
 }

@@ -22,6 +22,10 @@ pub(crate) struct Faults {
     pub(crate) twice: f64,
     /// The answer comes before the effect.
     pub(crate) lazy: f64,
+    /// A way, or the work, takes a time that is drawn log-uniformly, up to the declared bound.
+    pub(crate) slow: f64,
+    /// Whether an effect may come after the answer where something is slow.
+    pub(crate) commits_late: bool,
     /// Nothing works in this time.
     pub(crate) outage: Option<(Duration, Duration)>,
 }
@@ -85,6 +89,8 @@ impl Faults {
             odd: some(rng),
             twice: some(rng),
             lazy: some(rng),
+            slow: 0.0,
+            commits_late: false,
             outage: (rng.u8(..) < 40).then(|| {
                 let from = millis(rng, 0, during.as_millis());
                 (from, from + millis(rng, 20, 1500))
@@ -121,12 +127,35 @@ impl Faults {
         if strikes(rng, self.twice) {
             manner.again = Some(millis(rng, 1, limit.as_millis()));
         }
+        if self.slow > 0.0 {
+            self.slow_down(&mut manner, rng, limit);
+        }
         if strikes(rng, self.lazy) {
             let Request::Arrives(after) = manner.request else { return manner };
             let left = limit.saturating_sub(after);
             manner.effect = millis(rng, 1, 40).min(left);
         }
         manner
+    }
+
+    /// Makes some parts of a call slow. Way and work together take no longer than `limit`; the way
+    /// back may take as long again.
+    fn slow_down(&self, manner: &mut Manner, rng: &mut Rng, limit: Duration) {
+        let strikes = |rng: &mut Rng| rng.f64() < self.slow;
+        let Request::Arrives(mut way) = manner.request else { return };
+        if strikes(rng) {
+            way = log_uniform(rng, limit);
+            manner.request = Request::Arrives(way);
+        }
+        if strikes(rng) {
+            manner.effect = log_uniform(rng, limit.saturating_sub(way));
+        }
+        if let Answer::Comes(back) = manner.answer {
+            let back = if strikes(rng) { log_uniform(rng, limit) } else { back };
+            let waits =
+                if self.commits_late && rng.bool() { Duration::ZERO } else { manner.effect };
+            manner.answer = Answer::Comes(waits + back);
+        }
     }
 }
 
@@ -147,7 +176,18 @@ fn broken(rng: &mut Rng) -> Answer {
     if rng.bool() { Answer::Never } else { Answer::Cut(millis(rng, 1, 60)) }
 }
 
-fn strength(rng: &mut Rng) -> f64 {
+/// A time up to `longest`, each order of magnitude as likely as any other; sometimes `longest`.
+pub(crate) fn log_uniform(rng: &mut Rng, longest: Duration) -> Duration {
+    let (shortest, longest) = (Duration::from_micros(100), longest);
+    if longest <= shortest || rng.u8(..) < 4 {
+        return longest;
+    }
+    let spread = (longest.as_secs_f64() / shortest.as_secs_f64()).ln();
+    let drawn = shortest.mul_f64((rng.f64() * spread).exp());
+    Duration::from_micros(u64::try_from(drawn.as_micros()).expect("a short time")).min(longest)
+}
+
+pub(crate) fn strength(rng: &mut Rng) -> f64 {
     *rng.choice(&[0.03, 0.1, 0.3, 0.6]).expect("there are some")
 }
 

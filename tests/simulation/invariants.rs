@@ -1,57 +1,123 @@
 //! What must hold: some of it at each moment, the rest once everything is quiet.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
 use authz_sidecar::dualwrite::operation::{Operation, Phase};
 use authz_sidecar::model::Stored;
 
-use crate::clients::Told;
+use crate::clients::{Client, Told};
 use crate::provider::Edge;
-use crate::schedule::Wish;
-use crate::service::Row;
+use crate::schedule::{Draws, Wish};
+use crate::service::rows::Row;
 use crate::wire::Whose;
 use crate::world::State;
+
+/// Which promise was broken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Kind {
+    /// A success without a registration.
+    P1,
+    /// A row without its registration, or a success whose row is lost.
+    P2,
+    /// A registration without its row.
+    P3,
+    /// Somebody else's registration was changed.
+    P4,
+    /// A row was removed that somebody was told stands, or that no enforced create made (P4).
+    Taken,
+    /// An operation neither ended nor was reported (P9).
+    Stuck,
+    /// What should not happen, and is no promise of its own.
+    Other,
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug)]
+pub(crate) struct Broken {
+    pub(crate) kind: Kind,
+    pub(crate) what: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.kind, self.what)
+    }
+}
 
 impl State {
     /// A row was removed just now.
     pub(crate) fn judge_removal(&mut self, row: &Row, by: Whose) {
-        if by != Whose::Sidecar || self.schedule.lies {
+        if by != Whose::Sidecar || self.schedule.lies || self.schedule.beyond {
             return;
         }
         let id = &row.id;
-        match row.maker {
-            Whose::Client(maker) => {
-                let told = self.clients[maker].told.as_ref().is_some_and(Told::is_success);
-                let enforced = self.schedule.wishes[maker].wish.is_enforced();
-                if told && !self.schedule.skewed {
-                    self.breaks(format!(
-                        "P2: {id} was undone, and client {maker} was told it stands"
-                    ));
-                } else if !enforced && !self.schedule.skewed {
-                    self.breaks(format!("P4: {id} was undone, which passed unregistered"));
-                }
+        let told =
+            |client: &Client| client.acknowledged() == Some(id) && client.told_at >= row.made;
+        let told = self.clients.iter().position(told);
+        let skewed = self.schedule.skewed;
+        match (row.maker, told) {
+            (Whose::Client(_), _) if skewed => {}
+            (Whose::Client(_), Some(client)) => {
+                let what = format!("{id} was undone, and client {client} was told it stands");
+                self.breaks(Kind::Taken, what);
             }
-            maker => self.breaks(format!("P4: {id} was undone, which was made by {maker:?}")),
+            (Whose::Client(maker), None) if self.clients[maker].enforced => {}
+            (maker, _) => {
+                self.breaks(Kind::Taken, format!("{id} was undone, which {maker:?} made"));
+            }
+        }
+    }
+
+    /// A row is there since now. (The core of today tells a client that its create is undone before no
+    /// commit can come any more. By the narrow draws only what is there in the end counts.)
+    pub(crate) fn judge_insertion(&mut self, row: &Row) {
+        let Whose::Client(maker) = row.maker else { return };
+        let wide = self.schedule.draws == Draws::Wide && self.schedule.is_within_limits();
+        let told = self.clients[maker].told.as_ref();
+        if wide && told.and_then(Told::undo) == Some("done") {
+            let id = &row.id;
+            let what = format!("client {maker} was told that its create is undone: now {id} comes");
+            self.breaks(Kind::P2, what);
         }
     }
 
     /// A client was told something just now.
     pub(crate) fn judge_answer(&mut self, number: usize) {
-        let wish = self.schedule.wishes[number].wish.clone();
-        let told = self.clients[number].told.clone();
-        let Some(told) = told.filter(|told| wish.creates() && told.is_success()) else { return };
-        let Some(id) = told.id() else {
-            return self.breaks(format!("P1: client {number} was told a success without an id"));
-        };
-        if wish.is_enforced() && !self.provider.acknowledged.contains(id) {
-            self.breaks(format!(
-                "P1: client {number} was told of {id}, which was not acknowledged"
-            ));
+        let client = self.clients[number].clone();
+        let Some(told) = client.told.filter(|_| client.planned.wish.creates()) else { return };
+        if self.schedule.lies || self.schedule.beyond {
+            return;
         }
-        let removed = self.service.removed.get(id);
-        if matches!(removed, Some((_, Whose::Sidecar))) && self.schedule.is_within_limits() {
-            self.breaks(format!("P2: client {number} was told of {id}, which was undone"));
+        if told.undo() == Some("done") {
+            let own = |row: &&Row| row.maker == Whose::Client(number);
+            if let Some(id) = self.service.there.values().find(own).map(|row| row.id.clone()) {
+                let what =
+                    format!("client {number} is told that its create is undone, and {id} is there");
+                self.breaks(Kind::P2, what);
+            }
+        }
+        if !told.is_success() {
+            return;
+        }
+        let Some(id) = told.id() else {
+            let what = format!("client {number} was told a success without an id");
+            return self.breaks(Kind::P1, what);
+        };
+        let acknowledged = self.provider.acknowledged.get(id);
+        let registered =
+            acknowledged.is_some_and(|at| client.asked.is_some_and(|asked| *at >= asked));
+        // What a request only found is registered by whoever made it.
+        if client.enforced && !client.found && !registered {
+            let what = format!("client {number} was told of {id}, which was not acknowledged");
+            self.breaks(Kind::P1, what);
+        }
+        let removed = matches!(self.service.removed.get(id), Some((_, Whose::Sidecar)));
+        let stands = self.service.there.contains_key(id) || self.service.pending.contains(id);
+        if removed && !stands && self.schedule.is_within_limits() {
+            let what = format!("client {number} was told of {id}, which was undone");
+            self.breaks(Kind::P2, what);
         }
     }
 
@@ -64,29 +130,35 @@ impl State {
         let left: Vec<_> =
             left.iter().filter_map(|stored| Operation::replay(stored).ok()).collect();
         let reported = self.judge_reports(&left);
+        if self.schedule.beyond {
+            return;
+        }
         self.judge_rows(&reported);
         self.judge_edges();
         self.judge_clients(&reported);
     }
 
-    /// Only what the schedule makes unprovable may be reported.
+    /// What did not end is reported; and by the narrow draws only what the schedule makes unprovable.
     fn judge_reports(&mut self, left: &[Operation]) -> BTreeSet<String> {
         let mut rows = BTreeSet::new();
         for operation in left {
             let Phase::Reported(why) = &operation.phase else {
-                self.breaks(format!("P9: not reported, not ended: {:?}", operation.phase));
+                let what = format!("not reported, not ended: {:?}", operation.phase);
+                self.breaks(Kind::Stuck, what);
                 continue;
             };
             let schedule = &self.schedule;
             let has_own = schedule.wishes.iter().any(|p| matches!(p.wish, Wish::Own { .. }));
-            let expected = !schedule.exclusive && why.contains("exclusive_writer")
+            let expected = schedule.draws == Draws::Wide
+                || !schedule.exclusive && why.contains("exclusive_writer")
                 || schedule.skewed
                 || has_own && why.contains("not enforced")
                 // It had ended, and nothing was kept for it until evidence came.
                 || operation.cleared.is_some() && why.contains("forgotten before evidence came");
             if !expected {
-                self.breaks(format!("reported without need: {why}"));
+                self.breaks(Kind::Other, format!("reported without need: {why}"));
             }
+            self.counts.reports += 1;
             rows.extend(operation.reported.iter().map(ToString::to_string));
         }
         rows
@@ -94,30 +166,37 @@ impl State {
 
     /// Each row has its relationships, with the right owner and parent.
     fn judge_rows(&mut self, reported: &BTreeSet<String>) {
-        let rows: Vec<_> = self.service.rows.values().cloned().collect();
+        let rows: Vec<_> = self.service.there.values().cloned().collect();
         for row in rows {
             let edge = self.provider.edges.get(&row.id).cloned();
-            let expected = self.expected_edge(&row);
-            let waived = reported.contains(&row.id) || self.schedule.skewed;
-            if edge != expected && !(edge.is_none() && waived) {
-                let id = &row.id;
-                self.breaks(format!(
-                    "P2/P3: row {id} of {:?} has {edge:?} instead of {expected:?}",
-                    row.maker
-                ));
-            }
+            let (expected, required) = self.expected_edge(&row);
+            let waived = !required || reported.contains(&row.id) || self.schedule.skewed;
+            let owner = |edge: &Option<Edge>| edge.as_ref().map(|edge| edge.owner.clone());
+            let kind = match &edge {
+                None if waived => continue,
+                // Somebody else's registration is gone.
+                None if !matches!(row.maker, Whose::Client(_)) => Kind::P4,
+                _ if edge == expected => continue,
+                Some(_) if owner(&edge) != owner(&expected) => Kind::P4,
+                _ => Kind::P2,
+            };
+            let (id, maker) = (&row.id, row.maker);
+            let what = format!("row {id} of {maker:?} has {edge:?} instead of {expected:?}");
+            self.breaks(kind, what);
         }
     }
 
-    fn expected_edge(&self, row: &Row) -> Option<Edge> {
+    /// The registration of a row, and whether it must be there.
+    fn expected_edge(&self, row: &Row) -> (Option<Edge>, bool) {
         let parent = row.agent.clone();
         match row.maker {
             Whose::Client(maker) => {
-                let planned = &self.schedule.wishes[maker];
-                let owner = planned.user.clone();
-                planned.wish.is_enforced().then_some(Edge { owner, parent })
+                let client = &self.clients[maker];
+                let owner = client.planned.user.clone();
+                let own = matches!(client.planned.wish, Wish::Own { .. });
+                ((!own).then_some(Edge { owner, parent }), client.enforced)
             }
-            _ => Some(Edge { owner: "outsider".into(), parent }),
+            _ => (Some(Edge { owner: "outsider".into(), parent }), true),
         }
     }
 
@@ -125,11 +204,12 @@ impl State {
     fn judge_edges(&mut self) {
         let orphans: Vec<_> = self.provider.edges.keys().cloned().collect();
         for id in orphans {
-            if self.service.rows.contains_key(&id) || self.is_out_of_reach(&id) {
+            if self.service.there.contains_key(&id) || self.is_out_of_reach(&id) {
                 continue;
             }
             let gone = self.service.removed.get(&id).map(|(_, by)| *by);
-            self.breaks(format!("P3: {id} has relationships and no row (removed by {gone:?})"));
+            let what = format!("{id} has relationships and no row (removed by {gone:?})");
+            self.breaks(Kind::P3, what);
         }
     }
 
@@ -137,11 +217,7 @@ impl State {
     fn is_out_of_reach(&self, id: &str) -> bool {
         let Some((row, Whose::Client(by))) = self.service.removed.get(id) else { return false };
         let began = self.clients[*by].asked.unwrap_or(Duration::MAX);
-        row.maker == Whose::Outsider && self.made_after(row, began)
-    }
-
-    fn made_after(&self, row: &Row, began: Duration) -> bool {
-        row.created_at >= crate::world::wall(began, self.schedule.service_clock)
+        row.maker == Whose::Outsider && row.made >= began
     }
 
     /// What clients were told is so.
@@ -150,28 +226,32 @@ impl State {
             return;
         }
         for number in 0..self.clients.len() {
-            let wish = &self.schedule.wishes[number].wish;
-            let Some(told) = self.clients[number].told.clone() else {
-                self.breaks(format!("client {number} was never answered"));
+            let client = self.clients[number].clone();
+            let Some(told) = &client.told else {
+                self.breaks(Kind::Other, format!("client {number} was never answered"));
                 continue;
             };
-            if !wish.is_enforced() {
+            if !client.enforced {
                 continue;
             }
-            if let Some(id) = told.id().filter(|_| told.is_success()) {
+            if let Some(id) = client.acknowledged() {
                 let by = self.service.removed.get(id).map(|(_, by)| *by);
-                let stands = self.service.rows.contains_key(id);
+                let stands = self.service.there.contains_key(id) || client.found;
                 if !stands && matches!(by, None | Some(Whose::Sidecar)) {
-                    self.breaks(format!("P2: client {number} was told of {id}, which is lost"));
+                    let what = format!("client {number} was told of {id}, which is lost");
+                    self.breaks(Kind::P2, what);
                 }
-            } else if matches!(&told, Told::Answer { .. }) && told.undo() != Some("unknown") {
+            } else if matches!(told, Told::Answer { .. }) && told.undo() != Some("unknown") {
+                let others = |id: &String| {
+                    self.clients.iter().any(|client| client.acknowledged() == Some(id))
+                };
                 let mine = |row: &&Row| row.maker == Whose::Client(number);
-                let left = self.service.rows.values().filter(mine).map(|row| row.id.clone());
-                let left: Vec<_> = left.filter(|id| !reported.contains(id)).collect();
+                let left = self.service.there.values().filter(mine).map(|row| row.id.clone());
+                let left: Vec<_> =
+                    left.filter(|id| !reported.contains(id) && !others(id)).collect();
                 for id in left {
-                    self.breaks(format!(
-                        "P2: client {number} was told of a failure, and {id} stands"
-                    ));
+                    let what = format!("client {number} was told of a failure, and {id} stands");
+                    self.breaks(Kind::P2, what);
                 }
             }
         }

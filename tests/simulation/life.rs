@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::faults::millis;
-use crate::schedule::Schedule;
-use crate::settings::L;
 use crate::world::World;
 
 /// One process, from its start to its death.
 pub(crate) struct Life {
     pub(crate) name: String,
+    /// The number of its replica.
+    pub(crate) replica: usize,
     pub(crate) world: Arc<World>,
     dead: AtomicBool,
     died: Notify,
@@ -32,18 +32,19 @@ struct Vital {
 
 impl Life {
     /// A process that starts.
-    pub(crate) fn begin(name: &str, world: &Arc<World>) -> Arc<Self> {
+    pub(crate) fn begin(name: &str, replica: usize, world: &Arc<World>) -> Arc<Self> {
         let fuse = world.with(|state| {
             let may = !state.calm && state.crashes > 0 && state.rng.u8(..) < 200;
             may.then(|| {
                 state.crashes -= 1;
-                let far = *state.rng.choice(&[6, 20, 60, 200]).expect("there are some");
+                let far = *state.rng.choice(&state.schedule.fuses).expect("there are some");
                 state.rng.u32(1..far)
             })
         });
         let vital = Mutex::new(Vital { fuse, paused: Duration::ZERO });
         let (name, world) = (name.to_owned(), Arc::clone(world));
-        Arc::new(Self { name, world, dead: AtomicBool::new(false), died: Notify::new(), vital })
+        let dead = AtomicBool::new(false);
+        Arc::new(Self { name, replica, world, dead, died: Notify::new(), vital })
     }
 
     /// A place where the process may die, or stand still for a while.
@@ -82,7 +83,7 @@ impl Life {
         let (calm, pause) = self.world.with(|state| {
             let likely = state.schedule.pauses;
             let pause = !state.calm && likely > 0.0 && state.rng.f64() < likely;
-            let longest = 2 * L.as_millis();
+            let longest = 2 * state.schedule.times.late_effect.as_millis();
             (state.calm, pause.then(|| state.now + millis(&mut state.rng, 1, longest)))
         });
         if let Some(until) = pause {
@@ -131,8 +132,10 @@ impl Life {
 
 #[tokio::test(start_paused = true)]
 async fn a_process_that_stands_still_does_so_with_all_its_tasks() {
-    let schedule = Schedule { pauses: 1.0, crashes: 0, ..Schedule::new(1) };
-    let life = Life::begin("A", &World::new(schedule, false));
+    use crate::schedule::{Draws, Schedule};
+
+    let schedule = Schedule { pauses: 1.0, crashes: 0, ..Schedule::new(1, Draws::Narrow) };
+    let life = Life::begin("A", 0, &World::new(schedule, false));
     for _ in 0..20 {
         let until = tokio::select! {
             biased;

@@ -1,7 +1,8 @@
 //! A model of the authorization back end and of authn.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use authz_sidecar::authz::{Authorizer, Error, ErrorKind};
@@ -9,18 +10,19 @@ use authz_sidecar::model::{Principal, Resource};
 use authz_sidecar::principal::{self, Ask, Resolved};
 use http::HeaderMap;
 
+use crate::coverage::Event;
 use crate::faults::{Manner, Work};
 use crate::life::Life;
 use crate::network::{NoAnswer, call};
-use crate::settings::ATTEMPT;
+use crate::settings::attempt;
 use crate::world::{Neighbour, State};
 
 /// The relationships.
 #[derive(Default)]
 pub(crate) struct Provider {
     pub(crate) edges: BTreeMap<String, Edge>,
-    /// Registrations that a replica was told of.
-    pub(crate) acknowledged: BTreeSet<String>,
+    /// Registrations that a replica was told of, and when it was last.
+    pub(crate) acknowledged: BTreeMap<String, Duration>,
 }
 
 /// The owner and the parent of one resource.
@@ -34,6 +36,11 @@ pub(crate) struct Edge {
 pub(crate) struct Way(pub(crate) Arc<Life>);
 
 impl Way {
+    /// How long it waits for one answer.
+    fn longest(&self) -> Duration {
+        self.0.world.with(|state| attempt(&state.schedule.times))
+    }
+
     /// One attempt, as the back end's client makes it: with a time-out.
     async fn attempt(
         &self,
@@ -46,7 +53,7 @@ impl Way {
         });
         let work = manner.clone();
         let arrives = move |state: &mut State| serve(state, &work, effect.clone());
-        let call = tokio::time::timeout(ATTEMPT, call(&self.0, &manner, arrives));
+        let call = tokio::time::timeout(self.longest(), call(&self.0, &manner, arrives));
         let answered = match call.await {
             Ok(Ok(answered)) => answered,
             Ok(Err(NoAnswer::NotSent)) => Err((ErrorKind::Unavailable, false)),
@@ -106,9 +113,10 @@ impl Authorizer for Way {
         let effect = move |state: &mut State| {
             state.say("back end", "commits", |_| format!("registers {key}"));
             state.provider.edges.insert(key.clone(), edge.clone());
+            state.happens_on(&key, Event::Registered);
         };
         self.attempt(what, effect).await?;
-        self.0.world.with(|state| _ = state.provider.acknowledged.insert(id));
+        self.0.world.with(|state| _ = state.provider.acknowledged.insert(id, state.now));
         Ok(())
     }
 
@@ -119,6 +127,7 @@ impl Authorizer for Way {
             if state.provider.edges.remove(&id).is_some() {
                 state.say("back end", "commits", |_| format!("deregisters {id}"));
             }
+            state.happens_on(&id, Event::Deregistered);
         };
         self.attempt(what, effect).await
     }
@@ -132,7 +141,7 @@ impl Ask for Way {
         let answered = call(&self.0, &manner, move |_| work);
         let user = credentials.get("x-user-id").and_then(|user| user.to_str().ok());
         let context = format!(r#"{{"principal_type":"user","user_id":"{}"}}"#, user.unwrap_or("?"));
-        match tokio::time::timeout(ATTEMPT, answered).await {
+        match tokio::time::timeout(self.longest(), answered).await {
             Ok(Ok(Work::Done)) => {
                 let principal = Principal::from_json(&context).expect("an object");
                 Ok(Resolved { principal, has_creator: true })

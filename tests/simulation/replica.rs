@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use authz_sidecar::authz::{Circuits, Guarded};
+use authz_sidecar::config::Config;
 use authz_sidecar::dualwrite::{self, DualWrite, Parts};
 use authz_sidecar::http::breaker;
 use authz_sidecar::journal::{Arrival, Deposit, Error, Journal};
@@ -15,22 +16,27 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue};
 use prometheus_client::registry::Registry;
 
+use crate::coverage::{self, Event};
 use crate::disk::Disk;
 use crate::faults::millis;
 use crate::journal::{Host, ModelJournal};
 use crate::life::Life;
-use crate::settings::{L, config};
+use crate::schedule::Clocks;
+use crate::settings;
 use crate::shared::{self, Bug, Database};
 use crate::world::{World, wall};
 use crate::{provider, service};
 
 /// A place where one process runs at a time.
 pub(crate) struct Replica {
+    number: usize,
     name: String,
     world: Arc<World>,
     store: Store,
     running: Mutex<Option<Running>>,
 }
+
+const NAMES: [&str; 3] = ["replica A", "replica B", "replica C"];
 
 /// Where the journal is.
 #[derive(Clone)]
@@ -68,13 +74,14 @@ impl Opened {
 pub(crate) struct Running {
     pub(crate) life: Arc<Life>,
     pub(crate) dual_write: DualWrite,
+    pub(crate) config: Arc<Config>,
     pub(crate) journal: Opened,
 }
 
 impl Replica {
-    pub(crate) fn new(name: &str, world: &Arc<World>, store: Store) -> Arc<Self> {
-        let (name, world) = (name.to_owned(), Arc::clone(world));
-        Arc::new(Self { name, world, store, running: Mutex::default() })
+    pub(crate) fn new(number: usize, world: &Arc<World>, store: Store) -> Arc<Self> {
+        let (name, world) = (NAMES[number].to_owned(), Arc::clone(world));
+        Arc::new(Self { number, name, world, store, running: Mutex::default() })
     }
 
     /// The process that serves, if there is one.
@@ -86,7 +93,7 @@ impl Replica {
     /// Starts a process whenever there is none.
     pub(crate) async fn supervise(self: Arc<Self>) {
         loop {
-            let life = Life::begin(&self.name, &self.world);
+            let life = Life::begin(&self.name, self.number, &self.world);
             life.say("process", || "starts".into());
             tokio::select! {
                 biased;
@@ -106,7 +113,11 @@ impl Replica {
                     state.counts.lost_writes += usize::from(disk.written() < written);
                 }
                 let long = !state.calm && state.rng.u8(..) < 60;
-                millis(&mut state.rng, 1, if long { 2 * L.as_millis() } else { 40 })
+                millis(
+                    &mut state.rng,
+                    1,
+                    if long { 2 * state.schedule.times.late_effect.as_millis() } else { 40 },
+                )
             });
             tokio::time::sleep(down).await;
         }
@@ -139,7 +150,8 @@ impl Replica {
                 return;
             }
         }
-        let running = Running { life: Arc::clone(life), dual_write, journal: opened };
+        let config = life.world.with(|state| settings::config(&state.schedule, life.replica));
+        let running = Running { life: Arc::clone(life), dual_write, config, journal: opened };
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
         life.death().await;
     }
@@ -147,7 +159,8 @@ impl Replica {
 
 fn dual_write(life: &Arc<Life>, journal: Arc<dyn Journal>) -> DualWrite {
     let mut registry = Registry::default();
-    let config = config();
+    let schedule = life.world.with(|state| Arc::clone(&state.schedule));
+    let config = settings::config(&schedule, life.replica);
     let clock: Arc<dyn Clock> = Arc::new(ReplicaClock(Arc::clone(life)));
     let provider = Arc::new(provider::Way(Arc::clone(life)));
     let resolver = Resolver::asking(
@@ -159,9 +172,9 @@ fn dual_write(life: &Arc<Life>, journal: Arc<dyn Journal>) -> DualWrite {
     let metrics = breaker::Metrics::new(&mut registry);
     let circuits = Circuits::new(&config.authz.breaker, &metrics);
     DualWrite::new(Parts {
-        config: config.bounds.clone(),
-        register: config.authz.deadline.0,
-        exclusive_writer: life.world.with(|state| state.schedule.exclusive),
+        config: settings::bounds(&schedule.times),
+        register: settings::register(&schedule.times),
+        exclusive_writer: schedule.exclusive,
         upstream: Arc::new(service::Way(Arc::clone(life))),
         service_headers: HeaderMap::new(),
         host: HeaderValue::from_static("keys"),
@@ -176,9 +189,20 @@ fn dual_write(life: &Arc<Life>, journal: Arc<dyn Journal>) -> DualWrite {
     })
 }
 
-/// Ids by chance, but of the schedule's chance. (The simulation seeds it.)
+/// Ids by chance, but of the schedule's chance. (The simulation seeds it.) Their end tells which
+/// request of a client the operation serves.
 fn ids() -> OperationId {
-    OperationId::from_bytes(fastrand::u128(..).to_be_bytes())
+    let mut bytes = fastrand::u128(..).to_be_bytes();
+    let client = coverage::SERVED.try_with(|client| *client).unwrap_or(u16::MAX);
+    bytes[14..].copy_from_slice(&client.to_be_bytes());
+    OperationId::from_bytes(bytes)
+}
+
+/// Which request of a client an operation serves.
+fn served(operation: OperationId) -> Option<usize> {
+    let hex: String = operation.to_string().chars().filter(char::is_ascii_hexdigit).collect();
+    let client = u16::from_str_radix(hex.get(28..)?, 16).ok()?;
+    (client != u16::MAX).then_some(client.into())
 }
 
 /// The wall clock of a replica, off by what the schedule says.
@@ -187,7 +211,7 @@ struct ReplicaClock(Arc<Life>);
 impl Clock for ReplicaClock {
     fn now(&self) -> Timestamp {
         let now = self.0.now();
-        let off = self.0.world.with(|state| state.schedule.clock_of(&self.0.name, now));
+        let off = self.0.world.with(|state| state.schedule.clock_of(self.0.replica, now));
         wall(now, off)
     }
 }
@@ -258,15 +282,20 @@ impl Host for Owner {
 impl Owner {
     fn tells(&self, operation: OperationId, entries: &[Entry]) {
         for Entry { record, .. } in entries {
+            let event = match record {
+                Record::Prepared { .. } => Some(Event::Prepared),
+                Record::Finished { .. } => Some(Event::Ended),
+                _ => None,
+            };
+            if let (Some(client), Some(event)) = (served(operation), event) {
+                self.life.world.with(|state| state.happens(client, event));
+            }
             self.life.world.say(&self.life.name, "journal", |trace| {
                 format!("{} {}", trace.name(operation), shown(record))
             });
         }
     }
 }
-
-/// How long a lease lasts.
-const LEASE: Duration = Duration::from_millis(300);
 
 impl shared::Host for Owner {
     fn cross(&self) -> BoxFuture<'_, ()> {
@@ -292,7 +321,7 @@ impl shared::Host for Owner {
     }
 
     fn lease(&self) -> Duration {
-        LEASE
+        self.life.world.with(|state| state.schedule.times.lease)
     }
 
     fn now(&self) -> Duration {
@@ -304,7 +333,9 @@ impl shared::Host for Owner {
     }
 
     fn wall(&self) -> Timestamp {
-        wall(self.life.world.elapsed(), 0)
+        self.life
+            .world
+            .with(|state| wall(state.now, state.schedule.stepped(Clocks::All, state.now)))
     }
 
     fn took_over(&self, replicas: usize) {
@@ -324,7 +355,8 @@ impl shared::Host for Owner {
         life.say("journal", || "is fenced: another replica took over".into());
         // As a liveness probe does, once what was learnt late is handed in.
         tokio::spawn(async move {
-            tokio::time::sleep(2 * L).await;
+            let longest = life.world.with(|state| state.schedule.times.late_effect);
+            tokio::time::sleep(2 * longest).await;
             life.die("is restarted, since it was fenced");
         });
     }

@@ -1,42 +1,29 @@
-//! A model of the keys service, quirks included: names that are not unique, 200 for the delete of
-//! nothing, a delete by name that tells no id, commits after the answer.
+//! A model of the service, quirks included. It keeps keys, whose names are not unique and whose ids
+//! it chooses, and documents, whose ids clients may choose. Its reads may lag, and what it does may
+//! be there to be seen only after it was answered.
 
-use std::collections::BTreeMap;
+#[path = "service/documents.rs"]
+mod documents;
+#[path = "service/keys.rs"]
+mod keys;
+#[path = "service/rows.rs"]
+pub(crate) mod rows;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use authz_sidecar::model::Timestamp;
 use authz_sidecar::upstream::{Body, Error, ErrorKind, Sent, Transport};
 use bytes::Bytes;
 use http::{Request, Response};
 use serde_json::{Value, json};
 
+use self::rows::Row;
+use crate::coverage::Event;
 use crate::faults::{Manner, Work};
 use crate::life::Life;
 use crate::network::{NoAnswer, call};
-use crate::wire::{Asked, Whose};
+use crate::wire::Asked;
 use crate::world::{Neighbour, State};
-
-/// The rows, and what became of those that are gone.
-#[derive(Default)]
-pub(crate) struct Service {
-    pub(crate) rows: BTreeMap<String, Row>,
-    /// Rows that are gone: who had them removed.
-    pub(crate) removed: BTreeMap<String, (Row, Whose)>,
-    made: usize,
-}
-
-/// A key.
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Row {
-    pub(crate) id: String,
-    pub(crate) agent: String,
-    pub(crate) name: String,
-    pub(crate) kind: String,
-    pub(crate) created_at: Timestamp,
-    /// Who asked for it.
-    pub(crate) maker: Whose,
-}
 
 /// An answer on its way.
 struct Told {
@@ -55,10 +42,9 @@ impl Transport for Way {
         let asked = Asked::read(&request);
         let manner = self.0.world.with(|state| {
             let mut manner = state.manner(Neighbour::Service);
-            // What is done twice must be idempotent: a POST, or a delete of any row of a name, that
-            // a network repeats is beyond every promise.
-            manner.again = manner.again.filter(|_| asked.is_idempotent());
+            manner.again = manner.again.filter(|_| asked.is_repeatable());
             state.say(&self.0.name, "sends", |_| asked.to_string());
+            state.happens_to(&asked, Event::Sent);
             manner
         });
         let (question, work) = (asked.clone(), manner.clone());
@@ -67,6 +53,7 @@ impl Transport for Way {
         match answered {
             Ok(told) => {
                 self.0.say("is told", || format!("{} for {asked}", told.shown()));
+                self.0.world.with(|state| state.happens_to(&asked, Event::Answered));
                 Ok(told.into_response(error(Sent::Maybe)))
             }
             Err(NoAnswer::NotSent) => Err(error(Sent::Never)),
@@ -80,6 +67,10 @@ impl Transport for Way {
 
 /// What the service does about a request that arrives now.
 fn serve(state: &mut State, asked: &Asked, manner: &Manner) -> Told {
+    state.happens_to(asked, Event::Arrived);
+    if !asked.is_write() {
+        state.looked(asked);
+    }
     let told = match manner.work {
         Work::FailsBefore => Told::json(500, &json!({"message": "no"})),
         Work::FailsAfter => {
@@ -97,26 +88,26 @@ fn serve(state: &mut State, asked: &Asked, manner: &Manner) -> Told {
 
 fn work(state: &mut State, asked: &Asked, manner: &Manner) -> Told {
     match (asked.method.as_str(), &asked.path()[..]) {
-        ("POST", ["agent_api_keys", rest @ ..]) => create(state, asked, manner, !rest.is_empty()),
-        ("GET", ["agent_api_keys"]) => list(state, asked),
-        ("GET", ["agent_api_keys", id]) => match state.service.rows.get(*id) {
-            Some(row) => Told::json(200, &row.json()),
-            None => Told::json(404, &json!({"detail": "no such key"})),
-        },
+        ("POST", ["agent_api_keys", rest @ ..]) => {
+            keys::create(state, asked, manner, !rest.is_empty())
+        }
+        ("GET", ["agent_api_keys"]) => list(state, asked, |row| !row.is_document(), Value::Array),
         ("GET", ["agents", "name", name]) => {
             Told::json(200, &json!({"id": name.trim_start_matches("name-of-")}))
         }
-        ("DELETE", ["agent_api_keys", "name", name]) => {
-            let found = |row: &&Row| asked.means(row) && row.name == **name;
-            let rows: Vec<_> = state.service.rows.values().filter(found).cloned().collect();
-            match state.rng.choice(&rows) {
-                Some(row) => remove(state, row.id.clone(), asked.whose(), manner),
-                None => Told::json(404, &json!({"detail": "no such key"})),
-            }
+        ("DELETE", ["agent_api_keys", "name", name]) => keys::remove(state, asked, manner, name),
+        ("GET", ["agent_api_keys", id]) => get(state, asked, id, Row::json),
+        ("DELETE", ["agent_api_keys", id] | ["v1", "documents", id]) => {
+            remove(state, asked, manner, id)
         }
-        ("DELETE", ["agent_api_keys", id]) => {
-            remove(state, (*id).to_owned(), asked.whose(), manner)
+        ("GET", ["v1", "documents"]) => {
+            list(state, asked, Row::is_document, |rows| json!({"data": rows}))
         }
+        ("GET", ["v1", "documents", id]) => {
+            get(state, asked, id, |row| json!({"data": row.json()}))
+        }
+        ("PUT", ["v1", "documents", id]) => documents::put(state, asked, manner, id),
+        ("POST", ["v1", "documents"]) => documents::post(state, asked, manner),
         _ => Told::json(405, &json!({"detail": "no such route"})),
     }
 }
@@ -136,84 +127,58 @@ fn odd(state: &mut State, asked: &Asked, manner: &Manner, which: u8) -> Told {
     }
 }
 
-fn create(state: &mut State, asked: &Asked, manner: &Manner, webhook: bool) -> Told {
-    let text = |name: &str| asked.body.get(name).and_then(Value::as_str).map(str::to_owned);
-    let agent_of_name = || Some(text("agent_name")?.trim_start_matches("name-of-").to_owned());
-    let kind = if webhook { text("source") } else { text("api_key_type") };
-    let (Some(agent), Some(name)) = (text("agent_id").or_else(agent_of_name), text("name")) else {
-        return Told::json(422, &json!({"detail": "invalid"}));
-    };
-    let kind = kind.unwrap_or_else(|| "external".into());
-    let taken = |row: &Row| (&row.agent, &row.name, &row.kind) == (&agent, &name, &kind);
-    if state.schedule.unique_names && state.service.rows.values().any(taken) {
-        return Told::json(409, &json!({"detail": "name taken"}));
+fn list(
+    state: &mut State,
+    asked: &Asked,
+    is_listed: impl Fn(&Row) -> bool,
+    shown: impl Fn(Vec<Value>) -> Value,
+) -> Told {
+    let (size, page) =
+        (asked.number("limit").unwrap_or(50), asked.number("page_number").unwrap_or(1));
+    let rows = state.view(asked);
+    let rows: Vec<_> =
+        rows.values().filter(|row| is_listed(row) && row.is_meant_by(asked)).collect();
+    if rows.is_empty() && state.schedule.habits.empty_is_404 {
+        return Told::json(404, &json!({"detail": "there is nothing"}));
     }
-    let (created_at, maker) = (state.service_clock(), asked.whose());
-    let id = state.service.next_id();
-    let row = Row { id, agent, name, kind, created_at, maker };
-    let answer = if webhook {
-        json!({"key_id": row.id, "name": row.name, "source": row.kind, "secret": "s"})
+    let page = rows.iter().skip((page - 1) * size).take(size).map(|row| row.json()).collect();
+    Told::json(200, &shown(page))
+}
+
+fn get(state: &mut State, asked: &Asked, id: &str, shown: impl Fn(&Row) -> Value) -> Told {
+    match state.view(asked).get(id) {
+        Some(row) => Told::json(200, &shown(row)),
+        None => Told::json(404, &json!({"detail": "no such row"})),
+    }
+}
+
+/// Removes the row of an id. The answer to a row that is not seen may be the same.
+fn remove(state: &mut State, asked: &Asked, manner: &Manner, id: &str) -> Told {
+    state.touches(asked, id);
+    let seen = if state.schedule.habits.delete_reads_replica {
+        state.view(asked).contains_key(id)
     } else {
-        let mut json = row.json();
-        json["api_key"] = "s".into();
-        json
+        state.service.there.get(id).is_some_and(|row| state.may_see(row, asked))
     };
-    commit(state, manner, move |state| state.insert(row));
-    Told::json(200, &answer)
+    if !seen {
+        let status = state.schedule.habits.absent;
+        return Told::json(status, &json!("there is no such row"));
+    }
+    remove_row(state, asked, manner, id.to_owned())
 }
 
-fn list(state: &State, asked: &Asked) -> Told {
-    let number = |name: &str| asked.query.get(name).and_then(|text| text.parse::<usize>().ok());
-    let (size, page) = (number("limit").unwrap_or(50), number("page_number").unwrap_or(1));
-    let rows = state.service.rows.values().filter(|row| asked.means(row));
-    let page: Vec<_> = rows.skip((page - 1) * size).take(size).map(Row::json).collect();
-    Told::json(200, &Value::Array(page))
-}
-
-/// 200, also for what does not exist.
-fn remove(state: &mut State, id: String, whose: Whose, manner: &Manner) -> Told {
+fn remove_row(state: &mut State, asked: &Asked, manner: &Manner, id: String) -> Told {
+    state.touches(asked, &id);
     let answer = Told::json(200, &json!("deleted"));
-    commit(state, manner, move |state| state.remove(&id, whose));
+    if let Some(made) = state.service.there.get(&id).map(|row| row.made) {
+        let whose = asked.whose();
+        commit(state, manner, move |state| state.remove(&id, made, whose));
+    }
     answer
 }
 
 fn commit(state: &mut State, manner: &Manner, effect: impl FnOnce(&mut State) + Send + 'static) {
     if manner.effect.is_zero() { effect(state) } else { state.after(manner.effect, effect) }
-}
-
-impl State {
-    /// A row is there to be seen.
-    pub(crate) fn insert(&mut self, row: Row) {
-        let told = match row.maker {
-            Whose::Client(maker) => self.clients[maker].told.as_ref(),
-            _ => None,
-        };
-        self.counts.late_effects += usize::from(told.is_some_and(|told| !told.is_success()));
-        self.say("service", "commits", |_| format!("row {} of {:?}", row.id, row.maker));
-        self.service.rows.insert(row.id.clone(), row);
-    }
-
-    /// A row is gone.
-    pub(crate) fn remove(&mut self, id: &str, whose: Whose) {
-        let Some(row) = self.service.rows.remove(id) else { return };
-        self.say("service", "commits", |_| format!("row {id} is gone, by {whose:?}"));
-        self.judge_removal(&row, whose);
-        self.service.removed.insert(id.to_owned(), (row, whose));
-    }
-}
-
-impl Service {
-    pub(crate) fn next_id(&mut self) -> String {
-        self.made += 1;
-        format!("k{}", self.made)
-    }
-}
-
-impl Row {
-    fn json(&self) -> Value {
-        json!({"id": self.id, "agent_id": self.agent, "name": self.name,
-            "api_key_type": self.kind, "created_at": self.created_at.to_string()})
-    }
 }
 
 impl Told {

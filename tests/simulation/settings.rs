@@ -1,31 +1,89 @@
-//! The configuration that every simulated sidecar runs with: the shipped rules, with bounds short
-//! enough that a schedule ends within seconds of simulated time.
+//! What a simulated sidecar is told: the shipped rules and those of a service of documents, and
+//! bounds that follow from what the schedule declares. Nothing else here knows the settings.
 
-use std::sync::OnceLock;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use authz_sidecar::config::Config;
+use authz_sidecar::dualwrite;
+use authz_sidecar::model::Span;
 
-/// L.
-pub(crate) const L: Duration = Duration::from_secs(1);
-/// S.
-pub(crate) const S: Duration = Duration::from_millis(100);
-/// How long the service may take for an intercepted request.
-pub(crate) const EXCHANGE: Duration = Duration::from_millis(200);
+use crate::schedule::{Observes, Schedule, Times};
+
+/// S: how far the service's clock may be from ours, as the sidecar is told.
+pub(crate) fn skew(times: &Times) -> Duration {
+    times.late_effect / 10
+}
+
 /// How long the back end's client waits for one answer.
-pub(crate) const ATTEMPT: Duration = Duration::from_millis(50);
+pub(crate) fn attempt(times: &Times) -> Duration {
+    times.late_effect / 20
+}
 
-/// The configuration, parsed once.
-pub(crate) fn config() -> &'static Config {
-    static CONFIG: OnceLock<Config> = OnceLock::new();
-    CONFIG.get_or_init(|| {
-        let shipped = include_str!("../../config/agentex.yaml");
-        let (_, rules) = shipped.split_once("\nrules:\n").expect("it has rules");
-        // Small pages, so that lists have several.
-        let rules = rules.replace("limit: 1000", "limit: 3");
-        let text = format!("{HEAD}rules:\n{rules}");
-        Config::parse("simulation.yaml", &text, []).unwrap_or_else(|error| panic!("{error}"))
+/// Within what time a registration must be acknowledged.
+pub(crate) fn register(times: &Times) -> Duration {
+    times.late_effect * 12 / 100
+}
+
+/// The bounds. There is no setting for reads that lag, so they count as effects that come late.
+pub(crate) fn bounds(times: &Times) -> dualwrite::Config {
+    let late_effect = times.late_effect;
+    dualwrite::Config {
+        late_effect: Span(late_effect + times.read_lag),
+        clock_skew: Span(skew(times)),
+        exchange: Span(times.exchange),
+        call: Span(late_effect * 8 / 100),
+        reply: Span(late_effect * 15 / 100),
+        inline_deregister: Span(late_effect / 50),
+        retry: Span(late_effect / 5),
+        ..dualwrite::Config::default()
+    }
+}
+
+/// What the rules of a replica depend on: which of them observe, and whether documents are probed for.
+type Variant = (Observes, bool);
+
+/// The configuration of a replica.
+pub(crate) fn config(schedule: &Schedule, replica: usize) -> Arc<Config> {
+    thread_local! {
+        static PARSED: RefCell<BTreeMap<Variant, Arc<Config>>> = RefCell::default();
+    }
+    let variant = (schedule.observes[replica], schedule.habits.documents_probed);
+    PARSED.with_borrow_mut(|known| {
+        let config = known.entry(variant).or_insert_with(|| parse(variant));
+        Arc::clone(config)
     })
+}
+
+fn parse((observes, documents_probed): Variant) -> Arc<Config> {
+    let shipped = include_str!("../../config/agentex.yaml");
+    let (_, rules) = shipped.split_once("\nrules:\n").expect("it has rules");
+    // Small pages, so that lists have several.
+    let keys = rules.replace("limit: 1000", "limit: 3");
+    let mut documents = include_str!("documents.yaml").to_owned();
+    if !documents_probed {
+        let (first, rest) = documents.split_once("    probe:").expect("it has probes");
+        let (_, second) = rest.split_once("\n\n").expect("another rule");
+        let (second, last) = second.split_once("    probe:").expect("it has probes");
+        let (_, last) = last.split_once("\n\n").expect("another rule");
+        documents = format!("{first}\n{second}\n{last}");
+    }
+    let rules_observed = match observes {
+        Observes::Nothing => &[][..],
+        Observes::Webhooks => &["create-webhook-key"],
+        Observes::Everything => {
+            &["create-key", "create-webhook-key", "put-document", "post-document"]
+        }
+    };
+    let mut text = format!("{HEAD}rules:\n{keys}\n{documents}");
+    for rule in rules_observed {
+        let name = format!("  - name: {rule}\n");
+        text = text.replace(&name, &format!("{name}    mode: observe\n"));
+    }
+    let config = Config::parse("simulation.yaml", &text, []);
+    Arc::new(config.unwrap_or_else(|error| panic!("{error}")))
 }
 
 const HEAD: &str = "\
@@ -44,18 +102,4 @@ authz:
   deadline: 120ms
   breaker: { failures: 3, span: 50ms, pause: 20ms, max_pause: 100ms }
 journal: { url: 'sqlite:/never/opened.db', exclusive_writer: true }
-bounds:
-  late_effect: 1000ms
-  clock_skew: 100ms
-  exchange: 200ms
-  call: 80ms
-  reply: 150ms
-  inline_deregister: 20ms
-  retry: 200ms
 ";
-
-#[test]
-fn the_constants_are_what_is_configured() {
-    let bounds = &config().bounds;
-    assert_eq!((bounds.late_effect.0, bounds.clock_skew.0, bounds.exchange.0), (L, S, EXCHANGE));
-}

@@ -7,12 +7,10 @@ use bytes::Bytes;
 use http::{Method, Request};
 use serde_json::Value;
 
-use crate::service::Row;
-
 /// Who is behind a request, a row or a relationship.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Whose {
-    /// The client with that number.
+    /// The request of a client, by its number.
     Client(usize),
     /// The sidecar itself: undos.
     Sidecar,
@@ -33,20 +31,26 @@ pub(crate) struct Asked {
     target: String,
     pub(crate) query: BTreeMap<String, String>,
     pub(crate) body: Value,
-    client: Option<usize>,
+    /// Who is authenticated; nobody where the sidecar asks for itself.
+    pub(crate) user: Option<String>,
+    /// The `Idempotency-Key`.
+    pub(crate) key: Option<String>,
+    pub(crate) client: Option<usize>,
 }
 
 impl Asked {
     pub(crate) fn read(request: &Request<Bytes>) -> Self {
         let pairs = request.uri().query().unwrap_or_default().split('&');
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        let mark = request.headers().get(MARK).and_then(|mark| mark.to_str().ok()?.parse().ok());
+        let header = |name| Some(request.headers().get(name)?.to_str().ok()?.to_owned());
         Self {
             method: request.method().clone(),
             target: request.uri().to_string(),
             query: pairs.filter_map(|pair| pair.split_once('=').map(owned)).collect(),
             body: serde_json::from_slice(request.body()).unwrap_or_default(),
-            client: mark,
+            user: header("x-user-id"),
+            key: header("idempotency-key"),
+            client: header(MARK).and_then(|mark| mark.parse().ok()),
         }
     }
 
@@ -64,17 +68,27 @@ impl Asked {
         self.method != Method::GET
     }
 
-    /// Whether doing it twice is doing it once.
-    pub(crate) fn is_idempotent(&self) -> bool {
-        self.method != Method::POST && !self.path().contains(&"name")
+    /// Whether a network may repeat it: what makes a row, or removes any row of a name, it may not.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        matches!(self.method, Method::GET | Method::DELETE) && !self.path().contains(&"name")
     }
 
-    /// Whether its query means `row`. What it does not say, it does not care about.
-    pub(crate) fn means(&self, row: &Row) -> bool {
-        let is = |name: &str, value: &str| self.query.get(name).is_none_or(|asked| asked == value);
-        is("agent_id", &row.agent)
-            && is("agent_name", &format!("name-of-{}", row.agent))
-            && is("api_key_type", &row.kind)
+    /// Whether it lists the rows of `agent`.
+    pub(crate) fn lists_of(&self, agent: &str) -> bool {
+        let is = |name: &str, value: &str| self.query.get(name).is_none_or(|said| said == value);
+        is("agent_id", agent)
+            && is("folder", agent)
+            && is("agent_name", &format!("name-of-{agent}"))
+    }
+
+    /// A text of its body.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.body.get(name).and_then(Value::as_str).map(str::to_owned)
+    }
+
+    /// A number of its query.
+    pub(crate) fn number(&self, name: &str) -> Option<usize> {
+        self.query.get(name)?.parse().ok()
     }
 }
 
@@ -83,6 +97,9 @@ impl fmt::Display for Asked {
         write!(f, "{} {}", self.method, self.target)?;
         if !self.body.is_null() {
             write!(f, " {}", self.body)?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, " {key}")?;
         }
         match self.client {
             Some(client) => write!(f, " of client {client}"),

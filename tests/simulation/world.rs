@@ -11,10 +11,12 @@ use tokio::time::Instant;
 
 use crate::clients::Client;
 use crate::counts::Counts;
+use crate::coverage;
 use crate::faults::Manner;
+use crate::invariants::{Broken, Kind};
 use crate::provider::Provider;
 use crate::schedule::Schedule;
-use crate::service::Service;
+use crate::service::rows::Rows;
 use crate::trace::Trace;
 
 /// The world. One thread and one paused clock run all of it, so one seed gives one history.
@@ -30,7 +32,7 @@ pub(crate) struct State {
     pub(crate) now: Duration,
     pub(crate) rng: Rng,
     pub(crate) trace: Trace,
-    pub(crate) service: Service,
+    pub(crate) service: Rows,
     pub(crate) provider: Provider,
     pub(crate) clients: Vec<Client>,
     /// Whether all faults are over.
@@ -38,9 +40,11 @@ pub(crate) struct State {
     /// Crashes that may still happen.
     pub(crate) crashes: u32,
     /// Promises that were seen broken.
-    pub(crate) broken: Vec<String>,
+    pub(crate) broken: Vec<Broken>,
     /// What went wrong.
     pub(crate) counts: Counts,
+    /// What happened to the requests of clients, in order.
+    pub(crate) happened: Vec<(usize, coverage::Event)>,
     events: BinaryHeap<Reverse<Event>>,
     told: u64,
 }
@@ -67,13 +71,14 @@ impl World {
             now: Duration::ZERO,
             rng: Rng::with_seed(schedule.seed ^ 0x5eed),
             trace: Trace::new(traced),
-            service: Service::default(),
+            service: Rows::default(),
             provider: Provider::default(),
             clients: Vec::new(),
             calm: false,
             crashes: schedule.crashes,
             broken: Vec::new(),
             counts: Counts::default(),
+            happened: Vec::new(),
             events: BinaryHeap::new(),
             told: 0,
             schedule,
@@ -142,13 +147,14 @@ impl State {
 
     /// What the neighbours' clock shows.
     pub(crate) fn service_clock(&self) -> Timestamp {
-        wall(self.now, self.schedule.service_clock)
+        wall(self.now, self.schedule.clock_of_service(self.now))
     }
 
     /// A promise was broken.
-    pub(crate) fn breaks(&mut self, what: String) {
-        self.trace.say(self.now, "invariant", "BROKEN", |_| what.clone());
-        self.broken.push(what);
+    pub(crate) fn breaks(&mut self, kind: Kind, what: String) {
+        let broken = Broken { kind, what };
+        self.trace.say(self.now, "invariant", "BROKEN", |_| broken.to_string());
+        self.broken.push(broken);
     }
 
     pub(crate) fn say(&mut self, who: &str, what: &str, text: impl FnOnce(&mut Trace) -> String) {
