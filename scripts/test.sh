@@ -60,7 +60,7 @@ step "tests" env AUTHZ_SIDECAR_BINARY="$PWD/target/release/authz-sidecar" cargo 
 step "shipped configuration" target/release/authz-sidecar check config/agentex.yaml
 step "demo" target/release/authz-sidecar demo --once
 if [[ $tier == full ]]; then
-    step "the model of the next core" env MODEL_SCHEDULES=20000 MODEL_SEED=100000 \
+    step "the model of the next core" env MODEL_SCHEDULES=20000 MODEL_SEED=30000001 \
         cargo test --quiet --locked --test design every_schedule
     step "simulation" env SIMULATION_SCHEDULES=20000 SIMULATION_SEED=100000 \
         cargo test --quiet --locked --test simulation every_schedule

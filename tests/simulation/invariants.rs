@@ -90,7 +90,7 @@ impl State {
         if self.schedule.lies || self.schedule.beyond {
             return;
         }
-        if told.undo() == Some("done") {
+        if self.schedule.draws == Draws::Wide && told.undo() == Some("done") {
             let own = |row: &&Row| row.maker == Whose::Client(number);
             if let Some(id) = self.service.there.values().find(own).map(|row| row.id.clone()) {
                 let what =
