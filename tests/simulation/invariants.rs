@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     P4,
     /// A row was removed that somebody was told stands, or that no enforced create made (P4).
     Taken,
+    /// A client was told that its create is undone, and its row was there or came (P2).
+    Undone,
     /// An operation neither ended nor was reported (P9).
     Stuck,
     /// What should not happen, and is no promise of its own.
@@ -70,17 +72,20 @@ impl State {
         }
     }
 
-    /// A row is there since now. (The core of today tells a client that its create is undone before no
-    /// commit can come any more. By the narrow draws only what is there in the end counts.)
+    /// A row is there since now.
     pub(crate) fn judge_insertion(&mut self, row: &Row) {
         let Whose::Client(maker) = row.maker else { return };
-        let wide = self.schedule.draws == Draws::Wide && self.schedule.is_within_limits();
         let told = self.clients[maker].told.as_ref();
-        if wide && told.and_then(Told::undo) == Some("done") {
+        if told.and_then(Told::undo) == Some("done") && self.judges_undone() {
             let id = &row.id;
             let what = format!("client {maker} was told that its create is undone: now {id} comes");
-            self.breaks(Kind::P2, what);
+            self.breaks(Kind::Undone, what);
         }
+    }
+
+    /// The narrow draws let effects come after answers, and do not ask what an undo may promise.
+    fn judges_undone(&self) -> bool {
+        self.schedule.draws == Draws::Wide && self.schedule.is_within_limits()
     }
 
     /// A client was told something just now.
@@ -90,20 +95,23 @@ impl State {
         if self.schedule.lies || self.schedule.beyond {
             return;
         }
-        if self.schedule.draws == Draws::Wide && told.undo() == Some("done") {
+        if told.undo() == Some("done") && self.judges_undone() {
             let own = |row: &&Row| row.maker == Whose::Client(number);
             if let Some(id) = self.service.there.values().find(own).map(|row| row.id.clone()) {
                 let what =
                     format!("client {number} is told that its create is undone, and {id} is there");
-                self.breaks(Kind::P2, what);
+                self.breaks(Kind::Undone, what);
             }
         }
         if !told.is_success() {
             return;
         }
         let Some(id) = told.id() else {
-            let what = format!("client {number} was told a success without an id");
-            return self.breaks(Kind::P1, what);
+            if client.enforced {
+                let what = format!("client {number} was told a success without an id");
+                self.breaks(Kind::P1, what);
+            }
+            return;
         };
         let acknowledged = self.provider.acknowledged.get(id);
         let registered =

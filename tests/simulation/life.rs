@@ -101,6 +101,21 @@ impl Life {
         }
     }
 
+    /// A neighbour answered: the process may die within the next steps.
+    pub(crate) fn hears(&self) {
+        let fuse = self.world.with(|state| {
+            let likely = state.schedule.strikes;
+            let may = !state.calm && state.crashes > 0 && likely > 0.0;
+            (may && state.rng.f64() < likely).then(|| {
+                state.crashes -= 1;
+                state.rng.u32(1..=4)
+            })
+        });
+        if fuse.is_some() {
+            self.vital().fuse = fuse;
+        }
+    }
+
     /// The process dies.
     pub(crate) fn die(&self, how: &str) {
         if !self.dead.swap(true, Relaxed) {

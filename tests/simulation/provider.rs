@@ -117,6 +117,7 @@ impl Authorizer for Way {
         };
         self.attempt(what, effect).await?;
         self.0.world.with(|state| _ = state.provider.acknowledged.insert(id, state.now));
+        self.0.hears();
         Ok(())
     }
 

@@ -48,6 +48,8 @@ pub(crate) struct Schedule {
     pub(crate) crashes: u32,
     /// A process dies before it has made so many calls.
     pub(crate) fuses: Vec<u32>,
+    /// How likely a process dies just after a neighbour answered it.
+    pub(crate) strikes: f64,
     /// How likely a process stands still wherever it could.
     pub(crate) pauses: f64,
     /// How likely a sync fails.

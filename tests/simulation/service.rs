@@ -54,6 +54,9 @@ impl Transport for Way {
             Ok(told) => {
                 self.0.say("is told", || format!("{} for {asked}", told.shown()));
                 self.0.world.with(|state| state.happens_to(&asked, Event::Answered));
+                if asked.is_write() {
+                    self.0.hears();
+                }
                 Ok(told.into_response(error(Sent::Maybe)))
             }
             Err(NoAnswer::NotSent) => Err(error(Sent::Never)),

@@ -42,7 +42,7 @@ pub(crate) fn bounds(times: &Times) -> dualwrite::Config {
     }
 }
 
-/// What the rules of a replica depend on: which of them observe, and whether documents are probed for.
+/// What configurations differ in: which rules observe, and whether documents are probed for.
 type Variant = (Observes, bool);
 
 /// The configuration of a replica.
@@ -51,8 +51,8 @@ pub(crate) fn config(schedule: &Schedule, replica: usize) -> Arc<Config> {
         static PARSED: RefCell<BTreeMap<Variant, Arc<Config>>> = RefCell::default();
     }
     let variant = (schedule.observes[replica], schedule.habits.documents_probed);
-    PARSED.with_borrow_mut(|known| {
-        let config = known.entry(variant).or_insert_with(|| parse(variant));
+    PARSED.with_borrow_mut(|parsed| {
+        let config = parsed.entry(variant).or_insert_with(|| parse(variant));
         Arc::clone(config)
     })
 }

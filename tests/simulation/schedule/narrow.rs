@@ -81,6 +81,7 @@ impl Schedule {
             // What a process learnt while it was taken over is lost if it dies before it tells.
             crashes: if replicas > 1 && pauses > 0.0 { 0 } else { crashes },
             fuses: vec![6, 20, 60, 200],
+            strikes: 0.0,
             pauses,
             sync_fails: rare(rng, 25, 0.05),
             full: rare(rng, 15, 0.1),

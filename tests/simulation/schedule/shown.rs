@@ -13,8 +13,11 @@ impl Schedule {
         let together = self.steps.iter().any(|step| step.whose == Clocks::All);
         let alone = self.steps.iter().any(|step| step.whose != Clocks::All);
         let observes = self.observes.iter().take(self.replicas).any(|it| *it != Observes::Nothing);
-        let service_off =
-            u128::from(self.service_clock.unsigned_abs()) > skew(&self.times).as_micros();
+        let far = |clock: &i64| {
+            let off = u128::from((self.service_clock - clock).unsigned_abs());
+            off > skew(&self.times).as_micros()
+        };
+        let far = self.replica_clocks.iter().take(self.replicas).any(far);
         let words = [
             (self.beyond, "effects after L"),
             (documents, "documents"),
@@ -23,7 +26,7 @@ impl Schedule {
             (delete_reads_replica, "deletes look at a replica"),
             (together, "all clocks step"),
             (alone, "one clock steps"),
-            (service_off, "skewed service"),
+            (far, "clocks far apart"),
             (observes, "observes"),
             (self.full > 0.0, "full journal"),
             (self.cuts > 0.0 && self.replicas > 1, "journal away"),
@@ -49,12 +52,13 @@ impl fmt::Display for Schedule {
             writeln!(f, "  BEYOND THE LIMITS: lying syncs {lies}, skew {skewed}, late {beyond}")?;
         }
         let Self { exclusive, given, crashes, fuses, pauses, observes, .. } = self;
-        let Self { sync_fails, full, cuts, service_clock, replica_clocks, steps, .. } = self;
+        let Self { strikes, sync_fails, full, cuts, service_clock, replica_clocks, steps, .. } =
+            self;
         writeln!(f, "  {:?}", self.times)?;
         writeln!(f, "  {:?}", self.habits)?;
         writeln!(f, "  exclusive_writer {exclusive}, observes {observes:?}, given {given}")?;
         writeln!(f, "  crashes {crashes} within {fuses:?} crossings, pauses {pauses}")?;
-        writeln!(f, "  failing syncs {sync_fails}, full {full}, cuts {cuts}")?;
+        writeln!(f, "  strikes {strikes}, failing syncs {sync_fails}, full {full}, cuts {cuts}")?;
         writeln!(f, "  clocks off by µs: service {service_clock}, replicas {replica_clocks:?}")?;
         writeln!(f, "  steps {steps:?}")?;
         writeln!(f, "  effects come within {:?}; outsiders at {:?}", self.latest, self.outsiders)?;

@@ -27,13 +27,16 @@ impl Schedule {
         let pauses = seldom(rng, if replicas > 1 { 60 } else { 20 }).min(0.01);
         let beyond = rng.u8(..) < 10;
         let commits_late = rng.bool();
+        let observes = observes(rng);
+        // What passes unrecorded does so where it is observed and the journal takes nothing.
+        let full = if observes == [Observes::Nothing; 3] { 20 } else { 128 };
         Self {
             seed,
             draws: Draws::Wide,
             times,
             habits: Habits::drawn(rng),
             replicas,
-            observes: observes(rng),
+            observes,
             exclusive,
             given: rng.usize(0..=2),
             wishes,
@@ -44,9 +47,10 @@ impl Schedule {
             // What a process learnt while it was taken over is lost if it dies before it tells.
             crashes: if replicas > 1 && pauses > 0.0 { 0 } else { crashes },
             fuses: vec![6, 20, 60, 200, 600],
+            strikes: seldom(rng, 128).min(0.3),
             pauses,
             sync_fails: seldom(rng, 15).min(0.05),
-            full: seldom(rng, 50),
+            full: seldom(rng, full),
             cuts: seldom(rng, 60).min(0.1),
             service_clock: off(rng, longest),
             replica_clocks: [off(rng, longest / 4), off(rng, longest / 4), off(rng, longest / 4)],
@@ -157,7 +161,7 @@ impl Wishes {
             users: rng.usize(1..=2),
             own: rng.u8(..) < 30,
             spaces: rng.u8(..) < 60,
-            documents: *rng.choice(&[0, 0, 255, 128]).expect("some"),
+            documents: *rng.choice(&[0, 0, 0, 255, 128]).expect("some"),
         }
     }
 

@@ -33,10 +33,11 @@ pub(super) fn post(state: &mut State, asked: &Asked, manner: &Manner) -> Told {
             return conflict();
         }
     }
+    let name = asked.text("name").map(|name| state.kept(name));
     let names = |row: &&Row| {
         row.is_document()
             && asked.text("folder").as_ref() == Some(&row.agent)
-            && asked.text("name").is_some_and(|name| name.trim() == row.name.trim())
+            && name.as_ref() == Some(&row.name)
     };
     let there = state.service.there.values().find(names).cloned();
     match there.filter(|_| state.schedule.habits.upserts) {

@@ -38,8 +38,7 @@ pub(super) fn create(state: &mut State, asked: &Asked, manner: &Manner, webhook:
 /// Removes any of the keys of a name; the answer does not say which.
 pub(super) fn remove(state: &mut State, asked: &Asked, manner: &Manner, name: &str) -> Told {
     let rows: Vec<_> = state.service.there.values().cloned().collect();
-    let found =
-        |row: &Row| !row.is_document() && row.is_meant_by(asked) && row.name.trim() == name.trim();
+    let found = |row: &Row| !row.is_document() && row.is_meant_by(asked) && row.name == name;
     let rows: Vec<_> =
         rows.into_iter().filter(|row| found(row) && state.may_see(row, asked)).collect();
     match state.rng.choice(&rows) {

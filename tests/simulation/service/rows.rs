@@ -108,6 +108,11 @@ impl State {
         all || asked.user.as_ref().is_none_or(|user| *user == row.user)
     }
 
+    /// A name as it is kept.
+    pub(super) fn kept(&self, name: String) -> String {
+        if self.schedule.habits.trims { name.trim().to_owned() } else { name }
+    }
+
     /// The row that `asked` makes now.
     pub(super) fn new_row(
         &mut self,
@@ -118,7 +123,7 @@ impl State {
         kind: String,
     ) -> Row {
         self.touches(asked, &id);
-        let name = if self.schedule.habits.trims { name.trim().to_owned() } else { name };
+        let name = self.kept(name);
         let (created_at, made, maker) = (self.service_clock(), self.now, asked.whose());
         let user = asked.user.clone().unwrap_or_default();
         Row { id, agent, name, kind, created_at, made, maker, user }
