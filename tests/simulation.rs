@@ -12,7 +12,7 @@
 // clippy.toml's exception for tests ends at their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 #![allow(clippy::indexing_slicing, reason = "tests may fail loudly")]
-#![allow(clippy::print_stderr, reason = "whoever runs it reads what it found")]
+#![allow(clippy::print_stderr, reason = "a run prints what it found")]
 
 #[path = "simulation/clients.rs"]
 mod clients;

@@ -458,7 +458,7 @@ class World:
         """The last instant at which a request that may make the row, or its registration, may still show an effect."""
         t = -INF
         for c in w.creates.values():
-            if c.state in ('refused', 'blocked') or not (c.id == i.id or c.saw == i.id or w.s.proof != 'always' and c.id is None and c.saw is None
+            if not (c.id == i.id or c.saw == i.id or w.s.proof != 'always' and c.id is None and c.saw is None
                     and may_mean(c.fields, i.fields)): continue
             t = max(t, c.closed if w.control == 'at_once' else until(w.s, c.closed, c.answered))
             if c.id == i.id: t = max(t, INF if c.registering else c.register_until)
@@ -761,7 +761,7 @@ class World:
     def look_for_creates(w, x):
         if not w.has('delete_looks'): return
         for c in w.creates.values():
-            if c.id and c.state != 'refused' and may_mean(x.fields, dict(w.row_fields(c), id=c.id)) and until(w.s, c.closed, c.answered) >= (x.since if w.has('since_list') else x.at): x.targets.add(c.id)
+            if c.id and may_mean(x.fields, dict(w.row_fields(c), id=c.id)) and until(w.s, c.closed, c.answered) >= (x.since if w.has('since_list') else x.at): x.targets.add(c.id)
     def delete(w, p, op, fields, parent):
         by_id, seen, began = 'id' in fields, set(), w.now
         if by_id:

@@ -34,7 +34,7 @@ pub enum Record {
         /// Whether a create of one of them is younger than L + S: then the delete sweeps.
         young: bool,
     },
-    /// The service answered a create with an id. Durable before the register, or enqueued.
+    /// The service answered a create with an id. Durable before the register.
     Committed {
         /// The new row's id.
         id: ResourceId,

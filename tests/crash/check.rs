@@ -97,8 +97,8 @@ pub fn check(ledger: &Ledger, seen: &Seen) -> Vec<Violation> {
 
 /// The ids of rows and edges that need not agree, since somebody discarded what saw to it.
 ///
-/// A create of unknown outcome has no id on record. It may have been registered all the same, by a
-/// process that died before it could write that down.
+/// A create of unknown outcome has no id on record, and so it was not registered. What it leaves is a
+/// row without edge.
 pub fn waived(ledger: &Ledger, seen: &Seen) -> BTreeSet<String> {
     let given_up = ledger.given_up();
     let mut waived = given_up.ids;
@@ -113,11 +113,9 @@ pub fn waived(ledger: &Ledger, seen: &Seen) -> BTreeSet<String> {
     let rows = seen.rows.iter().filter(|row| {
         let may_stand =
             |create: &&Create| !(create.bypass || create.aside) && create.refused.is_none();
-        let agrees = seen.edges.contains(&row.id) && holds(seen, &row.id, REGISTERED);
-        attempts_of(ledger, row).iter().any(may_stand) && !agrees
+        attempts_of(ledger, row).iter().any(may_stand) && !seen.edges.contains(&row.id)
     });
-    let rows = rows.map(|row| row.id.clone());
-    let nameless = rows.chain(without_row(seen)).filter(|id| nobody_knows(id));
+    let nameless = rows.map(|row| row.id.clone()).filter(|id| nobody_knows(id));
     let nameless: Vec<_> = nameless.take(given_up.rows).collect();
     waived.extend(nameless);
     waived

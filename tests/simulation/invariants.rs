@@ -116,7 +116,7 @@ impl State {
         let acknowledged = self.provider.acknowledged.get(id);
         let registered =
             acknowledged.is_some_and(|at| client.asked.is_some_and(|asked| *at >= asked));
-        // What a request only found is registered by whoever made it.
+        // What a request only found is registered by the request that made it.
         if client.enforced && !client.found && !registered {
             let what = format!("client {number} was told of {id}, which was not acknowledged");
             self.breaks(Kind::P1, what);

@@ -136,7 +136,8 @@ fn its_row_stays(operation: &Operation) -> String {
     format!("nothing: {}, a row would not be undone anyway", not_enforced(operation))
 }
 
-/// A sidecar that stopped may have registered the row before its id was on record.
+/// "Most likely": a service may answer two creates with one row, and then the other create may have
+/// registered it.
 const ITS_ROW_STAYS: &str = "a row that it made stays, most likely without relationships, so that \
      everybody is denied it, its creator too; nothing undoes it; another create that may have made \
      the same row is reported, not undone";

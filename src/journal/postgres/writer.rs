@@ -25,8 +25,8 @@ const BATCH: usize = 256;
 /// How long an enqueued call may wait for another to commit with.
 const IDLE: Duration = Duration::from_millis(20);
 
-/// Operations whose enqueued call was refused and whose next append has not come. That needs a
-/// service that hands out an id twice; a thousand at once are a fault, not a load.
+/// Operations whose enqueued call was refused and whose next append has not come. No saga enqueues a
+/// record that binds an id, so a thousand at once are a fault, not a load.
 const REFUSED: usize = 1024;
 
 /// One thing to write, and who waits for it.

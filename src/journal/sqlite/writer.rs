@@ -30,8 +30,8 @@ const IDLE: Duration = Duration::from_millis(20);
 /// Operations forgotten in one step: some milliseconds, for which appends wait.
 pub(super) const PRUNE_CHUNK: usize = 200;
 
-/// Operations whose enqueued call was refused and whose next append has not come. That needs a
-/// service that hands out an id twice; a thousand at once are a fault, not a load.
+/// Operations whose enqueued call was refused and whose next append has not come. No saga enqueues a
+/// record that binds an id, so a thousand at once are a fault, not a load.
 const REFUSED: usize = 1024;
 
 /// Size of the write-ahead log from which the writer waits for the reader to let it start over.
