@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`outcome`] | pure: what an exchange means |
 //! | [`operation`] | pure: an operation is the fold of its records |
+//! | [`index`] | pure: how the journal finds an operation, and which others it keeps for it |
 //! | [`state`] | pure: operation × event → records and reply (`state::on`); operation → next task |
 //! | [`claim`] | pure: whose a row is; who may have removed it |
 //! | `create`, `delete`, `register`, `exchange` | the sagas up to the client's answer |
@@ -32,6 +33,7 @@ mod explain;
 #[cfg(test)]
 mod fixtures;
 mod inbox;
+pub mod index;
 mod ledger;
 mod metrics;
 mod neighbours;

@@ -1,6 +1,7 @@
 //! The durable record of what was intended, what was seen and what is left to do.
 
 mod config;
+mod index;
 mod memory;
 mod metrics;
 mod open;
@@ -9,28 +10,30 @@ mod retention;
 mod row;
 mod shared;
 mod sqlite;
-mod summary;
 
 use async_trait::async_trait;
 
 pub use self::config::{Config, Location, PostgresConfig, PostgresUrl};
+pub use self::index::{Append, Index, Of, Place, State, Window};
 pub use self::memory::MemoryJournal;
 pub use self::metrics::Metrics;
 pub use self::open::{OpenError, open};
 pub use self::postgres::{OpenOptions as PostgresOptions, PostgresJournal};
 pub use self::shared::{Arrival, Deposit, Owner, Receipt, Shared};
 pub use self::sqlite::{OpenOptions, SqliteJournal};
-pub use self::summary::Life;
-use crate::model::{Entry, Kind, OperationId, Resource, ResourceType, Stored, Timestamp};
+use crate::model::{OperationId, Resource, Stored, Timestamp};
 
 /// The journal's contract; every implementation passes `tests/journal.rs`.
+///
+/// The journal is a log with an index. It keeps entries without looking at what they say, and finds
+/// operations by the [`Index`] that comes with them.
 ///
 /// *Order.* Entries of one operation are kept in the order in which `append` and `enqueue` were
 /// called for it, across both. A caller that wants an order waits for one call to return before
 /// it makes the next.
 ///
-/// *Atomicity.* One call's entries are all kept or none. A caller that drops the future of a
-/// call does not take it back.
+/// *Atomicity.* One call's entries and its index are all kept or none. A caller that drops the
+/// future of a call does not take it back.
 ///
 /// *Durability.* When `append` returns `Ok`, its entries, and all that were enqueued before it,
 /// survive the death of the process and of the machine. What was only enqueued may be lost, but
@@ -38,14 +41,15 @@ use crate::model::{Entry, Kind, OperationId, Resource, ResourceType, Stored, Tim
 /// call that turns out to be refused is therefore answered to the operation's next `append`,
 /// of which nothing is written either; nor is anything enqueued in between.
 ///
-/// *Form.* The first record of an operation is `Prepared`, and only the first. An `append`
-/// without entries writes nothing and returns once all that was enqueued before it is durable.
+/// *Beginning.* The call that says that it [begins](Append::begins) an operation is the first of it
+/// that is kept, and the only one that says so.
 ///
-/// *Uniqueness.* Over all operations that are kept, an id that a record binds
-/// ([`crate::model::Record::binds`]) belongs to one operation of its type.
+/// *Uniqueness.* Over all operations that are kept, an id that an index [holds](Index::holds) belongs
+/// to one operation of its type.
 ///
 /// *Reading.* A read sees everything whose `append` returned before the read began. What was
-/// only enqueued may be seen later.
+/// only enqueued may be seen later. A page sees that too. A reading page by page sees every
+/// operation that was there before the first page and was not forgotten meanwhile.
 ///
 /// *Failure.* After [`Error::Unknown`] or [`Error::Broken`] the journal accepts nothing more,
 /// answers no read (nothing may be decided on what may not be durable) and [`Journal::health`]
@@ -56,50 +60,43 @@ use crate::model::{Entry, Kind, OperationId, Resource, ResourceType, Stored, Tim
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
     /// Appends entries and waits until they are durable.
-    async fn append(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error>;
+    async fn append(&self, append: Append) -> Result<(), Error>;
 
     /// Appends entries without waiting for the disk; waits only for room in the bounded queue.
-    /// Used where losing the entry costs no more than doing something idempotent again.
-    async fn enqueue(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error>;
+    /// Used where losing the entries costs no more than doing something idempotent again.
+    async fn enqueue(&self, append: Append) -> Result<(), Error>;
 
-    /// Every operation whose last record, orders of people aside, is not `Finished`, oldest intent first. Late evidence
-    /// appended to a finished operation so reopens it.
-    async fn unfinished(&self) -> Result<Vec<Stored>, Error>;
+    /// Returns once all that was enqueued before is durable, or was refused.
+    async fn flush(&self) -> Result<(), Error>;
 
-    /// At most `limit` of [`Journal::unfinished`], in its order: those behind an intent and an id. Reads
-    /// the records of no others.
+    /// At most `limit` operations that are not finished, in the order of their places: those behind
+    /// `after`.
     async fn unfinished_page(
         &self,
-        after: Option<(Timestamp, OperationId)>,
+        after: Option<Place>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error>;
 
     /// One operation.
     async fn operation(&self, id: OperationId) -> Result<Option<Stored>, Error>;
 
-    /// The operation that a record binds `resource` to.
+    /// The operation that holds `resource`.
     async fn holder(&self, resource: &Resource) -> Result<Option<Stored>, Error>;
 
-    /// Creates or deletes on `resource_type` whose life, from `Prepared`'s intent to the first record
-    /// that [settles](crate::model::Record::settles) them, or to the last `Closed` after it, meets the window `from..=to`; both
-    /// ends count on both sides. Oldest intent first.
+    /// At most `limit` operations that [meet](Index::meets) the window, in the order of their places:
+    /// those behind `after`.
     async fn overlapping(
         &self,
-        resource_type: &ResourceType,
-        of: Of,
-        from: Timestamp,
-        to: Timestamp,
+        window: &Window,
+        after: Option<Place>,
+        limit: usize,
     ) -> Result<Vec<Stored>, Error>;
 
-    /// Forgets finished operations that ended before `before` and whose life, from intent to end,
-    /// meets no window of an operation that may still look for rows. Such a window reaches from the
-    /// intent to when the operation settled, and a margin (`now - before`) further on both sides; as
-    /// long as it has not settled there is no end.
-    ///
-    /// What is unfinished and looks for no rows any more has no window: it was claimed for undoing, its
-    /// rows are known to be gone, it sweeps, or it was reported. A create that registered may yet look at
-    /// deletes, and a delete that was `Closed` looks for rows until it sweeps. Returns how many were
-    /// forgotten.
+    /// Forgets operations that finished before `before`, except those that an [open](State::Open) one
+    /// may need. An open operation needs what was not yet finished at some time between a margin
+    /// (`now - before`) before its `opened_at` and a margin after its `settled_at`. No operation needs a
+    /// [void](State::Void) one; it stays for a minute, so that people can look at it. Returns how many
+    /// operations were forgotten.
     async fn prune(&self, now: Timestamp, before: Timestamp) -> Result<usize, Error>;
 
     /// Whether the journal accepts entries.
@@ -112,27 +109,6 @@ pub trait Journal: Send + Sync + 'static {
     /// has it to itself, so that all that it holds is this process's to carry on.
     fn shared(&self) -> Option<&dyn Shared> {
         None
-    }
-}
-
-/// Which operations are asked for. A create asks only for deletes, so that a service that mostly
-/// creates pays for what it seldom does.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Of {
-    /// Creates.
-    Creates,
-    /// Deletes.
-    Deletes,
-}
-
-impl Of {
-    /// What a plan of this kind is.
-    #[must_use]
-    pub fn kind(kind: &Kind) -> Self {
-        match kind {
-            Kind::Create(_) => Self::Creates,
-            Kind::Delete(_) => Self::Deletes,
-        }
     }
 }
 
@@ -154,9 +130,9 @@ pub enum Error {
         /// The bound.
         max_bytes: u64,
     },
-    /// The operation is not kept, never was or no more, and the entries don't begin with
-    /// `Prepared`; or it is kept and they hold another `Prepared`. Nothing was written.
-    #[error("operation {0}: its first record is `prepared`, and no later one is")]
+    /// The call begins an operation that is kept already, or continues one that is not kept (or was
+    /// forgotten). Nothing was written.
+    #[error("operation {0} is kept and can't begin again, or is not kept and can't go on")]
     Misplaced(OperationId),
     /// Nothing was written, and nothing will be until a restart.
     #[error("the journal accepts no writes: {0}")]
@@ -168,6 +144,11 @@ pub enum Error {
     /// calls that begin an operation, and reads, end so: others wait.
     #[error("the journal can't be reached: {0}")]
     Unavailable(String),
+    /// A call that begins an operation was not answered in time, and may still be written. A caller
+    /// that gives the operation up appends its end, which is refused as [`Error::Misplaced`] if
+    /// nothing was written.
+    #[error("the journal gave no answer within journal.postgres.wait")]
+    Unanswered,
     /// Another replica took over what this process had under way. Nothing was written, and nothing will
     /// be until a restart.
     #[error(

@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use authz_sidecar::admin::{Health, Limits, Operations, serve_health, serve_operations};
 use authz_sidecar::dualwrite::{Cursor, Page, Refused};
-use authz_sidecar::journal::{self, Journal, MemoryJournal};
-use authz_sidecar::model::{OperationId, Order, Span};
+use authz_sidecar::journal::{self, Append, Index, Journal, MemoryJournal, Of, State};
+use authz_sidecar::model::{OperationId, Order, ResourceType, Span, Timestamp};
 use authz_sidecar::telemetry;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -103,7 +103,17 @@ fn working() -> (Arc<Health>, Arc<MemoryJournal>, Arc<dyn Journal>) {
 
 async fn break_down(memory: &MemoryJournal) {
     memory.fail_next(journal::Error::Unknown("fsync failed".into()));
-    memory.append(OperationId::new(), Vec::new()).await.unwrap_err();
+    let index = Index {
+        resource_type: ResourceType::new("key"),
+        of: Of::Creates,
+        opened_at: Timestamp::from_micros(0),
+        settled_at: None,
+        state: State::Open,
+        holds: Vec::new(),
+    };
+    let operation = OperationId::new();
+    let append = Append { operation, begins: true, index, entries: Vec::new() };
+    memory.append(append).await.unwrap_err();
 }
 
 #[tokio::test]

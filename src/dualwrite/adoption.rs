@@ -7,10 +7,11 @@ use super::Event;
 use super::context::{Context, Halt};
 use super::driver::{Memory, drive};
 use super::inbox::Letter;
+use super::index;
 use super::operation::Operation;
 use crate::failpoint;
 use crate::journal::{Arrival, Deposit, Error, Receipt};
-use crate::model::{Backoff, Late, OperationId};
+use crate::model::{Backoff, Entry, Late, OperationId};
 
 /// Pauses between attempts to hand something in, and after a failed wait for arrivals.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -37,9 +38,9 @@ pub(super) async fn follow(context: Arc<Context>) {
 
 async fn take_in(context: &Arc<Context>, arrival: Arrival) {
     let (id, taken) = match arrival {
-        Arrival::Adopted(stored) => (stored.id, adopt(context, stored.id).await),
-        Arrival::Evidence { receipt, operation, late } => {
-            (operation, learn(context, operation, late, receipt).await)
+        Arrival::Adopted(id) => (id, adopt(context, id).await),
+        Arrival::Evidence { receipt, deposit } => {
+            (deposit.operation, learn(context, deposit, receipt).await)
         }
     };
     match taken {
@@ -60,7 +61,7 @@ async fn adopt(context: &Arc<Context>, id: OperationId) -> Result<(), Halt> {
 }
 
 /// Reads an operation that nobody drives here, however long the journal can't be reached: it is
-/// handed over once. None where it is driven, or kept no more.
+/// handed over once. None if it is driven already, or was forgotten.
 async fn unattended(context: &Context, id: OperationId) -> Result<Option<Operation>, Halt> {
     let backoff = Backoff::new(PAUSES.0, PAUSES.1);
     let mut attempt = 0;
@@ -79,23 +80,39 @@ async fn unattended(context: &Context, id: OperationId) -> Result<Option<Operati
 }
 
 /// Takes evidence, in the driver where there is one.
-async fn learn(
-    context: &Arc<Context>,
-    id: OperationId,
-    late: Late,
-    receipt: Receipt,
-) -> Result<(), Halt> {
+async fn learn(context: &Arc<Context>, deposit: Deposit, receipt: Receipt) -> Result<(), Halt> {
+    let Deposit { operation: id, opening, late } = deposit;
     tracing::info!(operation = %id, ?late, "evidence came late");
     if context.inbox.post(id, Letter::Evidence(late.clone(), receipt)).await {
         return Ok(());
     }
-    let Some(mut operation) = read(context, id).await? else { return Ok(()) };
+    let kept = match read(context, id).await? {
+        None => begin_anew(context, id, opening).await?,
+        kept => kept,
+    };
+    let Some(mut operation) = kept else { return Ok(()) };
     let finished = operation.is_finished();
     take(context, &mut operation, late, receipt).await?;
     if !operation.is_finished() && (finished || !context.inbox.is_open(id)) {
         resume(context, operation);
     }
     Ok(())
+}
+
+/// Begins a forgotten operation anew, with the records that evidence brought. They have the time at
+/// which they are recorded now: what was forgotten until then is not known for it. None where another
+/// replica was first.
+async fn begin_anew(
+    context: &Context,
+    id: OperationId,
+    opening: Vec<Entry>,
+) -> Result<Option<Operation>, Halt> {
+    let records = opening.into_iter().map(|entry| entry.record).collect();
+    let (operation, append) = index::begin(id, context.entries(records))?;
+    match context.journal.append(append).await {
+        Err(Error::NotOwned(_) | Error::Misplaced(_)) => Ok(None),
+        begun => Ok(begun.map(|()| Some(operation))?),
+    }
 }
 
 /// Records what follows from evidence; then it need not come again.
@@ -136,7 +153,7 @@ pub(super) fn resume(context: &Arc<Context>, operation: Operation) {
 /// Reads an operation as this process left it: a driver may have ended just now, and what it only
 /// enqueued is not to be seen before it is durable.
 async fn read(context: &Context, id: OperationId) -> Result<Option<Operation>, Halt> {
-    context.journal.append(id, Vec::new()).await?;
+    context.journal.flush().await?;
     let stored = context.journal.operation(id).await?;
     Ok(stored.as_ref().map(Operation::replay).transpose()?)
 }
@@ -145,7 +162,7 @@ async fn read(context: &Context, id: OperationId) -> Result<Option<Operation>, H
 /// takes. (An exclusive journal takes no operation away.)
 pub(super) fn hand_in(context: &Context, operation: &Operation, late: Late) {
     let journal = Arc::clone(&context.journal);
-    let deposit = Deposit { operation: operation.id, opening: operation.opening(), late };
+    let deposit = Deposit { operation: operation.id, opening: index::opening(operation), late };
     tokio::spawn(async move {
         let Some(shared) = journal.shared() else { return };
         let backoff = Backoff::new(PAUSES.0, PAUSES.1);

@@ -1,5 +1,6 @@
 //! Which row is whose: the claim rule and the overlap rule of DESIGN §3. Pure.
 
+mod matters;
 mod presence;
 
 use std::borrow::Borrow;
@@ -8,6 +9,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+pub use self::matters::matters;
 pub use self::presence::{absence, presence};
 use super::operation::{Operation, Phase};
 use super::state::{Policy, effect_ends};
@@ -162,19 +164,23 @@ fn is_unkept(own: &Operation, at: Timestamp, policy: &Policy) -> bool {
 /// spelled never counts, and a create without a probe may have made any row.
 fn is_rival(other: &Operation, row: &SightedRow, sighted: Timestamp, policy: &Policy) -> bool {
     let Kind::Create(create) = &other.plan.kind else { return false };
-    let unsettled = match other.phase {
-        Phase::Prepared | Phase::Unknown | Phase::Reported(_) => true,
-        Phase::Finished(Resolution::Unsettled) => true,
-        // A person ended it; that tells nothing of a row whose id nobody knows.
-        Phase::Finished(Resolution::Discarded) => other.bound.is_none(),
-        _ => false,
-    };
     let satisfied = create
         .probe
         .as_ref()
         .is_none_or(|probe| probe.conditions.iter().all(|condition| condition.holds(&row.json)));
     let in_time = row.created_at.is_none_or(|at| may_have_made_at(other, at, policy));
-    unsettled && satisfied && in_time && other.intent <= sighted.plus(policy.apart())
+    may_have_a_row(other) && satisfied && in_time && other.intent <= sighted.plus(policy.apart())
+}
+
+/// Whether a create may have made a row that it does not know.
+fn may_have_a_row(create: &Operation) -> bool {
+    match create.phase {
+        Phase::Prepared | Phase::Unknown | Phase::Reported(_) => true,
+        Phase::Finished(Resolution::Unsettled) => true,
+        // A person ended it; that tells nothing of a row whose id nobody knows.
+        Phase::Finished(Resolution::Discarded) => create.bound.is_none(),
+        _ => false,
+    }
 }
 
 /// Whether a delete among `others` may have removed the row that `create` made, so that the

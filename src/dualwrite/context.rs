@@ -19,10 +19,10 @@ use super::operation::Operation;
 use super::peers::Peers;
 use super::service::Service;
 use super::state::{Policy, Transition, Wait, evidence, on};
-use super::{Event, Illegal};
+use super::{Event, Illegal, index};
 use crate::authz::{Authorizer, Circuits};
-use crate::journal::{self, Journal, Of};
-use crate::model::{Clock, Entry, OperationId, Record, Resource, ResourceType, Timestamp};
+use crate::journal::{self, Journal, Of, Window};
+use crate::model::{Clock, Entry, OperationId, Record, Resolution, Resource, Timestamp};
 use crate::principal::Resolver;
 
 /// What every saga shares.
@@ -117,16 +117,29 @@ impl Context {
         Some(Room { _permit: permit, open: self.metrics.open.clone() })
     }
 
-    /// Begins an operation: its first records are durable when this returns.
+    /// Begins an operation, of which nothing was sent: its first records are durable when this returns.
     pub(super) async fn begin(
         &self,
         id: OperationId,
         records: Vec<Record>,
     ) -> Result<Operation, Halt> {
-        let entries = self.entries(records);
-        self.journal.append(id, entries.clone()).await?;
-        let stored = crate::model::Stored { id, resource_type: ResourceType::new(""), entries };
-        Ok(Operation::replay(&stored)?)
+        let (operation, append) = index::begin(id, self.entries(records))?;
+        let begun = self.journal.append(append).await;
+        if matches!(begun, Err(journal::Error::Unanswered)) {
+            self.withdraw(&operation)?;
+        }
+        begun?;
+        Ok(operation)
+    }
+
+    /// Ends an operation whose beginning may be written yet, and of which nothing will be sent. Where
+    /// it was not written, the end is refused.
+    fn withdraw(&self, operation: &Operation) -> Result<(), Illegal> {
+        let end = self.entries(vec![Record::Finished { resolution: Resolution::NotSent }]);
+        let (_, append) = index::go_on(operation, end)?;
+        let journal = Arc::clone(&self.journal);
+        tokio::spawn(async move { drop(journal.append(append).await) });
+        Ok(())
     }
 
     /// Takes an event: records what follows from it, then makes that the operation's state.
@@ -141,9 +154,10 @@ impl Context {
             return Ok(transition);
         }
         let entries = self.entries(transition.records.clone());
+        let (after, append) = index::go_on(operation, entries)?;
         let kept = match transition.wait {
-            Wait::Durable => self.journal.append(operation.id, entries.clone()).await,
-            Wait::Enqueued => self.journal.enqueue(operation.id, entries.clone()).await,
+            Wait::Durable => self.journal.append(append).await,
+            Wait::Enqueued => self.journal.enqueue(append).await,
         };
         if let (Err(journal::Error::Fenced | journal::Error::NotOwned(_)), Some(late)) =
             (&kept, late)
@@ -152,9 +166,7 @@ impl Context {
             hand_in(self, operation, late);
         }
         kept?;
-        for entry in &entries {
-            operation.apply(entry)?;
-        }
+        *operation = after;
         self.metrics.stands(operation);
         Ok(transition)
     }
@@ -164,23 +176,26 @@ impl Context {
         self.journal.shared().map_or(Ok(()), journal::Shared::may_act)
     }
 
-    fn entries(&self, records: Vec<Record>) -> Vec<Entry> {
+    /// `records`, as of now.
+    pub(super) fn entries(&self, records: Vec<Record>) -> Vec<Entry> {
         let at = self.now();
         records.into_iter().map(|record| Entry { at, record }).collect()
     }
 
-    /// Every other create, or delete, on the type of `own` that may matter to its rows: those whose life
-    /// reaches to within L + S before its intent, or later.
+    /// Every other create, or delete, on the type of `own` that [matters](super::claim::matters) to its
+    /// rows and whose life reaches to within L + S before its intent, or later.
     pub(super) async fn others(
         &self,
         own: &Operation,
         of: Of,
     ) -> Result<Vec<Arc<Operation>>, Halt> {
-        let from = own.intent.minus(self.policy.reach());
-        let to = self.now().plus(self.policy.apart());
-        let mut others = self.neighbours.of(&own.plan.resource_type, of, from, to).await?;
-        others.retain(|other| other.id != own.id);
-        Ok(others)
+        let window = Window {
+            resource_type: own.plan.resource_type.clone(),
+            of,
+            from: own.intent.minus(self.policy.reach()),
+            to: self.now().plus(self.policy.apart()),
+        };
+        self.neighbours.of(own, window).await
     }
 
     /// The operation that `resource` is bound to.

@@ -48,31 +48,14 @@ pub(super) fn delete_named(name: &str, ids: &[&str]) -> Operation {
     begin(Mode::Enforce, Kind::Delete(plan), None, Some(targets(ids, false, false)))
 }
 
-/// The records with which `operation` began.
-pub(super) fn history(operation: &Operation) -> Vec<Entry> {
-    let prepared = Record::Prepared {
-        plan: (*operation.plan).clone(),
-        intent: operation.intent,
-        principal: operation.principal.clone(),
-        pass: operation.pass,
-    };
-    let ids = operation.targets.ids.iter().cloned().collect();
-    let (seen, young) = (operation.targets.seen, operation.targets.young);
-    let mut records = vec![prepared];
-    if !operation.is_create() {
-        records.push(Record::Targets { ids, seen, young });
-    }
-    records.into_iter().map(|record| Entry { at: operation.intent, record }).collect()
-}
-
 fn begin(mode: Mode, kind: Kind, pass: Option<PassReason>, then: Option<Record>) -> Operation {
     let intent = Timestamp::from_micros(1_000_000);
     let resource_type = ResourceType::new("api_key");
-    let plan = Plan { rule: "rule".into(), mode, resource_type: resource_type.clone(), kind };
+    let plan = Plan { rule: "rule".into(), mode, resource_type, kind };
     let prepared = Record::Prepared { plan, intent, principal: StoredPrincipal::default(), pass };
     let records = std::iter::once(prepared).chain(then);
     let entries = records.map(|record| Entry { at: intent, record }).collect();
-    Operation::replay(&Stored { id: OperationId::new(), resource_type, entries }).unwrap()
+    Operation::replay(&Stored { id: OperationId::new(), entries }).unwrap()
 }
 
 fn targets(ids: &[&str], seen: bool, young: bool) -> Record {

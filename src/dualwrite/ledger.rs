@@ -9,9 +9,10 @@ use serde::Serialize;
 
 use super::context::Halt;
 use super::explain::{Explanation, Happening, Teller, explain, history};
+use super::index::{index, place};
 use super::operation::Operation;
 use super::state::{Event, Policy, on};
-use crate::journal::{Journal, Owner};
+use crate::journal::{Append, Journal, Owner, Place};
 use crate::model::{Bounds, Clock, Entry, OperationId, Order, Stored, Timestamp};
 
 /// Which unfinished operations are to be told of.
@@ -29,10 +30,7 @@ pub struct Page {
 /// The place of an operation in the list: the oldest intent comes first. Still of use when the
 /// operation itself has ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Cursor {
-    intent: Timestamp,
-    id: OperationId,
-}
+pub struct Cursor(Place);
 
 /// Unfinished operations, oldest first.
 #[derive(Clone, PartialEq, Debug)]
@@ -163,7 +161,9 @@ impl Ledger {
                 entries.push(entry);
             }
         }
-        self.journal.append(id, entries).await.map_err(Halt::from)?;
+        let index = index(&operation);
+        let append = Append { operation: id, begins: false, index, entries };
+        self.journal.append(append).await.map_err(Halt::from)?;
         self.show(id).await?.ok_or(Refused::NoSuch)
     }
 
@@ -198,12 +198,11 @@ pub(super) async fn list(
         // a look at each tells.
         let left = page.limit.saturating_sub(listing.operations.len()).saturating_add(1);
         let step = if page.stuck { STEP } else { left.min(STEP) };
-        let found = journal.unfinished_page(read.map(Cursor::place), step).await?;
+        let found = journal.unfinished_page(read.map(|Cursor(place)| place), step).await?;
         let more = found.len() >= step;
         for stored in found {
             let operation = Operation::replay(&stored)?;
-            let here = Cursor { intent: operation.intent, id: operation.id };
-            read = Some(here);
+            read = Some(Cursor(place(&operation)));
             let explanation = explained(&operation);
             if page.stuck && !(explanation.stuck || explanation.needs_a_person) {
                 continue;
@@ -234,15 +233,10 @@ pub(super) async fn show(
     journal.operation(id).await?.as_ref().map(account).transpose()
 }
 
-impl Cursor {
-    fn place(self) -> (Timestamp, OperationId) {
-        (self.intent, self.id)
-    }
-}
-
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.intent.as_micros(), self.id)
+        let Self((intent, id)) = self;
+        write!(f, "{}.{id}", intent.as_micros())
     }
 }
 
@@ -253,7 +247,7 @@ impl FromStr for Cursor {
         let mend = "`after` is what the page before gave as `after`";
         let (intent, id) = text.split_once('.').ok_or(mend)?;
         let intent = Timestamp::from_micros(intent.parse().map_err(|_| mend)?);
-        Ok(Self { intent, id: OperationId::parse(id).map_err(|_| mend)? })
+        Ok(Self((intent, OperationId::parse(id).map_err(|_| mend)?)))
     }
 }
 
@@ -264,7 +258,7 @@ mod tests {
     #[test]
     fn a_cursor_reads_back_and_sorts_as_the_list_does() {
         let id = OperationId::new();
-        let cursor = |micros| Cursor { intent: Timestamp::from_micros(micros), id };
+        let cursor = |micros| Cursor((Timestamp::from_micros(micros), id));
         assert_eq!(cursor(7).to_string().parse(), Ok(cursor(7)));
         assert!(cursor(7) < cursor(8));
         for bad in ["", "7", "x.y", "7.y"] {

@@ -10,10 +10,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
 
+use super::claim::matters;
 use super::context::Halt;
+use super::index::{index, place};
 use super::operation::Operation;
-use crate::journal::{Journal, Life, Of};
-use crate::model::{ResourceType, Timestamp};
+use crate::journal::{Index, Journal, Of, Window};
+use crate::model::ResourceType;
+
+/// Operations read at once (promise P8).
+const PAGE: usize = 256;
 
 /// Reads for many at once.
 pub(super) struct Neighbours {
@@ -32,15 +37,28 @@ struct Line {
 }
 
 /// One reading, for all who joined it.
+#[derive(Default)]
 struct Reading {
-    /// From the earliest to the latest that anybody wants.
-    window: Mutex<(Timestamp, Timestamp)>,
+    asked: Mutex<Vec<Arc<Question>>>,
     found: OnceCell<Result<Vec<Neighbour>, Halt>>,
 }
 
+/// What one wants.
+struct Question {
+    own: Operation,
+    window: Window,
+}
+
 struct Neighbour {
-    life: Life,
+    index: Index,
     operation: Arc<Operation>,
+}
+
+impl Question {
+    fn wants(&self, other: &Neighbour) -> bool {
+        let Neighbour { index, operation } = other;
+        operation.id != self.own.id && index.meets(&self.window) && matters(&self.own, operation)
+    }
 }
 
 impl Neighbours {
@@ -48,68 +66,76 @@ impl Neighbours {
         Self { journal, lines: Mutex::default() }
     }
 
-    /// The creates, or deletes, on `resource_type` whose life meets the window
-    /// ([`Journal::overlapping`]), as of now or later.
+    /// The other operations that meet the window and matter to `own`, as of now or later.
     pub(super) async fn of(
         &self,
-        resource_type: &ResourceType,
-        of: Of,
-        from: Timestamp,
-        to: Timestamp,
+        own: &Operation,
+        window: Window,
     ) -> Result<Vec<Arc<Operation>>, Halt> {
         let line = {
             let mut lines = lock(&self.lines);
-            Arc::clone(lines.entry((resource_type.clone(), of)).or_default())
+            Arc::clone(lines.entry((window.resource_type.clone(), window.of)).or_default())
         };
-        let reading = line.join(from, to);
+        let question = Arc::new(Question { own: own.clone(), window });
+        let reading = line.join(Arc::clone(&question));
         let read = reading.found.get_or_init(|| async {
             let _turn = line.turn.lock().await;
-            let (from, to) = line.begin(&reading);
-            self.read(resource_type, of, from, to).await
+            self.read(&line.begin(&reading)).await
         });
         let found = read.await.as_ref().map_err(Clone::clone)?;
-        let mine = found.iter().filter(|neighbour| neighbour.life.meets(from, to));
+        let mine = found.iter().filter(|neighbour| question.wants(neighbour));
         Ok(mine.map(|neighbour| Arc::clone(&neighbour.operation)).collect())
     }
 
-    async fn read(
-        &self,
-        resource_type: &ResourceType,
-        of: Of,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> Result<Vec<Neighbour>, Halt> {
-        let found = self.journal.overlapping(resource_type, of, from, to).await?;
-        let replay = |stored| {
-            let (life, operation) = (Life::of(stored)?, Operation::replay(stored)?);
-            Ok(Neighbour { life, operation: Arc::new(operation) })
-        };
-        found.iter().map(replay).collect()
+    /// What any of them wants. The rest of each page is dropped before the next is read.
+    async fn read(&self, asked: &[Arc<Question>]) -> Result<Vec<Neighbour>, Halt> {
+        let (mut found, mut after) = (Vec::new(), None);
+        let Some(window) = union(asked) else { return Ok(found) };
+        loop {
+            let page = self.journal.overlapping(&window, after, PAGE).await?;
+            for stored in &page {
+                let operation = Operation::replay(stored)?;
+                after = Some(place(&operation));
+                let index = index(&operation);
+                let neighbour = Neighbour { index, operation: Arc::new(operation) };
+                if asked.iter().any(|question| question.wants(&neighbour)) {
+                    found.push(neighbour);
+                }
+            }
+            if page.len() < PAGE {
+                return Ok(found);
+            }
+        }
     }
 }
 
+/// The window in which all are that any of them wants.
+fn union(asked: &[Arc<Question>]) -> Option<Window> {
+    let windows = asked.iter().map(|question| question.window.clone());
+    windows.reduce(|one, other| Window {
+        from: one.from.min(other.from),
+        to: one.to.max(other.to),
+        ..one
+    })
+}
+
 impl Line {
-    /// The reading that begins next, which shows this window too.
-    fn join(&self, from: Timestamp, to: Timestamp) -> Arc<Reading> {
+    /// The reading that begins next, which answers this question too.
+    fn join(&self, question: Arc<Question>) -> Arc<Reading> {
         let mut next = lock(&self.next);
-        let reading = next.get_or_insert_with(|| {
-            let window = Mutex::new((from, to));
-            Arc::new(Reading { window, found: OnceCell::new() })
-        });
-        let mut window = lock(&reading.window);
-        *window = (window.0.min(from), window.1.max(to));
-        drop(window);
-        Arc::clone(reading)
+        let reading = Arc::clone(next.get_or_insert_default());
+        lock(&reading.asked).push(question);
+        reading
     }
 
-    /// `reading` begins: nobody joins it from here on. Gives its window. (It may begin again, where
-    /// whoever read for all was dropped meanwhile.)
-    fn begin(&self, reading: &Arc<Reading>) -> (Timestamp, Timestamp) {
+    /// `reading` begins: nobody joins it from here on. Gives what it has to answer. (It may begin
+    /// again, if the task that read for all was dropped meanwhile.)
+    fn begin(&self, reading: &Arc<Reading>) -> Vec<Arc<Question>> {
         let mut next = lock(&self.next);
         if next.as_ref().is_some_and(|next| Arc::ptr_eq(next, reading)) {
             *next = None;
         }
-        *lock(&reading.window)
+        lock(&reading.asked).clone()
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Operation {
     pub bound: Option<ResourceId>,
     /// When it was first on record that the service had answered: a row's id, or rows gone.
     pub answered: Option<Timestamp>,
+    /// When it was on record what became of its request, or how long that may still have an effect.
+    pub settled: Option<Timestamp>,
     /// Whether this create was claimed for undoing.
     pub undone: bool,
     /// Rows confirmed gone.
@@ -171,6 +173,7 @@ impl Operation {
             cleared: None,
             bound: None,
             answered: None,
+            settled: None,
             undone: false,
             gone: BTreeSet::new(),
             reported: BTreeSet::new(),
@@ -196,19 +199,30 @@ impl Operation {
             Record::Closed { effect } => {
                 self.close_again(entry.at);
                 self.closed = Some(Closed { at: entry.at, effect: *effect });
+                self.settled = self.settled.max(Some(entry.at));
+            }
+            Record::Committed { id, .. }
+            | Record::Registered { id, .. }
+            | Record::Passed { id, .. }
+            | Record::Undoing { id, .. } => {
+                self.undone |= matches!(entry.record, Record::Undoing { .. });
+                self.bound = Some(id.clone());
+                self.answered.get_or_insert(entry.at);
             }
             Record::Deleted { ids } => {
                 self.gone.extend(ids.iter().cloned());
                 self.answered.get_or_insert(entry.at);
             }
-            Record::Undoing { .. } => self.undone = true,
-            Record::Reported { rows, .. } => self.reported = rows.iter().cloned().collect(),
+            Record::Reported { rows, .. } => {
+                self.reported = rows.iter().cloned().collect();
+                // An id that the service answered may have turned out to be another's.
+                self.bound = None;
+            }
             Record::Retried { .. } => self.retries = self.retries.saturating_add(1),
             _ => {}
         }
-        if let Some(id) = entry.record.binds() {
-            self.bound = Some(id.clone());
-            self.answered.get_or_insert(entry.at);
+        if !matches!(phase, Phase::Prepared | Phase::Committed | Phase::Reported(_)) {
+            self.settled.get_or_insert(entry.at);
         }
         if self.phase != phase {
             self.since = entry.at;
@@ -288,25 +302,6 @@ impl Operation {
     /// Whether its row was removed as far as anybody knew.
     fn was_undone(&self, phase: &Phase) -> bool {
         self.undone && matches!(phase, Phase::Sweeping(..) | Phase::Finished(Resolution::Undone))
-    }
-
-    /// The records that it began with.
-    #[must_use]
-    pub fn opening(&self) -> Vec<Entry> {
-        let Targets { ids, seen, young } = &self.targets;
-        let prepared = Record::Prepared {
-            plan: Plan::clone(&self.plan),
-            intent: self.intent,
-            principal: self.principal.clone(),
-            pass: self.pass,
-        };
-        let targets = (!self.is_create()).then(|| Record::Targets {
-            ids: ids.iter().cloned().collect(),
-            seen: *seen,
-            young: *young,
-        });
-        let records = std::iter::once(prepared).chain(targets);
-        records.map(|record| Entry { at: self.intent, record }).collect()
     }
 
     /// Whether this is a create; otherwise it is a delete.

@@ -1,6 +1,7 @@
 //! Recovery at start: the journal is replayed through the same functions as in normal running,
 //! before the listener opens; what is left to do goes on behind it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::adoption::{restart, resume};
 use super::context::{Context, Halt};
+use super::index::place;
 use super::operation::Operation;
 use crate::model::Stored;
 
-/// How many operations are replayed at once.
-const AT_ONCE: usize = 64;
+/// How many operations are read and replayed at once.
+const PAGE: usize = 64;
 
 /// Operations that an earlier process left unfinished.
 pub struct Recovered {
@@ -27,18 +29,25 @@ impl Recovered {
     /// # Errors
     /// When the journal can't be read or written, or holds an impossible history.
     pub(super) async fn replay(context: Arc<Context>) -> Result<Self, Halt> {
-        let left = match context.journal.shared() {
-            Some(shared) => shared.recover().await?,
-            None => context.journal.unfinished().await?,
+        let own: Option<HashSet<_>> = match context.journal.shared() {
+            Some(shared) => Some(shared.recover().await?.into_iter().collect()),
+            None => None,
         };
         let replay = async |stored: Stored| {
             let mut operation = Operation::replay(&stored)?;
             restart(&context, &mut operation).await?;
             Ok::<_, Halt>(operation)
         };
-        // Beside each other, so that they share the journal's commits.
-        let operations: Vec<_> =
-            stream::iter(left).map(replay).buffered(AT_ONCE).try_collect().await?;
+        let (mut operations, mut after) = (Vec::new(), None);
+        loop {
+            let left = context.journal.unfinished_page(after, PAGE).await?;
+            let Some(last) = left.last() else { break };
+            after = Some(place(&Operation::replay(last)?));
+            let own = |stored: &Stored| own.as_ref().is_none_or(|own| own.contains(&stored.id));
+            // At the same time, so that they share the journal's commits.
+            let replayed = stream::iter(left.into_iter().filter(own)).map(replay).buffered(PAGE);
+            operations.extend(replayed.try_collect::<Vec<_>>().await?);
+        }
         if !operations.is_empty() {
             tracing::info!(operations = operations.len(), "unfinished operations were recovered");
         }

@@ -6,10 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::retention::gaps;
-use super::summary::{Phase, Summary};
-use super::{Error, Journal, Of};
-use crate::model::{Entry, OperationId, Resource, ResourceType, Stored, Timestamp};
+use super::retention::{gaps, void_before};
+use super::{Append, Error, Index, Journal, Place, State as IndexState, Window};
+use crate::model::{Entry, OperationId, Resource, Stored, Timestamp};
 
 /// A journal in memory.
 #[derive(Debug, Default)]
@@ -44,7 +43,8 @@ impl MemoryJournal {
     /// All that is kept, by operation id, also while the journal is broken.
     #[must_use]
     pub fn entries(&self) -> Vec<Stored> {
-        self.lock().operations.iter().map(|(id, kept)| kept.stored(*id)).collect()
+        let state = self.lock();
+        state.operations.keys().filter_map(|id| state.stored(*id)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -52,31 +52,39 @@ impl MemoryJournal {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn select(&self, wanted: impl Fn(&Kept) -> bool) -> Result<Vec<Stored>, Error> {
+    fn page(
+        &self,
+        wanted: impl Fn(&Index) -> bool,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<Vec<Stored>, Error> {
         let state = self.lock();
         state.health()?;
-        let mut found: Vec<_> = state.operations.iter().filter(|(_, kept)| wanted(kept)).collect();
-        found.sort_by_key(|(id, kept)| (kept.summary.opened_at, **id));
-        Ok(found.into_iter().map(|(id, kept)| kept.stored(*id)).collect())
+        let found = state.operations.iter().filter(|(_, kept)| wanted(&kept.index));
+        let mut places: Vec<Place> = found.map(|(id, kept)| (kept.index.opened_at, *id)).collect();
+        places.retain(|place| after.is_none_or(|after| *place > after));
+        places.sort_unstable();
+        let page = places.iter().take(limit);
+        Ok(page.filter_map(|(_, id)| state.stored(*id)).collect())
     }
 }
 
 #[async_trait]
 impl Journal for MemoryJournal {
-    async fn append(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
+    async fn append(&self, append: Append) -> Result<(), Error> {
         let mut state = self.lock();
-        match state.refused.remove(&operation) {
+        match state.refused.remove(&append.operation) {
             Some(error) => Err(error),
-            None => state.keep(operation, entries),
+            None => state.keep(append),
         }
     }
 
-    async fn enqueue(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
-        let mut state = self.lock();
+    async fn enqueue(&self, append: Append) -> Result<(), Error> {
+        let (mut state, operation) = (self.lock(), append.operation);
         if state.refused.contains_key(&operation) {
             return state.health();
         }
-        match state.keep(operation, entries) {
+        match state.keep(append) {
             Err(error @ (Error::Broken(_) | Error::Unknown(_))) => Err(error),
             // Nobody waits to be told: the operation's next append is.
             Err(error) => {
@@ -87,72 +95,55 @@ impl Journal for MemoryJournal {
         }
     }
 
-    async fn unfinished(&self) -> Result<Vec<Stored>, Error> {
-        self.select(|kept| !matches!(kept.summary.phase, Phase::Finished(_)))
+    async fn flush(&self) -> Result<(), Error> {
+        self.health()
     }
 
     async fn unfinished_page(
         &self,
-        after: Option<(Timestamp, OperationId)>,
+        after: Option<Place>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
-        let state = self.lock();
-        state.health()?;
-        let left = state
-            .operations
-            .iter()
-            .filter(|(_, kept)| !matches!(kept.summary.phase, Phase::Finished(_)));
-        let mut places: Vec<_> = left.map(|(id, kept)| (kept.summary.opened_at, *id)).collect();
-        places.retain(|place| after.is_none_or(|after| *place > after));
-        places.sort_unstable();
-        let page = places.iter().take(limit);
-        Ok(page.filter_map(|(_, id)| Some(state.operations.get(id)?.stored(*id))).collect())
+        self.page(|index| !index.is_finished(), after, limit)
     }
 
     async fn operation(&self, id: OperationId) -> Result<Option<Stored>, Error> {
         let state = self.lock();
         state.health()?;
-        Ok(state.operations.get(&id).map(|kept| kept.stored(id)))
+        Ok(state.stored(id))
     }
 
     async fn holder(&self, resource: &Resource) -> Result<Option<Stored>, Error> {
         let state = self.lock();
         state.health()?;
-        let holder = state.bindings.get(resource);
-        Ok(holder.and_then(|id| Some(state.operations.get(id)?.stored(*id))))
+        Ok(state.holders.get(resource).and_then(|id| state.stored(*id)))
     }
 
     async fn overlapping(
         &self,
-        resource_type: &ResourceType,
-        of: Of,
-        from: Timestamp,
-        to: Timestamp,
+        window: &Window,
+        after: Option<Place>,
+        limit: usize,
     ) -> Result<Vec<Stored>, Error> {
-        self.select(|kept| {
-            let summary = &kept.summary;
-            summary.resource_type == *resource_type
-                && summary.of == of
-                && summary.overlaps(from, to)
-        })
+        self.page(|index| index.meets(window), after, limit)
     }
 
     async fn prune(&self, now: Timestamp, before: Timestamp) -> Result<usize, Error> {
         let mut state = self.lock();
         state.health()?;
-        let open = state.operations.values().map(|kept| &kept.summary);
-        let open = open.filter(|summary| summary.phase == Phase::Open);
-        let mut open: Vec<_> =
-            open.map(|summary| (summary.opened_at, summary.settled_at)).collect();
+        let open = state.operations.values().map(|kept| &kept.index);
+        let open = open.filter(|index| index.state == IndexState::Open);
+        let mut open: Vec<_> = open.map(|index| (index.opened_at, index.settled_at)).collect();
         open.sort_unstable();
-        let gaps = gaps(now, before, open);
+        let (gaps, void_before) = (gaps(now, before, open), void_before(now, before));
         let count = state.operations.len();
-        state.operations.retain(|_, Kept { summary, .. }| match summary.phase {
-            Phase::Finished(at) => !gaps.iter().any(|gap| gap.holds(summary.opened_at, at)),
-            Phase::Open | Phase::Alone => true,
+        state.operations.retain(|_, Kept { index, .. }| match index.state {
+            IndexState::Open | IndexState::Alone => true,
+            IndexState::Finished(at) => !gaps.iter().any(|gap| gap.holds(index.opened_at, at)),
+            IndexState::Void(at) => at >= void_before,
         });
-        let State { operations, bindings, .. } = &mut *state;
-        bindings.retain(|_, id| operations.contains_key(id));
+        let State { operations, holders, .. } = &mut *state;
+        holders.retain(|_, id| operations.contains_key(id));
         Ok(count - operations.len())
     }
 
@@ -164,7 +155,7 @@ impl Journal for MemoryJournal {
 #[derive(Debug, Default)]
 struct State {
     operations: BTreeMap<OperationId, Kept>,
-    bindings: BTreeMap<Resource, OperationId>,
+    holders: BTreeMap<Resource, OperationId>,
     refused: BTreeMap<OperationId, Error>,
     ordered: Option<Failure>,
     broken: Option<String>,
@@ -172,7 +163,7 @@ struct State {
 
 #[derive(Debug)]
 struct Kept {
-    summary: Summary,
+    index: Index,
     entries: Vec<Entry>,
 }
 
@@ -182,28 +173,23 @@ struct Failure {
     kept: bool,
 }
 
-impl Kept {
-    fn stored(&self, id: OperationId) -> Stored {
-        Stored {
-            id,
-            resource_type: self.summary.resource_type.clone(),
-            entries: self.entries.clone(),
-        }
-    }
-}
-
 impl State {
     fn health(&self) -> Result<(), Error> {
         self.broken.clone().map_or(Ok(()), |why| Err(Error::Broken(why)))
     }
 
-    fn keep(&mut self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
+    fn stored(&self, id: OperationId) -> Option<Stored> {
+        let entries = self.operations.get(&id)?.entries.clone();
+        Some(Stored { id, entries })
+    }
+
+    fn keep(&mut self, append: Append) -> Result<(), Error> {
         self.health()?;
         let Some(Failure { error, kept }) = self.ordered.take() else {
-            return self.write(operation, entries);
+            return self.write(append);
         };
         if kept {
-            self.write(operation, entries)?;
+            self.write(append)?;
         }
         if let Error::Broken(why) | Error::Unknown(why) = &error {
             self.broken = Some(why.clone());
@@ -212,31 +198,25 @@ impl State {
     }
 
     /// Checks everything before it changes anything: that makes a call atomic.
-    fn write(&mut self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
-        if entries.is_empty() {
-            return Ok(());
+    fn write(&mut self, append: Append) -> Result<(), Error> {
+        let Append { operation, begins, index, entries } = append;
+        if begins == self.operations.contains_key(&operation) {
+            return Err(Error::Misplaced(operation));
         }
-        let current = self.operations.get(&operation).map(|kept| kept.summary.clone());
-        let summary = Summary::fold(operation, current, &entries)?;
-        let ids = entries.iter().filter_map(|entry| entry.record.binds());
-        let bound: Vec<_> = ids
-            .map(|id| Resource { kind: summary.resource_type.clone(), id: id.clone() })
-            .collect();
-        for resource in &bound {
-            match self.bindings.get(resource) {
+        let resource = |id| Resource { kind: index.resource_type.clone(), id };
+        let held: Vec<_> = index.holds.iter().cloned().map(resource).collect();
+        for resource in &held {
+            match self.holders.get(resource) {
                 Some(holder) if *holder != operation => {
                     return Err(Error::Taken { resource: resource.clone(), holder: *holder });
                 }
                 _ => {}
             }
         }
-        self.bindings.extend(bound.into_iter().map(|resource| (resource, operation)));
-        let kept = self
-            .operations
-            .entry(operation)
-            .or_insert_with(|| Kept { summary: summary.clone(), entries: Vec::new() });
-        kept.summary = summary;
-        kept.entries.extend(entries);
+        self.holders.extend(held.into_iter().map(|resource| (resource, operation)));
+        let earlier = self.operations.remove(&operation).map_or(Vec::new(), |kept| kept.entries);
+        let entries = earlier.into_iter().chain(entries).collect();
+        self.operations.insert(operation, Kept { index, entries });
         Ok(())
     }
 }

@@ -25,7 +25,8 @@ use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use self::adopt::{adopt, adopted, claim, micros, take_over};
@@ -35,15 +36,14 @@ use self::keeper::{Handed, Keeper};
 use self::lease::{Identity, Lease};
 pub use self::options::OpenOptions;
 use self::read::Reads;
-use self::write::{Append, Session, Verdict, uuid};
+use self::write::{Session, Verdict, uuid};
 use self::writer::{Call, Writer};
 use super::config::PostgresUrl;
-use super::row::Row;
+use super::index::kind;
+use super::row::Rows;
 use super::shared::{Arrival, Deposit, Owner, Receipt, Shared};
-use super::{Error, Journal, Of, OpenError};
-use crate::model::{
-    Entry, OperationId, Record, Resolution, Resource, ResourceType, Stored, Timestamp,
-};
+use super::{Append, Error, Journal, OpenError, Place, Window};
+use crate::model::{OperationId, Resource, Stored, Timestamp};
 
 /// A journal in a PostgreSQL database.
 pub struct PostgresJournal {
@@ -115,91 +115,61 @@ impl PostgresJournal {
         self.lease.identity.epoch
     }
 
-    /// Hands a call to the writer; waits for room only.
+    /// Hands a call to the writer, or where there are no entries its turn; waits for room only.
     async fn send(
         &self,
-        operation: OperationId,
-        entries: Vec<Entry>,
+        append: Option<Append>,
         reply: Option<oneshot::Sender<Verdict>>,
     ) -> Result<(), Error> {
         self.lease.check()?;
-        let rows = entries.into_iter().map(Row::encode).collect::<Result<_, _>>();
         let unwritable = |error| self.lease.broken(format!("a record can't be written: {error}"));
-        let call = Call { append: Append { operation, rows: rows.map_err(unwritable)? }, reply };
+        let rows = append.map(Rows::encode).transpose().map_err(unwritable)?;
         self.options.metrics.queue_depth.inc();
-        self.calls.send(call).await.map_err(|_| stopped())
+        self.calls.send(Call { rows, reply }).await.map_err(|_| stopped())
     }
 
-    /// Gives up waiting for an operation's first records. Where they turn out to be written after
-    /// all, the operation ends at once: nobody acts on it.
-    fn withdraw(
-        &self,
-        operation: OperationId,
-        at: Timestamp,
-        answer: oneshot::Receiver<Verdict>,
-    ) -> Error {
-        let calls = self.calls.clone();
-        let depth = self.options.metrics.queue_depth.clone();
-        tokio::spawn(async move {
-            if let Ok(Ok(())) = answer.await {
-                let record = Record::Finished { resolution: Resolution::NotSent };
-                let rows = Row::encode(Entry { at, record }).into_iter().collect();
-                depth.inc();
-                // Where the writer has stopped, the operation is taken over.
-                drop(calls.send(Call { append: Append { operation, rows }, reply: None }).await);
-            }
-        });
-        Error::Unavailable("no answer within journal.postgres.wait".into())
+    async fn ask(&self, append: Option<Append>) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(append, Some(reply)).await?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// Waits for room and for the answer, but not for long: somebody waits, and nothing has
     /// been sent yet.
-    async fn begin(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
+    async fn begin(&self, append: Append) -> Result<(), Error> {
         if self.lease.is_down() {
             return Err(Error::Unavailable("there is no connection".into()));
         }
-        let at = entries.first().map_or(Timestamp::from_micros(0), |entry| entry.at);
-        let (reply, mut answer) = oneshot::channel();
-        let sent = async {
-            self.send(operation, entries, Some(reply)).await?;
-            Ok::<_, Error>((&mut answer).await)
-        };
-        let sent = timeout(self.options.wait, sent).await;
-        match sent {
-            Ok(answer) => answer?.unwrap_or_else(|_| Err(stopped())),
-            Err(_) => Err(self.withdraw(operation, at, answer)),
-        }
+        let (reply, answer) = oneshot::channel();
+        let due = Instant::now() + self.options.wait;
+        let full = |_| Error::Unavailable("no room within journal.postgres.wait".into());
+        timeout_at(due, self.send(Some(append), Some(reply))).await.map_err(full)??;
+        let answer = timeout_at(due, answer).await.map_err(|_| Error::Unanswered)?;
+        answer.unwrap_or_else(|_| Err(stopped()))
     }
 }
 
 #[async_trait]
 impl Journal for PostgresJournal {
-    async fn append(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
-        let begins = matches!(entries.first(), Some(Entry { record: Record::Prepared { .. }, .. }));
-        if begins {
-            return self.begin(operation, entries).await;
-        }
-        let (reply, answer) = oneshot::channel();
-        self.send(operation, entries, Some(reply)).await?;
-        answer.await.unwrap_or_else(|_| Err(stopped()))
+    async fn append(&self, append: Append) -> Result<(), Error> {
+        if append.begins { self.begin(append).await } else { self.ask(Some(append)).await }
     }
 
-    async fn enqueue(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
-        self.send(operation, entries, None).await
+    async fn enqueue(&self, append: Append) -> Result<(), Error> {
+        self.send(Some(append), None).await
     }
 
-    async fn unfinished(&self) -> Result<Vec<Stored>, Error> {
-        self.reads.stored(read::UNFINISHED, &[]).await
+    async fn flush(&self) -> Result<(), Error> {
+        self.ask(None).await
     }
 
     async fn unfinished_page(
         &self,
-        after: Option<(Timestamp, OperationId)>,
+        after: Option<Place>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
-        let (at, id) = after.map_or((i64::MIN, Uuid::nil()), |(at, id)| (at.as_micros(), uuid(id)));
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.reads.stored(read::UNFINISHED_PAGE, &[&at, &id, &limit]).await
+        let (at, id, limit) = behind(after, limit);
+        self.reads.stored(read::UNFINISHED, &[&at, &id, &limit]).await
     }
 
     async fn operation(&self, id: OperationId) -> Result<Option<Stored>, Error> {
@@ -213,14 +183,15 @@ impl Journal for PostgresJournal {
 
     async fn overlapping(
         &self,
-        resource_type: &ResourceType,
-        of: Of,
-        from: Timestamp,
-        to: Timestamp,
+        window: &Window,
+        after: Option<Place>,
+        limit: usize,
     ) -> Result<Vec<Stored>, Error> {
-        let (from, to) = (from.as_micros(), to.as_micros());
-        let values = (resource_type.as_str(), schema::code(of));
-        self.reads.stored(read::OVERLAPPING, &[&values.0, &values.1, &from, &to]).await
+        let (at, id, limit) = behind(after, limit);
+        let (from, to) = (window.from.as_micros(), window.to.as_micros());
+        let (of, kind) = (window.resource_type.as_str(), kind(window.of));
+        let values: [&(dyn ToSql + Sync); 7] = [&at, &id, &limit, &of, &kind, &from, &to];
+        self.reads.stored(read::OVERLAPPING, &values).await
     }
 
     async fn prune(&self, now: Timestamp, before: Timestamp) -> Result<usize, Error> {
@@ -254,14 +225,13 @@ impl PostgresJournal {
         claim(client, identity, operation).await
     }
 
-    async fn adopt_all(&self) -> Result<Vec<Stored>, Problem> {
+    async fn adopt_all(&self) -> Result<Vec<OperationId>, Problem> {
         let link = self.connector.connect().await?;
         let (client, identity) = (&link.client, self.lease.identity);
         take_over(client, identity, None).await?;
         while adopt(client, identity).await? > 0 {}
-        mailbox::revive(client, identity).await?;
-        let adopted = adopted(client, &self.lease, []).await?;
-        let handed = adopted.iter().map(|stored| stored.id).collect::<HashSet<_>>();
+        let adopted = adopted(client, identity, []).await?;
+        let handed = adopted.iter().copied().collect::<HashSet<_>>();
         *self.handed.lock().unwrap_or_else(PoisonError::into_inner) = Some(handed);
         Ok(adopted)
     }
@@ -273,7 +243,7 @@ impl Shared for PostgresJournal {
         self.lease.may_act()
     }
 
-    async fn recover(&self) -> Result<Vec<Stored>, Error> {
+    async fn recover(&self) -> Result<Vec<OperationId>, Error> {
         self.adopt_all().await.map_err(|problem| Error::Unavailable(problem.to_string()))
     }
 
@@ -303,8 +273,7 @@ impl Shared for PostgresJournal {
 
     async fn release(&self) {
         // After what is queued, which is still this process's.
-        let queued = self.append(OperationId::new(), Vec::new());
-        drop(timeout(self.options.wait, queued).await);
+        drop(timeout(self.options.wait, self.flush()).await);
         let Identity { epoch, token } = self.lease.identity;
         if let Err(error) = self.reads.rows(RELEASE, &[&epoch, &token]).await {
             tracing::warn!(%error, "the lease could not be given up; it runs out by itself");
@@ -316,6 +285,12 @@ impl Shared for PostgresJournal {
 /// Waits, as a take-over does, for a write that is under way.
 const RELEASE: &str = "UPDATE replicas SET dead = true WHERE epoch IN \
      (SELECT epoch FROM replicas WHERE epoch = $1 AND token = $2 FOR UPDATE)";
+
+/// The first three values of a page's statement.
+fn behind(after: Option<Place>, limit: usize) -> (i64, Uuid, i64) {
+    let (at, id) = after.map_or((i64::MIN, Uuid::nil()), |(at, id)| (at.as_micros(), uuid(id)));
+    (at, id, i64::try_from(limit).unwrap_or(i64::MAX))
+}
 
 fn stopped() -> Error {
     Error::Unknown("the writer has stopped".into())

@@ -1,7 +1,8 @@
-//! A record as the databases keep it: JSON, with a version. One form for all of them.
+//! An entry as the databases keep it: JSON, with a version. One form for all of them.
 
-use super::summary::Summary;
-use crate::model::{Entry, Resource};
+use super::index::Columns;
+use super::{Append, Index};
+use crate::model::{Entry, OperationId, Resource};
 
 /// The version of the records' JSON, raised with every change that an earlier release could not
 /// read. This release reads all of them.
@@ -12,28 +13,49 @@ use crate::model::{Entry, Resource};
 /// | 2 | `retried`, `discarded`, and `finished` as `discarded` |
 pub(super) const RECORD_VERSION: u32 = 2;
 
-/// An entry with its record as it will be written.
+/// One call's worth of an operation, as it will be written.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pub(super) operation: OperationId,
+    pub(super) begins: bool,
+    pub(super) index: Index,
+    pub(super) entries: Vec<Row>,
+}
+
+/// An entry, as it will be written.
 #[derive(Debug)]
 pub(super) struct Row {
-    pub(super) entry: Entry,
+    pub(super) at: i64,
+    /// For failpoints.
+    pub(super) name: &'static str,
     pub(super) record: String,
 }
 
-impl Row {
+impl Rows {
     /// Encoded on the caller's thread, so that the writer's is for the disk.
-    pub(super) fn encode(entry: Entry) -> Result<Self, serde_json::Error> {
-        let record = serde_json::to_string(&entry.record)?;
-        Ok(Self { entry, record })
+    pub(super) fn encode(append: Append) -> Result<Self, serde_json::Error> {
+        let Append { operation, begins, index, entries } = append;
+        let encode = |entry: Entry| {
+            let record = serde_json::to_string(&entry.record)?;
+            Ok(Row { at: entry.at.as_micros(), name: entry.record.name(), record })
+        };
+        let entries = entries.into_iter().map(encode).collect::<Result<_, _>>()?;
+        Ok(Self { operation, begins, index, entries })
     }
 
-    /// The name of its record.
-    pub(super) fn name(&self) -> &'static str {
-        self.entry.record.name()
+    /// The names of its records.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.entries.iter().map(|row| row.name)
     }
-}
 
-/// The resources that `rows` bind to an operation with that summary.
-pub(super) fn bound(summary: &Summary, rows: &[Row]) -> Vec<Resource> {
-    let ids = rows.iter().filter_map(|row| row.entry.record.binds());
-    ids.map(|id| Resource { kind: summary.resource_type.clone(), id: id.clone() }).collect()
+    /// What the operation holds.
+    pub(super) fn held(&self) -> impl Iterator<Item = Resource> {
+        let resource = |id| Resource { kind: self.index.resource_type.clone(), id };
+        self.index.holds.iter().cloned().map(resource)
+    }
+
+    /// The index, column by column.
+    pub(super) fn columns(&self) -> Columns {
+        Columns::from(&self.index)
+    }
 }

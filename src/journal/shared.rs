@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::Error;
-use crate::model::{Entry, Late, OperationId, Stored};
+use crate::model::{Entry, Late, OperationId};
 
 /// The side of a journal that several processes (*replicas*) share.
 ///
@@ -16,11 +16,12 @@ use crate::model::{Entry, Late, OperationId, Stored};
 /// clock but the journal's own decides that.
 ///
 /// *Evidence.* What a fenced process still learns is accepted from it by [`Shared::deposit`], and
-/// reaches whoever owns the operation now. Nothing that was accepted is lost: it is handed out
-/// again and again until [`Shared::settle`]; so whoever takes it must bear to take it twice.
+/// reaches the replica that owns the operation now. If the operation was forgotten, any replica may
+/// begin it anew. Nothing that was accepted is lost: it is handed out again and again until
+/// [`Shared::settle`], so a replica may get it twice.
 ///
-/// Reads ([`super::Journal::unfinished`] and the like) see all operations, whosever they are, and a
-/// fenced process may still read.
+/// Reads ([`super::Journal::unfinished_page`] and the like) see the operations of all replicas, and
+/// a fenced process may still read.
 #[async_trait]
 pub trait Shared: Send + Sync {
     /// Whether an effect may leave on this process's decision now. Costs nothing, so that it is
@@ -31,9 +32,9 @@ pub trait Shared: Send + Sync {
     /// [`Error::Fenced`] after a take-over; [`Error::Unavailable`] while the lease may have run out.
     fn may_act(&self) -> Result<(), Error>;
 
-    /// Unfinished operations that no living replica carries on: this process's from now on,
-    /// oldest intent first. To be asked once, at the start.
-    async fn recover(&self) -> Result<Vec<Stored>, Error>;
+    /// Unfinished operations that no living replica carries on: this process's from now on, in the
+    /// order of their places. To be asked once, at the start.
+    async fn recover(&self) -> Result<Vec<OperationId>, Error>;
 
     /// Waits for something that others left to this process. An operation comes once, as long as
     /// this process lives; evidence comes until it is settled.
@@ -69,15 +70,13 @@ pub enum Owner {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Arrival {
     /// An unfinished operation of a replica that lives no more.
-    Adopted(Stored),
-    /// What was learnt of an operation of this process.
+    Adopted(OperationId),
+    /// What was learnt of an operation of this process, or of one that was forgotten.
     Evidence {
         /// To be given to [`Shared::settle`].
         receipt: Receipt,
-        /// The operation; it is kept, if only because the evidence brought its first records.
-        operation: OperationId,
         /// What was learnt.
-        late: Late,
+        deposit: Deposit,
     },
 }
 
@@ -90,7 +89,7 @@ pub struct Receipt(pub i64);
 pub struct Deposit {
     /// The operation.
     pub operation: OperationId,
-    /// The records that it began with: it may be forgotten by now.
+    /// The entries that it began with: it may be forgotten by now.
     pub opening: Vec<Entry>,
     /// What was learnt.
     pub late: Late,

@@ -25,9 +25,9 @@ use self::file::Lock;
 use self::read::Reader;
 use self::writer::{Call, Verdict, Work, Writer};
 use super::config::Config;
-use super::row::Row;
-use super::{Error, Journal, Metrics, Of, OpenError};
-use crate::model::{ByteSize, Entry, OperationId, Resource, ResourceType, Stored, Timestamp};
+use super::row::Rows;
+use super::{Append, Error, Journal, Metrics, OpenError, Place, Window};
+use crate::model::{ByteSize, OperationId, Resource, Stored, Timestamp};
 
 /// How a [`SqliteJournal`] is opened.
 #[derive(Clone, Debug)]
@@ -116,34 +116,32 @@ impl SqliteJournal {
     }
 
     /// Encoding is done here, on the caller's thread, so that the writer's is for the disk.
-    fn encode(&self, entries: Vec<Entry>) -> Result<Vec<Row>, Error> {
-        let rows = entries.into_iter().map(Row::encode).collect::<Result<_, _>>();
+    fn encode(&self, append: Append) -> Result<Work, Error> {
+        let rows = Rows::encode(append).map(Work::Append);
         rows.map_err(|error| self.standing.broken(format!("a record can't be written: {error}")))
     }
 }
 
 #[async_trait]
 impl Journal for SqliteJournal {
-    async fn append(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
-        let rows = self.encode(entries)?;
-        self.ask(Work::Append { operation, rows }).await.map(|_| ())
+    async fn append(&self, append: Append) -> Result<(), Error> {
+        self.ask(self.encode(append)?).await.map(drop)
     }
 
-    async fn enqueue(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
-        let rows = self.encode(entries)?;
-        self.send(Work::Append { operation, rows }, None).await
+    async fn enqueue(&self, append: Append) -> Result<(), Error> {
+        self.send(self.encode(append)?, None).await
     }
 
-    async fn unfinished(&self) -> Result<Vec<Stored>, Error> {
-        self.reader.ask(read::unfinished).await
+    async fn flush(&self) -> Result<(), Error> {
+        self.ask(Work::Flush).await.map(drop)
     }
 
     async fn unfinished_page(
         &self,
-        after: Option<(Timestamp, OperationId)>,
+        after: Option<Place>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
-        self.reader.ask(move |connection| read::unfinished_page(connection, after, limit)).await
+        self.reader.ask(move |connection| read::unfinished(connection, after, limit)).await
     }
 
     async fn operation(&self, id: OperationId) -> Result<Option<Stored>, Error> {
@@ -157,15 +155,13 @@ impl Journal for SqliteJournal {
 
     async fn overlapping(
         &self,
-        resource_type: &ResourceType,
-        of: Of,
-        from: Timestamp,
-        to: Timestamp,
+        window: &Window,
+        after: Option<Place>,
+        limit: usize,
     ) -> Result<Vec<Stored>, Error> {
-        let resource_type = resource_type.clone();
-        self.reader
-            .ask(move |connection| read::overlapping(connection, &resource_type, of, from, to))
-            .await
+        let window = window.clone();
+        let read = move |connection: &_| read::overlapping(connection, &window, after, limit);
+        self.reader.ask(read).await
     }
 
     async fn prune(&self, now: Timestamp, before: Timestamp) -> Result<usize, Error> {

@@ -2,9 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    OperationId, Plan, Resource, ResourceId, ResourceType, StoredPrincipal, Timestamp, Words,
-};
+use super::{OperationId, Plan, Resource, ResourceId, StoredPrincipal, Timestamp, Words};
 
 /// One durable fact about one operation.
 ///
@@ -114,33 +112,6 @@ pub enum Record {
 }
 
 impl Record {
-    /// The id that this record binds to its operation. Ids are unique over these records.
-    #[must_use]
-    pub fn binds(&self) -> Option<&ResourceId> {
-        match self {
-            Self::Committed { id, .. }
-            | Self::Registered { id, .. }
-            | Self::Passed { id, .. }
-            | Self::Undoing { id, .. } => Some(id),
-            _ => None,
-        }
-    }
-
-    /// Whether the service's part of the operation is over with this record: from here on the
-    /// request itself has no effect that other operations must reckon with.
-    #[must_use]
-    pub fn settles(&self) -> bool {
-        matches!(
-            self,
-            Self::Registered { .. }
-                | Self::Passed { .. }
-                | Self::Closed { .. }
-                | Self::Undoing { .. }
-                | Self::Deleted { .. }
-                | Self::Finished { .. }
-        )
-    }
-
     /// The record's name, as the journal and operators see it.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -256,8 +227,6 @@ pub struct Entry {
 pub struct Stored {
     /// The operation.
     pub id: OperationId,
-    /// The type of its resource.
-    pub resource_type: ResourceType,
     /// Its records.
     pub entries: Vec<Entry>,
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use authz_sidecar::journal::{Error, Journal, OpenError, OpenOptions, SqliteJournal};
 use authz_sidecar::model::OperationId;
 
-use crate::fixture::{at, closed, committed, finished, names, prepared};
+use crate::fixture::{Calls, at, closed, committed, finished, names, prepared};
 use crate::image::SAID;
 use crate::shim::Shim;
 
@@ -92,10 +92,10 @@ async fn keep(journal: &dyn Journal, said: &Mutex<std::fs::File>) -> Result<(), 
         // On a full disk it can't be said any more, and then nothing is to be expected.
         _ = said.lock().unwrap().write_all(format!("{id} {records}\n").as_bytes());
     };
-    journal.append(operation, vec![prepared("api_key", 1)]).await?;
+    journal.write(operation, vec![prepared("api_key", 1)]).await?;
     say(1);
-    journal.enqueue(operation, vec![committed(2, &id)]).await?;
-    journal.append(operation, vec![closed(3)]).await?;
+    journal.write_later(operation, vec![committed(2, &id)]).await?;
+    journal.write(operation, vec![closed(3)]).await?;
     say(3);
     Ok(())
 }
@@ -104,7 +104,7 @@ async fn keep(journal: &dyn Journal, said: &Mutex<std::fs::File>) -> Result<(), 
 async fn forget(journal: &dyn Journal) -> Result<(), Error> {
     for _ in 0..4 {
         let entries = vec![prepared("api_key", -900), finished(-800)];
-        journal.enqueue(OperationId::new(), entries).await?;
+        journal.write_later(OperationId::new(), entries).await?;
     }
     journal.prune(at(2), at(1)).await.map(drop)
 }

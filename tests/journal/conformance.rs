@@ -1,11 +1,11 @@
 //! The contract in `src/journal.rs`, sentence by sentence.
 
-use authz_sidecar::journal::{Error, Of};
-use authz_sidecar::model::{OperationId, Record, ResourceType, Stored, Timestamp};
+use authz_sidecar::journal::{Append, Error, Of, Place, State, Window};
+use authz_sidecar::model::{OperationId, Record, ResourceType, Stored};
 
 use crate::fixture::{
-    at, closed, committed, discarded, done, each, finished, id, ids, names, opened, passed,
-    prepared, registered, reported, resource, retried, targets,
+    Calls, at, closed, committed, create, discarded, done, each, finished, id, ids, names, next,
+    opened, passed, prepared, registered, reported, resource, retried, targets,
 };
 
 #[tokio::test]
@@ -13,10 +13,10 @@ async fn entries_keep_their_order_across_append_and_enqueue() {
     each(|journal| async move {
         let operation = opened(&*journal, 1).await;
         let other = opened(&*journal, 2).await;
-        journal.enqueue(operation, vec![targets(2, &["k"])]).await.unwrap();
-        journal.enqueue(other, vec![closed(2)]).await.unwrap();
-        journal.enqueue(operation, vec![committed(3, "k")]).await.unwrap();
-        journal.append(operation, vec![registered(4, "k"), finished(5)]).await.unwrap();
+        journal.write_later(operation, vec![targets(2, &["k"])]).await.unwrap();
+        journal.write_later(other, vec![closed(2)]).await.unwrap();
+        journal.write_later(operation, vec![committed(3, "k")]).await.unwrap();
+        journal.write(operation, vec![registered(4, "k"), finished(5)]).await.unwrap();
         let expected = ["prepared", "targets", "committed", "registered", "finished"];
         assert_eq!(names(&*journal, operation).await, expected);
     })
@@ -29,10 +29,9 @@ async fn what_is_read_is_what_was_written() {
         let operation = OperationId::new();
         let entries =
             vec![prepared("api_key", 7), targets(8, &[]), committed(9, "ключ \"1\""), reported(10)];
-        journal.append(operation, entries.clone()).await.unwrap();
+        journal.write(operation, entries.clone()).await.unwrap();
         let stored = journal.operation(operation).await.unwrap().unwrap();
         assert_eq!(stored.id, operation);
-        assert_eq!(stored.resource_type, ResourceType::new("api_key"));
         assert_eq!(stored.entries, entries);
         assert_eq!(journal.operation(OperationId::new()).await, Ok(None));
     })
@@ -45,16 +44,15 @@ async fn p9_an_order_to_retry_neither_opens_nor_settles_an_operation_and_a_disca
         let open = opened(&*journal, 1).await;
         let asks = opened(&*journal, 2).await;
         let over = done(&*journal, 3, 4).await;
-        journal.append(asks, vec![reported(5)]).await.unwrap();
+        journal.write(asks, vec![reported(5)]).await.unwrap();
         for operation in [open, asks, over] {
-            journal.append(operation, vec![retried(6)]).await.unwrap();
+            journal.write(operation, vec![retried(6)]).await.unwrap();
         }
         assert_eq!(ids(&journal.unfinished().await.unwrap()), [open, asks]);
-        let keys = ResourceType::new("api_key");
-        let later = journal.overlapping(&keys, Of::Deletes, at(7), at(9)).await.unwrap();
-        assert_eq!(ids(&later), [open, asks], "what settled has settled");
-        journal.append(open, discarded(8)).await.unwrap();
-        journal.append(asks, discarded(8)).await.unwrap();
+        let later = journal.met("api_key", Of::Deletes, 7, 9).await;
+        assert_eq!(later, [open], "what settled has settled");
+        journal.write(open, discarded(8)).await.unwrap();
+        journal.write(asks, discarded(8)).await.unwrap();
         assert_eq!(journal.unfinished().await.unwrap(), []);
         assert_eq!(names(&*journal, open).await, ["prepared", "retried", "discarded", "finished"]);
         // All three are forgotten like any other that ended.
@@ -64,11 +62,11 @@ async fn p9_an_order_to_retry_neither_opens_nor_settles_an_operation_and_a_disca
 }
 
 #[tokio::test]
-async fn an_empty_append_waits_for_what_was_enqueued() {
+async fn a_flush_waits_for_what_was_enqueued() {
     each(|journal| async move {
         let operation = OperationId::new();
-        journal.enqueue(operation, vec![prepared("api_key", 1)]).await.unwrap();
-        journal.append(OperationId::new(), Vec::new()).await.unwrap();
+        journal.write_later(operation, vec![prepared("api_key", 1)]).await.unwrap();
+        journal.flush().await.unwrap();
         assert_eq!(names(&*journal, operation).await, ["prepared"]);
     })
     .await;
@@ -78,15 +76,15 @@ async fn an_empty_append_waits_for_what_was_enqueued() {
 async fn p4_an_id_belongs_to_one_operation_and_a_refusal_names_it() {
     each(|journal| async move {
         let (first, second) = (opened(&*journal, 1).await, opened(&*journal, 2).await);
-        journal.append(first, vec![committed(3, "k"), registered(4, "k")]).await.unwrap();
+        journal.write(first, vec![committed(3, "k"), registered(4, "k")]).await.unwrap();
         let taken = Err(Error::Taken { resource: resource("api_key", "k"), holder: first });
         for entry in [committed(5, "k"), registered(5, "k"), passed(5, "k")] {
-            assert_eq!(journal.append(second, vec![entry]).await, taken);
+            assert_eq!(journal.write(second, vec![entry]).await, taken);
         }
         // The same operation may say it again, and another type has ids of its own.
-        journal.append(first, vec![registered(6, "k")]).await.unwrap();
+        journal.write(first, vec![registered(6, "k")]).await.unwrap();
         let agent = OperationId::new();
-        journal.append(agent, vec![prepared("agent", 7), committed(8, "k")]).await.unwrap();
+        journal.write(agent, vec![prepared("agent", 7), committed(8, "k")]).await.unwrap();
         let holder = journal.holder(&resource("agent", "k")).await.unwrap();
         assert_eq!(holder.map(|stored| stored.id), Some(agent));
     })
@@ -97,15 +95,15 @@ async fn p4_an_id_belongs_to_one_operation_and_a_refusal_names_it() {
 async fn a_call_is_kept_whole_or_not_at_all() {
     each(|journal| async move {
         let (first, second) = (opened(&*journal, 1).await, opened(&*journal, 2).await);
-        journal.append(first, vec![committed(3, "k")]).await.unwrap();
+        journal.write(first, vec![committed(3, "k")]).await.unwrap();
         let call = vec![committed(4, "free"), targets(4, &[]), registered(5, "k")];
-        assert!(matches!(journal.append(second, call).await, Err(Error::Taken { .. })));
+        assert!(matches!(journal.write(second, call).await, Err(Error::Taken { .. })));
         assert_eq!(names(&*journal, second).await, ["prepared"]);
         assert_eq!(journal.holder(&resource("api_key", "free")).await, Ok(None));
         // A whole new operation is refused like that, too.
         let third = OperationId::new();
         let call = vec![prepared("api_key", 6), committed(7, "k")];
-        assert!(matches!(journal.append(third, call).await, Err(Error::Taken { .. })));
+        assert!(matches!(journal.write(third, call).await, Err(Error::Taken { .. })));
         assert_eq!(journal.operation(third).await, Ok(None));
     })
     .await;
@@ -119,7 +117,7 @@ async fn of_many_that_claim_one_id_at_once_one_gets_it() {
             let journal = journal.clone();
             claims.spawn(async move {
                 let operation = opened(&*journal, intent).await;
-                (operation, journal.append(operation, vec![committed(60, "k")]).await)
+                (operation, journal.write(operation, vec![committed(60, "k")]).await)
             });
         }
         let claims = claims.join_all().await;
@@ -140,13 +138,13 @@ async fn of_many_that_claim_one_id_at_once_one_gets_it() {
 async fn a_refused_enqueue_is_told_to_the_next_append_and_takes_all_between_with_it() {
     each(|journal| async move {
         let (first, second) = (opened(&*journal, 1).await, opened(&*journal, 2).await);
-        journal.append(first, vec![committed(3, "k")]).await.unwrap();
-        journal.enqueue(second, vec![committed(4, "k")]).await.unwrap();
-        journal.enqueue(second, vec![targets(5, &[])]).await.unwrap();
+        journal.write(first, vec![committed(3, "k")]).await.unwrap();
+        journal.write_later(second, vec![committed(4, "k")]).await.unwrap();
+        journal.write_later(second, vec![targets(5, &[])]).await.unwrap();
         let taken = Err(Error::Taken { resource: resource("api_key", "k"), holder: first });
-        assert_eq!(journal.append(second, vec![closed(6)]).await, taken);
+        assert_eq!(journal.write(second, vec![closed(6)]).await, taken);
         assert_eq!(names(&*journal, second).await, ["prepared"]);
-        journal.append(second, vec![reported(7)]).await.unwrap();
+        journal.write(second, vec![reported(7)]).await.unwrap();
         assert_eq!(names(&*journal, second).await, ["prepared", "reported"]);
         assert_eq!(journal.health(), Ok(()));
     })
@@ -154,16 +152,19 @@ async fn a_refused_enqueue_is_told_to_the_next_append_and_takes_all_between_with
 }
 
 #[tokio::test]
-async fn an_operation_begins_with_prepared_and_only_begins_with_it() {
+async fn an_operation_begins_once_and_nothing_is_appended_to_one_that_did_not() {
     each(|journal| async move {
-        let unknown = OperationId::new();
-        let misplaced = Err(Error::Misplaced(unknown));
-        assert_eq!(journal.append(unknown, vec![committed(1, "k")]).await, misplaced);
-        assert_eq!(journal.operation(unknown).await, Ok(None));
-        let operation = opened(&*journal, 1).await;
-        let again = journal.append(operation, vec![closed(2), prepared("api_key", 2)]).await;
-        assert_eq!(again, Err(Error::Misplaced(operation)));
-        assert_eq!(names(&*journal, operation).await, ["prepared"]);
+        let operation = OperationId::new();
+        let begins = next(operation, vec![prepared("api_key", 1)]);
+        let goes_on = Append { begins: false, ..begins.clone() };
+        let misplaced = Err(Error::Misplaced(operation));
+        assert_eq!(journal.append(goes_on.clone()).await, misplaced);
+        assert_eq!(journal.operation(operation).await, Ok(None));
+        journal.append(begins.clone()).await.unwrap();
+        assert_eq!(journal.append(begins).await, misplaced);
+        journal.append(goes_on).await.unwrap();
+        // What the entries say is nothing to the journal.
+        assert_eq!(names(&*journal, operation).await, ["prepared", "prepared"]);
     })
     .await;
 }
@@ -174,11 +175,11 @@ async fn p9_unfinished_are_those_whose_last_record_is_not_finished_oldest_first(
         let young = opened(&*journal, 30).await;
         let old = opened(&*journal, 10).await;
         let told = opened(&*journal, 20).await;
-        journal.append(told, vec![reported(21)]).await.unwrap();
+        journal.write(told, vec![reported(21)]).await.unwrap();
         let over = done(&*journal, 5, 6).await;
         assert_eq!(ids(&journal.unfinished().await.unwrap()), [old, told, young]);
         // Late evidence reopens.
-        journal.append(over, vec![committed(40, "late")]).await.unwrap();
+        journal.write(over, vec![committed(40, "late")]).await.unwrap();
         assert_eq!(ids(&journal.unfinished().await.unwrap()), [over, old, told, young]);
     })
     .await;
@@ -191,7 +192,7 @@ async fn p8_p9_unfinished_operations_are_read_page_by_page() {
             // Several of one intent, some reported, and finished ones between.
             let operation = opened(&*journal, n / 4).await;
             if n % 3 == 0 {
-                journal.append(operation, vec![reported(n)]).await.unwrap();
+                journal.write(operation, vec![reported(n)]).await.unwrap();
             }
             done(&*journal, n / 4, n).await;
         }
@@ -201,15 +202,15 @@ async fn p8_p9_unfinished_operations_are_read_page_by_page() {
             loop {
                 let page = journal.unfinished_page(after, limit).await.unwrap();
                 assert!(page.len() <= limit);
-                let Some(last) = page.last() else { break };
                 // The journal knows where an operation stands also once it has ended.
+                let Some(last) = page.last() else { break };
                 after = place(last);
                 read.extend(page);
             }
             assert_eq!(read, all, "{limit} a page");
         }
         let behind = place(&all[9]);
-        journal.append(all[9].id, vec![finished(99)]).await.unwrap();
+        journal.write(all[9].id, vec![finished(99)]).await.unwrap();
         let rest = journal.unfinished_page(behind, 3).await.unwrap();
         assert_eq!(ids(&rest), ids(&all[10..13]));
         assert_eq!(journal.unfinished_page(None, 0).await, Ok(Vec::new()));
@@ -217,7 +218,7 @@ async fn p8_p9_unfinished_operations_are_read_page_by_page() {
     .await;
 }
 
-fn place(stored: &Stored) -> Option<(Timestamp, OperationId)> {
+fn place(stored: &Stored) -> Option<Place> {
     match &stored.entries.first()?.record {
         Record::Prepared { intent, .. } => Some((*intent, stored.id)),
         _ => None,
@@ -228,39 +229,84 @@ fn place(stored: &Stored) -> Option<(Timestamp, OperationId)> {
 async fn a_life_meets_a_window_also_where_they_only_touch() {
     each(|journal| async move {
         let operation = opened(&*journal, 10).await;
-        journal.append(operation, vec![committed(15, "k"), closed(20)]).await.unwrap();
-        journal.append(operation, vec![registered(30, "k"), finished(31)]).await.unwrap();
-        let api_key = ResourceType::new("api_key");
-        let journal = &journal;
-        let meets = async |from, to| {
-            let found = journal.overlapping(&api_key, Of::Deletes, at(from), at(to)).await.unwrap();
-            found.iter().any(|stored| stored.id == operation)
-        };
-        assert!(!meets(0, 9).await);
-        assert!(meets(0, 10).await);
-        assert!(meets(12, 13).await);
-        assert!(meets(0, 99).await);
-        assert!(meets(20, 99).await);
-        assert!(!meets(21, 99).await, "the first record that settles ends it");
-        let agent = ResourceType::new("agent");
-        let other = journal.overlapping(&agent, Of::Deletes, at(0), at(99));
-        assert_eq!(other.await, Ok(Vec::new()));
-        let creates = journal.overlapping(&api_key, Of::Creates, at(0), at(99)).await;
-        assert_eq!(creates, Ok(Vec::new()));
+        journal.write(operation, vec![committed(15, "k"), closed(20)]).await.unwrap();
+        journal.write(operation, vec![registered(30, "k"), finished(31)]).await.unwrap();
+        for (from, to, meets) in
+            [(0, 9, false), (0, 10, true), (12, 13, true), (0, 99, true), (20, 99, true)]
+        {
+            let found = journal.met("api_key", Of::Deletes, from, to).await;
+            assert_eq!(found.contains(&operation), meets, "{from} to {to}");
+        }
+        assert_eq!(journal.met("api_key", Of::Deletes, 21, 99).await, [], "it has settled");
+        assert_eq!(journal.met("agent", Of::Deletes, 0, 99).await, []);
+        assert_eq!(journal.met("api_key", Of::Creates, 0, 99).await, []);
     })
     .await;
 }
 
 #[tokio::test]
-async fn an_unsettled_life_has_no_end_and_committed_does_not_settle() {
+async fn an_unsettled_life_has_no_end() {
     each(|journal| async move {
         let open = opened(&*journal, 10).await;
         let with_id = opened(&*journal, 5).await;
-        journal.append(with_id, vec![committed(6, "k")]).await.unwrap();
-        let found = journal
-            .overlapping(&ResourceType::new("api_key"), Of::Deletes, at(1000), at(2000))
-            .await;
-        assert_eq!(ids(&found.unwrap()), [with_id, open]);
+        journal.write(with_id, vec![committed(6, "k")]).await.unwrap();
+        assert_eq!(journal.met("api_key", Of::Deletes, 1000, 2000).await, [with_id, open]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn r1_p8_what_is_void_is_found_by_its_id_alone_and_evidence_makes_it_count_again() {
+    each(|journal| async move {
+        let void = opened(&*journal, 10).await;
+        let mut end = next(void, vec![finished(11)]);
+        end.index.state = State::Void(at(11));
+        journal.append(end.clone()).await.unwrap();
+        assert_eq!(journal.met("api_key", Of::Deletes, 0, 99).await, []);
+        assert_eq!(journal.unfinished().await, Ok(Vec::new()));
+        assert_eq!(names(&*journal, void).await, ["prepared", "finished"]);
+        journal.write(void, vec![closed(20)]).await.unwrap();
+        assert_eq!(journal.met("api_key", Of::Deletes, 0, 99).await, [void]);
+        assert_eq!(ids(&journal.unfinished().await.unwrap()), [void]);
+    })
+    .await;
+}
+
+/// As they stood: a page begins behind a place, and a place never changes.
+#[tokio::test]
+async fn r1_p8_what_meets_a_window_is_read_page_by_page_and_none_is_missed_that_settles_meanwhile()
+{
+    each(|journal| async move {
+        let mut expected = Vec::new();
+        for n in 0..25 {
+            // Several of one intent, some settled, and others between.
+            let operation = opened(&*journal, n / 4).await;
+            if n % 3 == 0 {
+                journal.write(operation, vec![closed(50)]).await.unwrap();
+            }
+            expected.push((at(n / 4), operation));
+            journal.write(OperationId::new(), vec![create(n / 4)]).await.unwrap();
+            done(&*journal, n / 4, 39).await;
+        }
+        expected.sort_unstable();
+        let (resource_type, of) = (ResourceType::new("api_key"), Of::Deletes);
+        let window = Window { resource_type, of, from: at(40), to: at(99) };
+        for limit in [1, 7, 25, 100] {
+            let (mut read, mut after) = (Vec::new(), None);
+            loop {
+                let page = journal.overlapping(&window, after, limit).await.unwrap();
+                assert!(page.len() <= limit);
+                let Some(last) = page.last() else { break };
+                after = place(last);
+                read.extend(page.iter().filter_map(place));
+                // All that is left settles, as soon as it may for this window.
+                for (_, operation) in expected.iter().filter(|place| !read.contains(place)) {
+                    journal.write(*operation, vec![closed(50)]).await.unwrap();
+                }
+            }
+            assert_eq!(read, expected, "{limit} a page");
+        }
+        assert_eq!(journal.overlapping(&window, None, 0).await, Ok(Vec::new()));
     })
     .await;
 }
@@ -269,11 +315,11 @@ async fn an_unsettled_life_has_no_end_and_committed_does_not_settle() {
 async fn a_caller_that_goes_away_takes_nothing_back() {
     each(|journal| async move {
         let operation = OperationId::new();
-        let mut call = journal.append(operation, vec![prepared("api_key", 1)]);
+        let mut call = journal.append(next(operation, vec![prepared("api_key", 1)]));
         // Polled once, so called, then dropped.
         let _ = futures_util::poll!(&mut call);
         drop(call);
-        journal.append(OperationId::new(), Vec::new()).await.unwrap();
+        journal.flush().await.unwrap();
         assert_eq!(names(&*journal, operation).await, ["prepared"]);
         assert_eq!(journal.holder(&resource("api_key", id("x").as_str())).await, Ok(None));
     })

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use authz_sidecar::journal::{Error, Journal, OpenOptions, SqliteJournal};
 use authz_sidecar::model::OperationId;
 
-use crate::fixture::{Place, closed, committed, names, opened, prepared};
+use crate::fixture::{Calls, Place, closed, committed, names, opened, prepared};
 
 const JOURNAL: &str = "AUTHZ_SIDECAR_TEST_JOURNAL";
 
@@ -43,9 +43,9 @@ async fn victim() {
 }
 
 async fn append(journal: &dyn Journal, operation: OperationId, id: &str) -> Result<(), Error> {
-    journal.append(operation, vec![prepared("api_key", 1)]).await?;
-    journal.enqueue(operation, vec![committed(2, id)]).await?;
-    journal.append(operation, vec![closed(3)]).await
+    journal.write(operation, vec![prepared("api_key", 1)]).await?;
+    journal.write_later(operation, vec![committed(2, id)]).await?;
+    journal.write(operation, vec![closed(3)]).await
 }
 
 fn victim_command(program: &str, place: &Place) -> Command {

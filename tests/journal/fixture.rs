@@ -1,8 +1,13 @@
 //! Records to write, and journals to write them to.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use authz_sidecar::journal::{Journal, MemoryJournal, OpenError, OpenOptions, SqliteJournal};
+use authz_sidecar::journal::{
+    Append, Error, Index, Journal, MemoryJournal, Of, OpenError, OpenOptions, SqliteJournal, State,
+    Window,
+};
 use authz_sidecar::model::{
     As, Call, Confirm, CreatePlan, DeletePlan, Effect, Entry, Evidence, IdCall, Kind, Mode,
     OperationId, PassReason, Plan, Pointer, Probe, Record, Resolution, Resource, ResourceId,
@@ -153,10 +158,6 @@ pub(crate) fn deleted(seconds: i64, ids: &[&str]) -> Entry {
     entry(seconds, Record::Deleted { ids: ids.iter().map(|text| id(text)).collect() })
 }
 
-pub(crate) fn sweep(seconds: i64, text: &str) -> Entry {
-    entry(seconds, Record::Sweep { ids: vec![id(text)], due: at(seconds + 120) })
-}
-
 pub(crate) fn reported(seconds: i64) -> Entry {
     entry(seconds, Record::Reported { rows: vec![id("r")], why: "no created_at".into() })
 }
@@ -181,17 +182,108 @@ fn words(text: &str) -> Words {
     text.parse().unwrap()
 }
 
+/// By what each operation is found, as whoever writes it knows.
+static KNOWN: Mutex<BTreeMap<OperationId, Index>> = Mutex::new(BTreeMap::new());
+
+/// What is appended next to `operation`. Histories need not be possible ones here: the journal does
+/// not look at them.
+pub(crate) fn next(operation: OperationId, entries: Vec<Entry>) -> Append {
+    let known = KNOWN.lock().unwrap().get(&operation).cloned();
+    let begins = known.is_none();
+    let index = entries.iter().fold(known, |index, entry| Some(after(index, entry)));
+    let index = index.expect("there are entries");
+    Append { operation, begins, index, entries }
+}
+
+fn know(written: Append) {
+    KNOWN.lock().unwrap().insert(written.operation, written.index);
+}
+
+fn after(index: Option<Index>, entry: &Entry) -> Index {
+    let Some(mut index) = index else { return opening(entry) };
+    let closed = matches!(entry.record, Record::Closed { .. });
+    match &entry.record {
+        Record::Finished { .. } => index.state = State::Finished(entry.at),
+        Record::Reported { .. } => {
+            index.state = State::Alone;
+            index.holds.clear();
+        }
+        Record::Deleted { .. } => index.state = State::Alone,
+        Record::Retried { .. } | Record::Discarded { .. } => {}
+        Record::Committed { id, .. }
+        | Record::Registered { id, .. }
+        | Record::Passed { id, .. }
+        | Record::Undoing { id, .. } => {
+            index.holds.push(id.clone());
+            let undone = matches!(entry.record, Record::Undoing { .. });
+            index.state = if undone { State::Alone } else { State::Open };
+        }
+        _ => index.state = State::Open,
+    }
+    if closed {
+        index.settled_at = index.settled_at.max(Some(entry.at));
+    } else if index.state != State::Open {
+        index.settled_at.get_or_insert(entry.at);
+    }
+    index
+}
+
+#[expect(clippy::panic, reason = "a fixture that was given another first record")]
+fn opening(entry: &Entry) -> Index {
+    let Record::Prepared { plan, intent, .. } = &entry.record else {
+        panic!("it begins otherwise")
+    };
+    let is_create = matches!(plan.kind, Kind::Create(_));
+    Index {
+        resource_type: plan.resource_type.clone(),
+        of: if is_create { Of::Creates } else { Of::Deletes },
+        opened_at: *intent,
+        settled_at: None,
+        state: State::Open,
+        holds: Vec::new(),
+    }
+}
+
+/// What tests ask of a journal, said shortly.
+pub(crate) trait Calls: Journal {
+    /// Appends what comes next to an operation.
+    async fn write(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
+        let append = next(operation, entries);
+        self.append(append.clone()).await.map(|()| know(append))
+    }
+
+    /// Enqueues what comes next to an operation.
+    async fn write_later(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
+        let append = next(operation, entries);
+        self.enqueue(append.clone()).await.map(|()| know(append))
+    }
+
+    /// All that is unfinished.
+    async fn unfinished(&self) -> Result<Vec<Stored>, Error> {
+        self.unfinished_page(None, usize::MAX).await
+    }
+
+    /// All of that kind that met those seconds.
+    async fn met(&self, kind: &str, of: Of, from: i64, to: i64) -> Vec<OperationId> {
+        let (resource_type, from, to) = (ResourceType::new(kind), at(from), at(to));
+        let window = Window { resource_type, of, from, to };
+        ids(&self.overlapping(&window, None, usize::MAX).await.unwrap())
+    }
+}
+
+impl<J: Journal + ?Sized> Calls for J {}
+
 /// Opens an operation on an `api_key` with that intent.
 pub(crate) async fn opened(journal: &dyn Journal, intent: i64) -> OperationId {
     let operation = OperationId::new();
-    journal.append(operation, vec![prepared("api_key", intent)]).await.unwrap();
+    journal.write(operation, vec![prepared("api_key", intent)]).await.unwrap();
     operation
 }
 
 /// One that opened and finished at those seconds.
 pub(crate) async fn done(journal: &dyn Journal, intent: i64, end: i64) -> OperationId {
     let operation = opened(journal, intent).await;
-    journal.append(operation, vec![finished(end)]).await.unwrap();
+    journal.write(operation, vec![finished(end)]).await.unwrap();
     operation
 }
 

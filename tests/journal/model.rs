@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use authz_sidecar::journal::{Arrival, Deposit, Error};
-use authz_sidecar::model::{Entry, OperationId, Timestamp};
+use authz_sidecar::model::{Entry, OperationId};
 use fastrand::Rng;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -96,10 +96,6 @@ impl shared::Host for Leased {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         // Not nought, at which an expired lease ends.
         START.elapsed() + Duration::from_secs(1)
-    }
-
-    fn wall(&self) -> Timestamp {
-        Timestamp::from_micros(1_795_514_400_000_000).plus(self.time())
     }
 
     fn took_over(&self, _: usize) {}

@@ -5,11 +5,12 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, Owner, Shared};
+use authz_sidecar::journal::{Append, Arrival, Deposit, Error, Journal, Owner, Shared};
 use authz_sidecar::model::{Late, OperationId};
 
 use crate::fixture::{
-    at, closed, committed, done, finished, id, ids, model, names, opened, prepared, resource,
+    Calls, at, closed, committed, done, finished, id, model, names, next, opened, prepared,
+    resource,
 };
 use crate::postgres;
 use crate::support::database::Database;
@@ -94,7 +95,7 @@ impl Place {
         self.expire(&old).await;
         let new = self.open().await;
         let left = new.shares().recover().await.unwrap();
-        (old, new, operation, ids(&left))
+        (old, new, operation, left)
     }
 }
 
@@ -114,9 +115,9 @@ async fn p2_a_replica_whose_lease_ran_out_is_taken_over_and_decides_nothing_any_
             })
             .await;
         assert_eq!(left, [operation], "only what is unfinished");
-        assert_eq!(old.append(operation, vec![closed(4)]).await, Err(Error::Fenced));
+        assert_eq!(old.write(operation, vec![closed(4)]).await, Err(Error::Fenced));
         assert_eq!(
-            old.append(OperationId::new(), vec![prepared("api_key", 4)]).await,
+            old.write(OperationId::new(), vec![prepared("api_key", 4)]).await,
             Err(Error::Fenced)
         );
         assert_eq!(
@@ -124,7 +125,7 @@ async fn p2_a_replica_whose_lease_ran_out_is_taken_over_and_decides_nothing_any_
             (Err(Error::Fenced), Err(Error::Fenced))
         );
         assert_eq!(names(&*old, operation).await, ["prepared"], "it may read");
-        new.append(operation, vec![closed(4), finished(5)]).await.unwrap();
+        new.write(operation, vec![closed(4), finished(5)]).await.unwrap();
         assert_eq!(names(&*new, operation).await, ["prepared", "closed", "finished"]);
         assert_eq!((new.health(), new.shares().may_act()), (Ok(()), Ok(())));
     })
@@ -140,18 +141,15 @@ async fn p2_what_was_enqueued_before_a_take_over_comes_whole_before_it_or_not_at
         database.expire(&old).await;
         let new = database.open().await;
         for _ in 0..50 {
-            old.enqueue(operation, vec![closed(2)]).await.ok();
+            old.write_later(operation, vec![closed(2)]).await.ok();
         }
-        let seen = match new.shares().recover().await.unwrap().pop() {
-            Some(stored) => stored.entries.len(),
+        if new.shares().recover().await.unwrap().is_empty() {
             // A write was under way, for whose end a take-over waits.
-            None => match new.shares().arrivals().await.unwrap().pop() {
-                Some(Arrival::Adopted(stored)) => stored.entries.len(),
-                other => panic!("{other:?}"),
-            },
-        };
+            assert_eq!(new.shares().arrivals().await, Ok(vec![Arrival::Adopted(operation)]));
+        }
+        let seen = names(&*new, operation).await.len();
         // Nothing follows once another has read it.
-        assert_eq!(old.append(operation, Vec::new()).await, Err(Error::Fenced));
+        assert_eq!(old.flush().await, Err(Error::Fenced));
         assert_eq!(names(&*new, operation).await.len(), seen);
     })
     .await;
@@ -162,12 +160,12 @@ async fn p4_ids_are_unique_over_replicas() {
     each(|database| async move {
         let (one, other) = (database.open().await, database.open().await);
         let (first, second) = (opened(&*one, 1).await, opened(&*other, 2).await);
-        one.append(first, vec![committed(3, "k")]).await.unwrap();
+        one.write(first, vec![committed(3, "k")]).await.unwrap();
         let taken = Err(Error::Taken { resource: resource("api_key", "k"), holder: first });
-        assert_eq!(other.append(second, vec![committed(4, "k")]).await, taken);
+        assert_eq!(other.write(second, vec![committed(4, "k")]).await, taken);
         let holder = other.holder(&resource("api_key", "k")).await.unwrap();
         assert_eq!(holder.map(|stored| stored.id), Some(first));
-        assert_eq!(other.append(first, vec![closed(5)]).await, Err(Error::NotOwned(first)));
+        assert_eq!(other.write(first, vec![closed(5)]).await, Err(Error::NotOwned(first)));
     })
     .await;
 }
@@ -186,7 +184,7 @@ async fn p4_of_replicas_that_claim_the_same_ids_at_once_each_id_goes_to_one() {
                     let pair = [committed(60, &format!("a{n}")), committed(60, &format!("b{n}"))];
                     let entries =
                         if which == 0 { pair.to_vec() } else { pair.into_iter().rev().collect() };
-                    (n, replica.append(operation, entries).await)
+                    (n, replica.write(operation, entries).await)
                 });
             }
         }
@@ -207,17 +205,16 @@ async fn p3_evidence_is_accepted_after_a_take_over_and_reaches_the_owner_until_i
         let (old, new, operation, _) =
             database.taken_over(async |old| opened(&**old, 1).await).await;
         let late = Late::Answer { id: id("k") };
-        let deposit =
-            Deposit { operation, opening: vec![prepared("api_key", 1)], late: late.clone() };
-        old.shares().deposit(deposit).await.unwrap();
+        let deposit = Deposit { operation, opening: vec![prepared("api_key", 1)], late };
+        old.shares().deposit(deposit.clone()).await.unwrap();
         for _ in 0..2 {
             let arrivals = new.shares().arrivals().await.unwrap();
-            let [Arrival::Evidence { receipt, operation: of, late: told }] = &arrivals[..] else {
+            let [Arrival::Evidence { receipt, deposit: told }] = &arrivals[..] else {
                 panic!("{arrivals:?}")
             };
-            assert_eq!((of, told), (&operation, &late));
+            assert_eq!(*told, deposit);
             if !names(&*new, operation).await.contains(&"committed") {
-                new.append(operation, vec![committed(9, "k")]).await.unwrap();
+                new.write(operation, vec![committed(9, "k")]).await.unwrap();
                 continue;
             }
             new.shares().settle(*receipt).await.unwrap();
@@ -227,26 +224,30 @@ async fn p3_evidence_is_accepted_after_a_take_over_and_reaches_the_owner_until_i
     .await;
 }
 
+/// Whoever is first begins it anew.
 #[tokio::test]
-async fn p3_evidence_of_a_forgotten_operation_begins_it_anew() {
+async fn p3_evidence_of_a_forgotten_operation_reaches_every_replica_until_one_begins_it_anew() {
     each(|database| async move {
         let (old, new, operation, _) =
             database.taken_over(async |old| opened(&**old, 1).await).await;
-        new.append(operation, vec![finished(2)]).await.unwrap();
+        let other = database.open().await;
+        assert!(other.shares().recover().await.unwrap().is_empty());
+        new.write(operation, vec![finished(2)]).await.unwrap();
         assert_eq!(new.prune(at(1000), at(900)).await, Ok(1));
-        let opening = vec![prepared("api_key", 1)];
-        let late = Late::Answer { id: id("k") };
-        old.shares().deposit(Deposit { operation, opening, late: late.clone() }).await.unwrap();
-        // Begun anew and told of by whichever replica comes first.
-        let arrivals = new.shares().arrivals().await.unwrap();
-        assert!(
-            matches!(&arrivals[..], [Arrival::Evidence { operation: of, .. }] if *of == operation)
-        );
-        assert_eq!(names(&*new, operation).await, ["prepared"]);
-        // It is recorded only now, and what was forgotten until now is not known for it (P4).
-        let begun = new.operation(operation).await.unwrap().unwrap().entries.remove(0);
-        assert!(begun.at > at(1000), "{}", begun.at);
-        new.append(operation, vec![closed(1001), committed(1001, "k")]).await.unwrap();
+        let (opening, late) = (vec![prepared("api_key", 1)], Late::Answer { id: id("k") });
+        let deposit = Deposit { operation, opening, late };
+        old.shares().deposit(deposit.clone()).await.unwrap();
+        for replica in [&new, &other] {
+            let arrivals = replica.shares().arrivals().await.unwrap();
+            let [Arrival::Evidence { deposit: told, .. }] = &arrivals[..] else {
+                panic!("{arrivals:?}")
+            };
+            assert_eq!(*told, deposit);
+        }
+        let begins = Append { begins: true, ..next(operation, vec![prepared("api_key", 1)]) };
+        new.append(begins.clone()).await.unwrap();
+        assert_eq!(other.append(begins).await, Err(Error::NotOwned(operation)));
+        new.write(operation, vec![closed(1001), finished(1002)]).await.unwrap();
         assert_eq!(new.prune(at(9000), at(8000)).await, Ok(0), "what evidence waits for is kept");
     })
     .await;
@@ -258,7 +259,7 @@ async fn p3_evidence_of_a_finished_operation_of_a_dead_replica_is_adopted_with_i
         let (old, new, _, left) = database.taken_over(async |old| opened(&**old, 1).await).await;
         assert_eq!(left.len(), 1);
         let operation = left[0];
-        new.append(operation, vec![finished(2)]).await.unwrap();
+        new.write(operation, vec![finished(2)]).await.unwrap();
         new.shares().release().await;
         old.shares()
             .deposit(Deposit { operation, opening: vec![prepared("api_key", 1)], late: Late::Sent })
@@ -268,9 +269,9 @@ async fn p3_evidence_of_a_finished_operation_of_a_dead_replica_is_adopted_with_i
         assert!(third.shares().recover().await.unwrap().is_empty(), "it is finished");
         let arrivals = third.shares().arrivals().await.unwrap();
         assert!(
-            matches!(&arrivals[..], [Arrival::Evidence { operation: of, .. }] if *of == operation)
+            matches!(&arrivals[..], [Arrival::Evidence { deposit, .. }] if deposit.operation == operation)
         );
-        third.append(operation, vec![closed(9)]).await.unwrap();
+        third.write(operation, vec![closed(9)]).await.unwrap();
     })
     .await;
 }
@@ -296,8 +297,8 @@ async fn a_running_replica_adopts_what_another_left_within_a_lease_and_each_once
                 arrivals = replicas[1].shares().arrivals() => arrivals,
             };
             for arrival in arrivals.unwrap() {
-                let Arrival::Adopted(stored) = arrival else { panic!("{arrival:?}") };
-                adopted.push(stored.id);
+                let Arrival::Adopted(operation) = arrival else { panic!("{arrival:?}") };
+                adopted.push(operation);
             }
         }
         assert!(expired.elapsed() < Duration::from_secs(2), "a lease: {:?}", expired.elapsed());
@@ -312,11 +313,11 @@ async fn a_replica_that_gives_up_its_lease_is_not_waited_for() {
     each(|database| async move {
         let old = database.frozen().await;
         let operation = opened(&*old, 1).await;
-        old.enqueue(operation, vec![closed(2)]).await.unwrap();
+        old.write_later(operation, vec![closed(2)]).await.unwrap();
         old.shares().release().await;
-        assert_eq!(old.append(operation, vec![finished(3)]).await, Err(Error::Fenced));
+        assert_eq!(old.write(operation, vec![finished(3)]).await, Err(Error::Fenced));
         let new = database.open().await;
-        assert_eq!(ids(&new.shares().recover().await.unwrap()), [operation]);
+        assert_eq!(new.shares().recover().await.unwrap(), [operation]);
         assert_eq!(names(&*new, operation).await, ["prepared", "closed"]);
     })
     .await;
@@ -331,18 +332,18 @@ async fn p9_what_no_living_replica_carries_on_is_whose_who_claims_it_and_nobody_
         let claims = async |replica: &Replica| replica.shares().claim(operation).await.unwrap();
         let new = database.open().await;
         assert!(matches!(claims(&new).await, Some(Owner::Other(_))), "its owner lives");
-        let refused = new.append(operation, vec![closed(2)]).await;
+        let refused = new.write(operation, vec![closed(2)]).await;
         assert_eq!(refused, Err(Error::NotOwned(operation)));
         let other = database.frozen().await;
         let others = opened(&*other, 1).await;
         database.expire(&old).await;
         database.expire(&other).await;
         assert_eq!(claims(&new).await, Some(Owner::This));
-        other.append(others, vec![closed(2)]).await.expect("nobody asked for what it owns");
-        assert_eq!(old.append(operation, vec![closed(2)]).await, Err(Error::Fenced));
-        new.append(operation, vec![closed(2)]).await.unwrap();
+        other.write(others, vec![closed(2)]).await.expect("nobody asked for what it owns");
+        assert_eq!(old.write(operation, vec![closed(2)]).await, Err(Error::Fenced));
+        new.write(operation, vec![closed(2)]).await.unwrap();
         let third = database.open().await;
-        assert_eq!(ids(&third.shares().recover().await.unwrap()), [others]);
+        assert_eq!(third.shares().recover().await.unwrap(), [others]);
         assert!(matches!(claims(&third).await, Some(Owner::Other(_))));
         assert_eq!(third.shares().claim(OperationId::new()).await, Ok(None));
     })

@@ -14,8 +14,8 @@ use authz_sidecar::journal::{Journal, SqliteJournal};
 use authz_sidecar::model::OperationId;
 
 use crate::fixture::{
-    Place, at, closed, committed, create, deleted, finished, ids, opened, prepared, registered,
-    reported, resource, targets, undoing,
+    Calls, Place, at, closed, committed, create, deleted, finished, ids, opened, prepared,
+    registered, reported, resource, targets, undoing,
 };
 
 /// Operations in a second of the journal's time, which is not the test's.
@@ -44,7 +44,7 @@ async fn live(journal: &SqliteJournal, seconds: std::ops::Range<i64>) {
                 registered(second, &key),
                 finished(second),
             ];
-            journal.enqueue(OperationId::new(), entries).await.unwrap();
+            journal.write_later(OperationId::new(), entries).await.unwrap();
         }
         if second % EVERY == 0 {
             journal.prune(at(second), at(second - KEPT)).await.unwrap();
@@ -63,7 +63,7 @@ async fn longest_append(journal: Arc<SqliteJournal>, time: Arc<AtomicI64>) -> Du
         let began = Instant::now();
         let operation = OperationId::new();
         let entries = vec![prepared("agent", second), finished(second)];
-        journal.append(operation, entries).await.unwrap();
+        journal.write(operation, entries).await.unwrap();
         longest = longest.max(began.elapsed());
     }
     longest
@@ -85,7 +85,7 @@ async fn p8_however_many_operations_finish_the_files_stay_as_large_as_what_claim
         vec![prepared("api_key", 0), targets(0, &["l"]), closed(1)],
     ] {
         stuck.push(OperationId::new());
-        journal.append(stuck[stuck.len() - 1], history).await.unwrap();
+        journal.write(stuck[stuck.len() - 1], history).await.unwrap();
     }
 
     let began = Instant::now();
@@ -125,11 +125,11 @@ async fn p4_p8_a_create_that_looks_for_its_row_for_ever_holds_its_window_and_not
     let journal = place.open();
     live(&journal, 0..2 * KEPT).await;
     let looks = vec![create(2 * KEPT), closed(2 * KEPT + 1)];
-    journal.append(OperationId::new(), looks).await.unwrap();
+    journal.write(OperationId::new(), looks).await.unwrap();
     live(&journal, 2 * KEPT..6 * KEPT).await;
     let (window, _) = size(&place.path());
     live(&journal, 6 * KEPT..20 * KEPT).await;
-    journal.append(OperationId::new(), Vec::new()).await.unwrap();
+    journal.flush().await.unwrap();
     let (held, _) = size(&place.path());
     assert!(held < window * 5 / 4, "{held} KiB, from {window}");
     for (second, is_kept) in [
@@ -160,9 +160,9 @@ async fn p4_an_operation_under_way_holds_what_it_may_need_and_its_end_gives_the_
         let key = resource("api_key", &format!("{second}-0"));
         assert_eq!(journal.holder(&key).await.unwrap().is_some(), is_kept, "{key}");
     }
-    journal.append(open, vec![finished(10 * KEPT)]).await.unwrap();
+    journal.write(open, vec![finished(10 * KEPT)]).await.unwrap();
     live(&journal, 10 * KEPT..12 * KEPT).await;
-    journal.append(OperationId::new(), Vec::new()).await.unwrap();
+    journal.flush().await.unwrap();
     let (after, _) = size(&place.path());
     assert!(after < steady * 3 / 2 + 4096, "{after} KiB, from {steady} and {held}");
 }

@@ -9,7 +9,8 @@ use authz_sidecar::journal::{
 use authz_sidecar::model::{ByteSize, OperationId};
 
 use crate::fixture::{
-    Place, at, closed, committed, done, entry, finished, ids, names, opened, prepared, resource,
+    Calls, Place, at, closed, committed, done, entry, finished, ids, names, opened, prepared,
+    resource,
 };
 
 #[tokio::test]
@@ -17,15 +18,15 @@ async fn what_was_appended_and_what_was_enqueued_before_is_there_after_reopening
     let place = Place::new();
     let journal = place.open();
     let first = opened(&journal, 1).await;
-    journal.enqueue(first, vec![committed(2, "k")]).await.unwrap();
+    journal.write_later(first, vec![committed(2, "k")]).await.unwrap();
     let second = opened(&journal, 3).await;
-    journal.enqueue(second, vec![closed(4)]).await.unwrap();
+    journal.write_later(second, vec![closed(4)]).await.unwrap();
     drop(journal);
     let journal = place.open();
     assert_eq!(ids(&journal.unfinished().await.unwrap()), [first, second]);
     assert_eq!(names(&journal, first).await, ["prepared", "committed"]);
     assert_eq!(names(&journal, second).await, ["prepared", "closed"], "an orderly end loses none");
-    let taken = journal.append(second, vec![committed(5, "k")]).await;
+    let taken = journal.write(second, vec![committed(5, "k")]).await;
     assert!(matches!(taken, Err(Error::Taken { holder, .. }) if holder == first));
 }
 
@@ -34,7 +35,7 @@ async fn what_was_only_enqueued_is_committed_without_company() {
     let place = Place::new();
     let journal = place.open();
     let operation = OperationId::new();
-    journal.enqueue(operation, vec![prepared("api_key", 1)]).await.unwrap();
+    journal.write_later(operation, vec![prepared("api_key", 1)]).await.unwrap();
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
     while journal.operation(operation).await.unwrap().is_none() {
         assert!(tokio::time::Instant::now() < deadline, "not committed in 10 s");
@@ -136,7 +137,7 @@ async fn a_damaged_journal_is_refused() {
     let place = Place::new();
     let journal = place.open();
     for intent in 0..200 {
-        journal.enqueue(OperationId::new(), vec![prepared("api_key", intent)]).await.unwrap();
+        journal.write_later(OperationId::new(), vec![prepared("api_key", intent)]).await.unwrap();
     }
     drop(journal);
     let mut bytes = std::fs::read(place.path()).unwrap();
@@ -177,7 +178,7 @@ async fn a_failed_commit_is_unknown_and_nothing_is_accepted_after_it() {
     place.meddle(FAIL_AT_COMMIT);
     let journal = place.open();
     let operation = opened(&journal, 1).await;
-    let failed = journal.append(operation, vec![closed(2)]).await;
+    let failed = journal.write(operation, vec![closed(2)]).await;
     assert!(matches!(failed, Err(Error::Unknown(_))), "{failed:?}");
     assert_broken(&journal, operation).await;
 }
@@ -189,7 +190,7 @@ async fn a_write_that_fails_before_the_commit_left_nothing_and_breaks_the_journa
     place.meddle(FAIL_BEFORE_COMMIT);
     let journal = place.open();
     let operation = opened(&journal, 1).await;
-    let failed = journal.append(operation, vec![committed(2, "k"), closed(2)]).await;
+    let failed = journal.write(operation, vec![committed(2, "k"), closed(2)]).await;
     assert!(matches!(&failed, Err(Error::Broken(why)) if why.contains("disk")), "{failed:?}");
     assert_broken(&journal, operation).await;
     drop(journal);
@@ -205,8 +206,8 @@ async fn an_enqueued_call_that_breaks_the_journal_shows_in_its_health() {
     place.meddle(FAIL_AT_COMMIT);
     let journal = place.open();
     let operation = opened(&journal, 1).await;
-    journal.enqueue(operation, vec![closed(2)]).await.unwrap();
-    let barrier = journal.append(operation, Vec::new()).await;
+    journal.write_later(operation, vec![closed(2)]).await.unwrap();
+    let barrier = journal.flush().await;
     assert!(matches!(barrier, Err(Error::Unknown(_) | Error::Broken(_))), "{barrier:?}");
     assert_broken(&journal, operation).await;
 }
@@ -214,8 +215,8 @@ async fn an_enqueued_call_that_breaks_the_journal_shows_in_its_health() {
 async fn assert_broken(journal: &SqliteJournal, operation: OperationId) {
     let is_broken = |result: Result<(), Error>| matches!(result, Err(Error::Broken(_)));
     assert!(is_broken(journal.health()));
-    assert!(is_broken(journal.append(operation, vec![finished(9)]).await));
-    assert!(is_broken(journal.enqueue(operation, vec![finished(9)]).await));
+    assert!(is_broken(journal.write(operation, vec![finished(9)]).await));
+    assert!(is_broken(journal.write_later(operation, vec![finished(9)]).await));
     assert!(is_broken(journal.unfinished().await.map(drop)));
     assert!(is_broken(journal.prune(at(9), at(8)).await.map(drop)));
 }
@@ -246,7 +247,7 @@ async fn p8_a_full_journal_opens_nothing_new_but_lets_the_old_ones_end() {
     let mut kept = Vec::new();
     let full = loop {
         let operation = OperationId::new();
-        match journal.append(operation, vec![prepared("api_key", 1)]).await {
+        match journal.write(operation, vec![prepared("api_key", 1)]).await {
             Ok(()) => kept.push(operation),
             Err(error) => break error,
         }
@@ -258,7 +259,7 @@ async fn p8_a_full_journal_opens_nothing_new_but_lets_the_old_ones_end() {
     assert!(metrics.bytes.get() >= 256 << 10);
     assert_eq!(metrics.refusals.get(), 1);
     for operation in &kept {
-        journal.append(*operation, vec![finished(2)]).await.unwrap();
+        journal.write(*operation, vec![finished(2)]).await.unwrap();
     }
     assert_eq!(journal.prune(at(10), at(9)).await, Ok(kept.len()));
     opened(&journal, 11).await;
@@ -276,12 +277,12 @@ async fn p8_the_file_shrinks_again_after_a_flood() {
     for intent in 0..4000 {
         let why = authz_sidecar::model::Record::Reported { rows: Vec::new(), why: long.clone() };
         let entries = vec![prepared("api_key", intent), entry(intent, why), finished(intent)];
-        journal.enqueue(OperationId::new(), entries).await.unwrap();
+        journal.write_later(OperationId::new(), entries).await.unwrap();
     }
-    journal.append(OperationId::new(), Vec::new()).await.unwrap();
+    journal.flush().await.unwrap();
     let flooded = pages(&place.path());
     assert_eq!(journal.prune(at(90_000), at(80_000)).await, Ok(4000));
-    journal.append(OperationId::new(), Vec::new()).await.unwrap();
+    journal.flush().await.unwrap();
     let left = pages(&place.path());
     assert!(flooded > 2500 && left < flooded - 1000, "{flooded} pages, then {left}");
 }
@@ -294,9 +295,9 @@ async fn a_large_prune_lets_appends_through() {
     let journal = place.try_open(options).unwrap();
     for intent in 0..2000 {
         let entries = vec![prepared("api_key", intent), finished(intent)];
-        journal.enqueue(OperationId::new(), entries).await.unwrap();
+        journal.write_later(OperationId::new(), entries).await.unwrap();
     }
-    journal.append(OperationId::new(), Vec::new()).await.unwrap();
+    journal.flush().await.unwrap();
     let before = metrics.commits.get();
     let prune = journal.prune(at(90_000), at(80_000));
     let append = async {

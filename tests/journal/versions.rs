@@ -1,10 +1,12 @@
 //! Journals of other releases: an earlier one's is read, a later one's refused.
 
-use authz_sidecar::journal::{Deposit, Error, Journal, Of, OpenError, OpenOptions, Shared};
-use authz_sidecar::model::{Late, OperationId, ResourceType};
+use authz_sidecar::dualwrite::index::go_on;
+use authz_sidecar::dualwrite::operation::Operation;
+use authz_sidecar::journal::{Error, Journal, Of, OpenError, OpenOptions, Shared};
+use authz_sidecar::model::OperationId;
 use tokio_postgres::Client;
 
-use crate::fixture::{Place, at, create, finished, ids, names, opened, resource};
+use crate::fixture::{Calls, Place, at, finished, ids, names, opened, resource};
 use crate::postgres::frozen;
 use crate::support::database::Database;
 
@@ -39,12 +41,12 @@ async fn is_read_and_carried_on(journal: &dyn Journal) {
     assert_eq!(ids(&journal.unfinished().await.unwrap()), [delete]);
     let key = resource("api_key", "01a20f08-94f1-71c4-8639-908ecbfd1075");
     assert_eq!(journal.holder(&key).await.unwrap().map(|stored| stored.id), Some(create));
-    let kind = ResourceType::new("api_key");
-    let (from, to) = (at(1_795_548_550), at(1_795_548_551));
-    let found = journal.overlapping(&kind, Of::Creates, from, to).await.unwrap();
-    assert_eq!(ids(&found), [create]);
+    let found = journal.met("api_key", Of::Creates, 1_795_548_550, 1_795_548_551).await;
+    assert_eq!(found, [create]);
 
-    journal.append(delete, vec![finished(1_795_548_600)]).await.unwrap();
+    let left = Operation::replay(&journal.operation(delete).await.unwrap().unwrap()).unwrap();
+    let (_, end) = go_on(&left, vec![finished(1_795_548_600)]).unwrap();
+    journal.append(end).await.unwrap();
     opened(journal, 1_795_548_601).await;
     assert_eq!(journal.prune(at(1_795_548_700), at(1_795_548_699)).await, Ok(1));
 }
@@ -81,17 +83,20 @@ async fn what_version_1_wrote_into_postgresql_is_read_and_carried_on() {
     drop(old);
     as_version_1(&client).await;
     let journal = database.open().await;
-    assert_eq!(ids(&journal.recover().await.unwrap()), [operations()[1]]);
+    assert_eq!(journal.recover().await.unwrap(), [operations()[1]]);
     is_read_and_carried_on(&journal).await;
     let versions = "SELECT version FROM versions ORDER BY what";
     let versions = client.query(versions, &[]).await.unwrap();
     let versions: Vec<i32> = versions.iter().map(|row| row.get(0)).collect();
-    assert_eq!(versions, [2, 2], "records and schema, so that version 1 opens it no more");
+    assert_eq!(versions, [2, 3], "records and schema, so that version 1 opens it no more");
 }
 
 /// Makes the tables and their versions what they were in version 1.
 async fn as_version_1(client: &Client) {
-    let lower = "ALTER TABLE replicas DROP COLUMN lease; UPDATE versions SET version = 1";
+    let lower = "ALTER TABLE replicas DROP COLUMN lease; \
+         DROP INDEX listed; DROP INDEX void; DROP INDEX overlapping; \
+         CREATE INDEX settled ON operations (resource_type, kind, settled_at, opened_at); \
+         UPDATE versions SET version = 1";
     client.batch_execute(lower).await.unwrap();
 }
 
@@ -107,7 +112,7 @@ async fn p2_a_replica_of_version_1_is_given_five_minutes_and_runs_on() {
     let lease = "SELECT lease >= interval '5 min' FROM replicas WHERE epoch = $1";
     assert!(client.query_one(lease, &[&old.epoch()]).await.unwrap().get::<_, bool>(0));
     // It runs on, beside the new release, and ends as it did.
-    old.append(operation, vec![finished(2)]).await.unwrap();
+    old.write(operation, vec![finished(2)]).await.unwrap();
     old.release().await;
     new.recover().await.unwrap();
 }
@@ -154,7 +159,7 @@ async fn each_record_bears_its_version() {
     let place = Place::new();
     let journal = place.open();
     let operation = opened(&journal, 1).await;
-    journal.append(operation, vec![finished(2)]).await.unwrap();
+    journal.write(operation, vec![finished(2)]).await.unwrap();
     drop(journal);
     let file = rusqlite::Connection::open(place.path()).unwrap();
     let seen = file.query_row(RECORDS, [], |row| Ok((row.get(0)?, row.get(1)?)));
@@ -167,14 +172,9 @@ async fn each_record_in_postgresql_bears_its_version() {
     let journal = database.open().await;
     journal.recover().await.unwrap();
     let operation = opened(&journal, 1).await;
-    journal.append(operation, vec![finished(2)]).await.unwrap();
-    // With evidence come the first records of what it is about, where they are not kept.
-    let opening = vec![create(3)];
-    let deposit = Deposit { operation: OperationId::new(), opening, late: Late::Sent };
-    journal.deposit(deposit).await.unwrap();
-    journal.arrivals().await.unwrap();
+    journal.write(operation, vec![finished(2)]).await.unwrap();
     let seen = database.meddle().await.query_one(RECORDS, &[]).await.unwrap();
-    assert_eq!((seen.get(0), seen.get(1)), (3_i64, true));
+    assert_eq!((seen.get(0), seen.get(1)), (2_i64, true));
 }
 
 /// As a later release leaves them that was rolled out beside this one.

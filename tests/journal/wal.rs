@@ -6,10 +6,10 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use authz_sidecar::journal::{Journal, OpenError, OpenOptions, SqliteJournal};
+use authz_sidecar::journal::{OpenError, OpenOptions, SqliteJournal};
 use authz_sidecar::model::OperationId;
 
-use crate::fixture::{Place, committed, meddle, names, opened};
+use crate::fixture::{Calls, Place, committed, meddle, names, opened};
 
 const HEADER: usize = 32;
 const FRAME: usize = 24 + 4096;
@@ -42,7 +42,7 @@ impl Copies {
         for number in before..before + count {
             let operation = opened(&journal, 1).await;
             ends.push(end_of_log(&place.path()));
-            journal.append(operation, vec![committed(2, &number.to_string())]).await.unwrap();
+            journal.write(operation, vec![committed(2, &number.to_string())]).await.unwrap();
             ends.push(end_of_log(&place.path()));
             acknowledged.push((operation, *ends.last().unwrap()));
         }
@@ -87,7 +87,7 @@ impl Copies {
 
 async fn written(journal: &SqliteJournal, number: usize) -> OperationId {
     let operation = opened(journal, 1).await;
-    journal.append(operation, vec![committed(2, &number.to_string())]).await.unwrap();
+    journal.write(operation, vec![committed(2, &number.to_string())]).await.unwrap();
     operation
 }
 

@@ -1,5 +1,6 @@
 //! Straight on the journal, and what happens where nobody can be asked.
 
+use authz_sidecar::dualwrite::index::begin;
 use authz_sidecar::journal::{Journal, OpenOptions, SqliteJournal};
 use authz_sidecar::model::{
     As, Confirm, CreatePlan, Effect, Entry, IdCall, Kind, Mode, OperationId, Plan, Pointer, Record,
@@ -148,7 +149,7 @@ async fn p8_p9_of_thousands_each_page_reads_its_own_and_all_are_listed_once() {
             records.push(Record::Reported { rows: Vec::new(), why });
         }
         let entries = records.into_iter().map(|record| Entry { at, record }).collect();
-        journal.enqueue(operation, entries).await.unwrap();
+        journal.enqueue(begin(operation, entries).unwrap().1).await.unwrap();
         expected.push(operation.to_string());
     }
     drop(journal);

@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering;
 
 use authz_sidecar::authz::{self, Circuits};
 use authz_sidecar::config::Config;
+use authz_sidecar::dualwrite::index::begin;
 use authz_sidecar::dualwrite::operation::Operation;
 use authz_sidecar::dualwrite::{self, DualWrite, Parts};
 use authz_sidecar::http::breaker;
-use authz_sidecar::journal::{Arrival, Journal, Receipt};
+use authz_sidecar::journal::{Arrival, Deposit, Journal, Receipt};
 use authz_sidecar::model::{
     As, Call, Clock, Condition, Confirm, CreatePlan, DeletePlan, Effect, Entry, IdCall, Kind, Late,
     Mode, OperationId, Plan, Pointer, Probe, Record, Resolution, ResourceId, ResourceType, Row,
@@ -68,7 +69,7 @@ fn confirm() -> Confirm {
 
 /// An operation with these records, each so many milliseconds from now.
 fn stored(plan: Plan, records: impl IntoIterator<Item = (i64, Record)>) -> Stored {
-    let (resource_type, now) = (plan.resource_type.clone(), SystemClock.now());
+    let now = SystemClock.now();
     let at = |millis: i64| Timestamp::from_micros(now.as_micros() + millis * 1000);
     let mut records = records.into_iter().peekable();
     let intent = at(records.peek().expect("it has records").0);
@@ -77,7 +78,7 @@ fn stored(plan: Plan, records: impl IntoIterator<Item = (i64, Record)>) -> Store
     let prepared = Entry { at: intent, record: first };
     let rest = records.map(|(millis, record)| Entry { at: at(millis), record });
     let entries = std::iter::once(prepared).chain(rest).collect();
-    Stored { id: OperationId::new(), resource_type, entries }
+    Stored { id: OperationId::new(), entries }
 }
 
 /// A delete whose row is gone, and that is to be deregistered.
@@ -131,7 +132,8 @@ async fn left(
     let (journal, arrivals) = Slow::new();
     let mut left = operations(&ResourceId::new(&key).unwrap());
     for stored in &left {
-        journal.inner.append(stored.id, stored.entries.clone()).await.unwrap();
+        let (_, append) = begin(stored.id, stored.entries.clone()).unwrap();
+        journal.inner.append(append).await.unwrap();
     }
     tokio::spawn(process(&world, Arc::clone(&journal)).follow());
     (world, journal, arrivals, left.pop().expect("there is one"), key)
@@ -141,7 +143,7 @@ async fn left(
 async fn p3_an_operation_that_is_adopted_while_the_journal_can_not_be_read_is_carried_on() {
     let (world, journal, arrivals, stored, key) = left(|id| vec![deleted(id)]).await;
     journal.unreadable.store(3, Ordering::SeqCst);
-    arrivals.send(Arrival::Adopted(stored.clone())).await.unwrap();
+    arrivals.send(Arrival::Adopted(stored.id)).await.unwrap();
     journal.ends(stored.id).await;
     assert!(!world.is_registered(&key));
 }
@@ -152,21 +154,41 @@ async fn p3_an_operation_that_is_adopted_while_the_journal_can_not_be_read_is_ca
 #[tokio::test]
 async fn p3_evidence_that_comes_right_after_the_end_reopens_what_ended() {
     let (world, journal, arrivals, stored, key) = left(|id| vec![deleted(id)]).await;
-    arrivals.send(Arrival::Adopted(stored.clone())).await.unwrap();
+    arrivals.send(Arrival::Adopted(stored.id)).await.unwrap();
     journal.ends(stored.id).await;
     assert!(!world.is_registered(&key));
     assert_eq!(journal.inner.entries()[0].entries.len(), 3, "which can't be read yet");
-    let (receipt, late) = (Receipt(1), Late::Sent);
-    arrivals.send(Arrival::Evidence { receipt, operation: stored.id, late }).await.unwrap();
-    let settled = || async { (journal.settled.load(Ordering::SeqCst) == 1).then_some(()) };
-    eventually("the evidence is taken", settled).await;
+    tell(&journal, &arrivals, &stored).await;
     let reopened = ["prepared", "targets", "deleted", "finished", "closed"];
     assert_eq!(journal.names(stored.id)[..5], reopened);
     journal.ends(stored.id).await;
-    journal.append(stored.id, Vec::new()).await.unwrap();
+    journal.flush().await.unwrap();
     let kept = journal.operation(stored.id).await.unwrap().unwrap();
     let operation = Operation::replay(&kept).expect("a possible history");
     assert!(operation.is_finished());
+}
+
+/// Tells the process that the operation's request left late, and waits until that is taken.
+async fn tell(journal: &Slow, arrivals: &mpsc::Sender<Arrival>, stored: &Stored) {
+    let opening = stored.entries[..2].to_vec();
+    let deposit = Deposit { operation: stored.id, opening, late: Late::Sent };
+    arrivals.send(Arrival::Evidence { receipt: Receipt(1), deposit }).await.unwrap();
+    let settled = || async { (journal.settled.load(Ordering::SeqCst) == 1).then_some(()) };
+    eventually("the evidence is taken", settled).await;
+}
+
+/// It is recorded only then, and what was forgotten until then is not known for it (P4).
+#[tokio::test]
+async fn p3_evidence_of_a_forgotten_operation_begins_it_anew() {
+    let (world, journal, arrivals, _, key) = left(|id| vec![deleted(id)]).await;
+    let forgotten = deleted(&ResourceId::new(&key).unwrap());
+    let before = SystemClock.now();
+    tell(&journal, &arrivals, &forgotten).await;
+    assert_eq!(journal.names(forgotten.id)[..3], ["prepared", "targets", "closed"]);
+    let kept = journal.operation(forgotten.id).await.unwrap().unwrap();
+    assert!(kept.entries[0].at >= before);
+    journal.ends(forgotten.id).await;
+    assert!(!world.is_registered(&key));
 }
 
 /// What was made just before the delete, by a replica whose clock is a second ahead. The service may
@@ -176,7 +198,7 @@ async fn p3_a_delete_by_name_looks_on_for_a_row_that_another_s_clock_puts_after_
     // L is 1.5 s, and two replicas may be 10 s apart: the looks would end in half a second.
     let operations = |id: &_| vec![registered(id, -10_000), closed(-11_000)];
     let (world, journal, arrivals, stored, key) = left(operations).await;
-    arrivals.send(Arrival::Adopted(stored.clone())).await.unwrap();
+    arrivals.send(Arrival::Adopted(stored.id)).await.unwrap();
     let is_over = || !world.is_registered(&key) || journal.names(stored.id).contains(&"finished");
     eventually("it is deregistered, or ended", || async { is_over().then_some(()) }).await;
     assert!(!world.is_registered(&key), "{:?}", journal.names(stored.id));

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use authz_sidecar::journal::{
-    Arrival, Deposit, Error, Journal, MemoryJournal, Of, Owner, Receipt, Shared,
+    Append, Arrival, Deposit, Error, Journal, MemoryJournal, Owner, Place, Receipt, Shared, Window,
 };
-use authz_sidecar::model::{Entry, OperationId, Resource, ResourceType, Stored, Timestamp};
+use authz_sidecar::model::{Entry, OperationId, Resource, Stored, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::support::eventually;
@@ -16,7 +16,7 @@ use crate::support::eventually;
 /// waits for its commit; what arrives is the test's.
 pub(crate) struct Slow {
     pub(crate) inner: MemoryJournal,
-    enqueued: Mutex<Vec<(OperationId, Vec<Entry>)>>,
+    enqueued: Mutex<Vec<Append>>,
     /// How many readings of an operation fail from now on.
     pub(crate) unreadable: AtomicUsize,
     arrivals: tokio::sync::Mutex<mpsc::Receiver<Arrival>>,
@@ -41,8 +41,8 @@ impl Slow {
         let kept = self.inner.entries().into_iter().filter(|stored| stored.id == id);
         let mut entries: Vec<Entry> = kept.flat_map(|stored| stored.entries).collect();
         let enqueued = self.enqueued.lock().unwrap();
-        let waiting = enqueued.iter().filter(|(operation, _)| *operation == id);
-        entries.extend(waiting.flat_map(|(_, entries)| entries.clone()));
+        let waiting = enqueued.iter().filter(|append| append.operation == id);
+        entries.extend(waiting.flat_map(|append| append.entries.clone()));
         entries.iter().map(|entry| entry.record.name()).collect()
     }
 
@@ -55,26 +55,27 @@ impl Slow {
 
 #[async_trait]
 impl Journal for Slow {
-    async fn append(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
-        let enqueued = std::mem::take(&mut *self.enqueued.lock().unwrap());
-        for (operation, entries) in enqueued {
-            self.inner.append(operation, entries).await?;
-        }
-        self.inner.append(operation, entries).await
+    async fn append(&self, append: Append) -> Result<(), Error> {
+        self.flush().await?;
+        self.inner.append(append).await
     }
 
-    async fn enqueue(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
-        self.enqueued.lock().unwrap().push((operation, entries));
+    async fn enqueue(&self, append: Append) -> Result<(), Error> {
+        self.enqueued.lock().unwrap().push(append);
         Ok(())
     }
 
-    async fn unfinished(&self) -> Result<Vec<Stored>, Error> {
-        self.inner.unfinished().await
+    async fn flush(&self) -> Result<(), Error> {
+        let enqueued = std::mem::take(&mut *self.enqueued.lock().unwrap());
+        for append in enqueued {
+            self.inner.append(append).await?;
+        }
+        Ok(())
     }
 
     async fn unfinished_page(
         &self,
-        after: Option<(Timestamp, OperationId)>,
+        after: Option<Place>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
         self.inner.unfinished_page(after, limit).await
@@ -94,12 +95,11 @@ impl Journal for Slow {
 
     async fn overlapping(
         &self,
-        resource_type: &ResourceType,
-        of: Of,
-        from: Timestamp,
-        to: Timestamp,
+        window: &Window,
+        after: Option<Place>,
+        limit: usize,
     ) -> Result<Vec<Stored>, Error> {
-        self.inner.overlapping(resource_type, of, from, to).await
+        self.inner.overlapping(window, after, limit).await
     }
 
     async fn prune(&self, _: Timestamp, _: Timestamp) -> Result<usize, Error> {
@@ -121,7 +121,7 @@ impl Shared for Slow {
         Ok(())
     }
 
-    async fn recover(&self) -> Result<Vec<Stored>, Error> {
+    async fn recover(&self) -> Result<Vec<OperationId>, Error> {
         Ok(Vec::new())
     }
 

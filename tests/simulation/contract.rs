@@ -3,36 +3,44 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use async_trait::async_trait;
-use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, Of, Owner, Receipt, Shared};
-use authz_sidecar::model::{Entry, OperationId, Resource, ResourceType, Stored, Timestamp};
+use authz_sidecar::journal::{
+    Arrival, Deposit, Error, Journal, Owner, Place, Receipt, Shared, Window,
+};
+use authz_sidecar::model::{OperationId, Resource, Stored, Timestamp};
 
 use super::*;
 
-#[async_trait]
-impl Journal for Way {
-    async fn append(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
-        if begins(&entries) && self.inner.down.load(Relaxed) {
-            return Err(Error::Unavailable("there is no connection".into()));
-        }
+impl Way {
+    async fn ask(&self, append: Option<Append>) -> Result<(), Error> {
         let (tell, told) = oneshot::channel();
-        self.send(Call { operation, entries, done: Some(tell) })?;
+        self.send(Call { append, done: Some(tell) })?;
         let stopped = || Error::Unknown("the writer has stopped".into());
         let answer = told.await.unwrap_or_else(|_| Err(stopped()));
         self.inner.host.cross().await;
         answer
     }
+}
 
-    async fn enqueue(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
-        self.send(Call { operation, entries, done: None })
+#[async_trait]
+impl Journal for Way {
+    async fn append(&self, append: Append) -> Result<(), Error> {
+        if append.begins && self.inner.down.load(Relaxed) {
+            return Err(Error::Unavailable("there is no connection".into()));
+        }
+        self.ask(Some(append)).await
     }
 
-    async fn unfinished(&self) -> Result<Vec<Stored>, Error> {
-        self.read(|journal| now(journal.unfinished())).await
+    async fn enqueue(&self, append: Append) -> Result<(), Error> {
+        self.send(Call { append: Some(append), done: None })
+    }
+
+    async fn flush(&self) -> Result<(), Error> {
+        self.ask(None).await
     }
 
     async fn unfinished_page(
         &self,
-        after: Option<(Timestamp, OperationId)>,
+        after: Option<Place>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
         self.read(|journal| now(journal.unfinished_page(after, limit))).await
@@ -48,12 +56,11 @@ impl Journal for Way {
 
     async fn overlapping(
         &self,
-        resource_type: &ResourceType,
-        of: Of,
-        from: Timestamp,
-        to: Timestamp,
+        window: &Window,
+        after: Option<Place>,
+        limit: usize,
     ) -> Result<Vec<Stored>, Error> {
-        self.read(|journal| now(journal.overlapping(resource_type, of, from, to))).await
+        self.read(|journal| now(journal.overlapping(window, after, limit))).await
     }
 
     async fn prune(&self, at: Timestamp, before: Timestamp) -> Result<usize, Error> {
@@ -80,7 +87,7 @@ impl Shared for Way {
         if self.inner.host.now() < certain { Ok(()) } else { Err(late()) }
     }
 
-    async fn recover(&self) -> Result<Vec<Stored>, Error> {
+    async fn recover(&self) -> Result<Vec<OperationId>, Error> {
         self.inner.travel().await;
         self.inner.holds()?;
         let time = self.inner.host.time();
@@ -94,7 +101,7 @@ impl Shared for Way {
         let mut recovered = Vec::new();
         for arrival in kept.adopt(self.inner.epoch, &*self.inner.host, &mut arrived) {
             match arrival {
-                Arrival::Adopted(stored) => recovered.push(stored),
+                Arrival::Adopted(operation) => recovered.push(operation),
                 evidence @ Arrival::Evidence { .. } => arrived.waiting.push(evidence),
             }
         }
@@ -150,7 +157,7 @@ impl Shared for Way {
 
     async fn release(&self) {
         // After what is queued, which is still this process's.
-        self.append(OperationId::new(), Vec::new()).await.ok();
+        self.flush().await.ok();
         lock(&self.inner.database.kept).epochs[self.inner.epoch].dead = true;
         self.inner.lost();
     }

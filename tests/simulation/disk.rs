@@ -1,7 +1,8 @@
 //! A disk with one file: what was written is there for whoever reads, and survives a crash of the
 //! machine only once it was synced.
 
-use authz_sidecar::model::{Entry, OperationId, Timestamp};
+use authz_sidecar::journal::Append;
+use authz_sidecar::model::Timestamp;
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ pub(crate) struct Disk {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Frame {
     /// Calls of one commit.
-    Calls(Vec<(OperationId, Vec<Entry>)>),
+    Calls(Vec<Append>),
     /// What `Journal::prune` was asked.
     Prune(Timestamp, Timestamp),
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use authz_sidecar::journal::{Error, Journal, MemoryJournal, Of};
-use authz_sidecar::model::{Entry, OperationId, Record, Resource, ResourceType, Stored, Timestamp};
+use authz_sidecar::journal::{Append, Error, Journal, MemoryJournal, Place, Window};
+use authz_sidecar::model::{Entry, OperationId, Resource, Stored, Timestamp};
 use fastrand::Rng;
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
@@ -67,9 +67,10 @@ struct Call {
 }
 
 enum What {
-    Append(OperationId, Vec<Entry>),
-    Enqueue(OperationId, Vec<Entry>),
+    Append(Append),
+    Enqueue(Append),
     Prune(Timestamp, Timestamp),
+    Flush,
 }
 
 /// What a call came to: for a prune, how many were forgotten.
@@ -90,7 +91,8 @@ impl ModelJournal {
 
     /// What is unfinished, for whoever judges the schedule.
     pub(crate) fn left(&self) -> Vec<Stored> {
-        now(self.shared.durable.unfinished()).expect("it never fails by itself")
+        let all = self.shared.durable.unfinished_page(None, usize::MAX);
+        now(all).expect("it never fails by itself")
     }
 
     fn call(&self, what: What, wanted: bool) -> Result<Option<oneshot::Receiver<Done>>, Error> {
@@ -145,7 +147,7 @@ async fn write(shared: Arc<Shared>) {
         }
         for frame in frames {
             if let Frame::Calls(calls) = &frame {
-                for (operation, entries) in calls {
+                for Append { operation, entries, .. } in calls {
                     shared.host.durable(*operation, entries);
                 }
             }
@@ -158,7 +160,6 @@ async fn write(shared: Arc<Shared>) {
     }
 }
 
-type Calls = Vec<(OperationId, Vec<Entry>)>;
 type Answers = Vec<(oneshot::Sender<Done>, Done)>;
 
 impl Shared {
@@ -168,25 +169,27 @@ impl Shared {
 
     /// Checks the calls one by one, as the contract says, and writes what is accepted.
     fn take(&self, calls: VecDeque<Call>) -> (Answers, Vec<Frame>) {
-        let (mut answers, mut frames, mut accepted) = (Vec::new(), Vec::new(), Calls::new());
+        let (mut answers, mut frames, mut accepted) = (Vec::new(), Vec::new(), Vec::new());
         let mut refused = lock(&self.refused);
         for call in calls {
             let answer = match call.what {
-                What::Append(operation, entries) => {
-                    let answer = match refused.remove(&operation) {
+                What::Append(append) => {
+                    let answer = match refused.remove(&append.operation) {
                         Some(error) => Err(error),
-                        None => self.keep(operation, entries, &mut accepted),
+                        None => self.keep(append, &mut accepted),
                     };
                     answer.map(|()| 0)
                 }
-                What::Enqueue(operation, entries) => {
+                What::Enqueue(append) => {
+                    let operation = append.operation;
                     if !refused.contains_key(&operation)
-                        && let Err(error) = self.keep(operation, entries, &mut accepted)
+                        && let Err(error) = self.keep(append, &mut accepted)
                     {
                         refused.insert(operation, error);
                     }
                     Ok(0)
                 }
+                What::Flush => Ok(0),
                 What::Prune(at, before) => {
                     if !accepted.is_empty() {
                         frames.push(Frame::Calls(std::mem::take(&mut accepted)));
@@ -210,20 +213,12 @@ impl Shared {
         (answers, frames)
     }
 
-    fn keep(
-        &self,
-        operation: OperationId,
-        entries: Vec<Entry>,
-        accepted: &mut Calls,
-    ) -> Result<(), Error> {
-        let opens = matches!(entries.first(), Some(Entry { record: Record::Prepared { .. }, .. }));
-        if opens && self.host.is_full() {
+    fn keep(&self, append: Append, accepted: &mut Vec<Append>) -> Result<(), Error> {
+        if append.begins && self.host.is_full() {
             return Err(Error::Full { max_bytes: 1 });
         }
-        now(self.written.append(operation, entries.clone()))?;
-        if !entries.is_empty() {
-            accepted.push((operation, entries));
-        }
+        now(self.written.append(append.clone()))?;
+        accepted.push(append);
         Ok(())
     }
 
@@ -245,8 +240,8 @@ impl Shared {
 fn replay(journal: &MemoryJournal, frame: Frame) {
     match frame {
         Frame::Calls(calls) => {
-            for (operation, entries) in calls {
-                now(journal.append(operation, entries)).expect("it was accepted before");
+            for append in calls {
+                now(journal.append(append)).expect("it was accepted before");
             }
         }
         Frame::Prune(at, before) => _ = now(journal.prune(at, before)),
@@ -264,22 +259,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[async_trait]
 impl Journal for ModelJournal {
-    async fn append(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
-        self.wait(What::Append(operation, entries)).await.map(drop)
+    async fn append(&self, append: Append) -> Result<(), Error> {
+        self.wait(What::Append(append)).await.map(drop)
     }
 
-    async fn enqueue(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
-        self.call(What::Enqueue(operation, entries), false).map(drop)
+    async fn enqueue(&self, append: Append) -> Result<(), Error> {
+        self.call(What::Enqueue(append), false).map(drop)
     }
 
-    async fn unfinished(&self) -> Result<Vec<Stored>, Error> {
-        self.shared.host.cross().await;
-        self.read(self.shared.durable.unfinished())
+    async fn flush(&self) -> Result<(), Error> {
+        self.wait(What::Flush).await.map(drop)
     }
 
     async fn unfinished_page(
         &self,
-        after: Option<(Timestamp, OperationId)>,
+        after: Option<Place>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
         self.shared.host.cross().await;
@@ -298,13 +292,12 @@ impl Journal for ModelJournal {
 
     async fn overlapping(
         &self,
-        resource_type: &ResourceType,
-        of: Of,
-        from: Timestamp,
-        to: Timestamp,
+        window: &Window,
+        after: Option<Place>,
+        limit: usize,
     ) -> Result<Vec<Stored>, Error> {
         self.shared.host.cross().await;
-        self.read(self.shared.durable.overlapping(resource_type, of, from, to))
+        self.read(self.shared.durable.overlapping(window, after, limit))
     }
 
     async fn prune(&self, now: Timestamp, before: Timestamp) -> Result<usize, Error> {

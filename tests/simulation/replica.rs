@@ -21,7 +21,6 @@ use crate::disk::Disk;
 use crate::faults::millis;
 use crate::journal::{Host, ModelJournal};
 use crate::life::Life;
-use crate::schedule::Clocks;
 use crate::settings;
 use crate::shared::{self, Bug, Database};
 use crate::world::{World, wall};
@@ -332,12 +331,6 @@ impl shared::Host for Owner {
         self.life.world.elapsed()
     }
 
-    fn wall(&self) -> Timestamp {
-        self.life
-            .world
-            .with(|state| wall(state.now, state.schedule.stepped(Clocks::All, state.now)))
-    }
-
     fn took_over(&self, replicas: usize) {
         self.life.world.with(|state| state.counts.take_overs += replicas);
     }
@@ -367,9 +360,9 @@ impl shared::Host for Owner {
 
     fn arrives(&self, arrival: &Arrival) {
         self.life.world.say(&self.life.name, "journal", |trace| match arrival {
-            Arrival::Adopted(stored) => format!("hands over {}", trace.name(stored.id)),
-            Arrival::Evidence { operation, late, .. } => {
-                format!("tells of {}: {late:?}", trace.name(*operation))
+            Arrival::Adopted(operation) => format!("hands over {}", trace.name(*operation)),
+            Arrival::Evidence { deposit, .. } => {
+                format!("tells of {}: {:?}", trace.name(deposit.operation), deposit.late)
             }
         });
     }

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, MemoryJournal, Owner, Receipt};
-use authz_sidecar::model::{Entry, OperationId, Record, Stored, Timestamp};
+use authz_sidecar::journal::{
+    Append, Arrival, Deposit, Error, Index, Journal, MemoryJournal, Owner, Receipt,
+};
+use authz_sidecar::model::{Entry, OperationId, Stored, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, oneshot};
@@ -38,8 +40,6 @@ pub(crate) trait Host: Send + Sync + 'static {
     fn now(&self) -> Duration;
     /// The time as the database knows it.
     fn time(&self) -> Duration;
-    /// The same, as clocks on walls show it.
-    fn wall(&self) -> Timestamp;
     /// This replica took over from so many.
     fn took_over(&self, replicas: usize);
     /// A write of this process came after another had taken over.
@@ -65,6 +65,8 @@ pub(crate) struct Database {
 #[derive(Default)]
 struct Kept {
     journal: MemoryJournal,
+    /// By what each operation is found.
+    indexes: BTreeMap<OperationId, Index>,
     owners: BTreeMap<OperationId, usize>,
     /// Who began an operation.
     begun: BTreeMap<OperationId, usize>,
@@ -109,8 +111,8 @@ struct Queue {
 }
 
 struct Call {
-    operation: OperationId,
-    entries: Vec<Entry>,
+    /// None where only its turn is waited for.
+    append: Option<Append>,
     done: Option<Sender>,
 }
 
@@ -128,7 +130,7 @@ struct Arrived {
 impl Database {
     /// What is unfinished, for whoever judges the schedule.
     pub(crate) fn left(&self) -> Vec<Stored> {
-        now(lock(&self.kept).journal.unfinished()).expect("it never fails by itself")
+        lock(&self.kept).unfinished()
     }
 
     /// Whether evidence waits for somebody.
@@ -247,15 +249,17 @@ impl Inner {
         call: Call,
         refused: &mut BTreeMap<OperationId, Error>,
     ) -> (Option<Sender>, Result<(), Error>) {
-        let Call { operation, entries, done } = call;
+        let Call { append, done } = call;
+        let Some(append) = append else { return (done, self.keep_nothing()) };
+        let operation = append.operation;
         let answer = match refused.remove(&operation) {
             Some(error) if done.is_some() => Err(error),
             Some(error) => {
                 refused.insert(operation, error);
                 Ok(())
             }
-            None if done.is_some() && self.loses(&entries) => Ok(()),
-            None => self.keep_entries(operation, &entries),
+            None if done.is_some() && self.loses(&append) => Ok(()),
+            None => self.keep_entries(append),
         };
         if let (Err(error), None) = (&answer, &done) {
             refused.insert(operation, error.clone());
@@ -271,8 +275,8 @@ impl Inner {
         kept.epochs[self.epoch].dead && !self.has(Bug::WritesFenced)
     }
 
-    fn loses(&self, entries: &[Entry]) -> bool {
-        if !self.has(Bug::LosesAppends) || entries.is_empty() || begins(entries) {
+    fn loses(&self, append: &Append) -> bool {
+        if !self.has(Bug::LosesAppends) || append.begins {
             return false;
         }
         let mut kept = lock(&self.database.kept);
@@ -280,26 +284,31 @@ impl Inner {
         kept.appends.is_multiple_of(3)
     }
 
-    /// What the database does about one call.
-    fn keep_entries(&self, operation: OperationId, entries: &[Entry]) -> Result<(), Error> {
-        let mut kept = lock(&self.database.kept);
-        if self.is_dead(&kept) {
+    /// What the database does about a call that waits for its turn.
+    fn keep_nothing(&self) -> Result<(), Error> {
+        if self.is_dead(&lock(&self.database.kept)) {
             self.host.fences();
             return Err(Error::Fenced);
         }
-        if entries.is_empty() {
-            return Ok(());
-        }
+        Ok(())
+    }
+
+    /// What the database does about one call.
+    fn keep_entries(&self, append: Append) -> Result<(), Error> {
+        self.keep_nothing()?;
+        let operation = append.operation;
+        let mut kept = lock(&self.database.kept);
         match kept.owners.get(&operation) {
             Some(owner) if *owner != self.epoch && !self.has(Bug::WritesFenced) => {
                 return Err(Error::NotOwned(operation));
             }
-            _ => now(kept.journal.append(operation, entries.to_vec()))?,
+            _ => now(kept.journal.append(append.clone()))?,
         }
         kept.owners.entry(operation).or_insert(self.epoch);
         kept.begun.entry(operation).or_insert(self.epoch);
+        kept.indexes.insert(operation, append.index);
         drop(kept);
-        self.host.durable(operation, entries);
+        self.host.durable(operation, &append.entries);
         Ok(())
     }
 
@@ -360,6 +369,11 @@ impl Kept {
         Some(if *owner == epoch { Owner::This } else { other() })
     }
 
+    fn unfinished(&self) -> Vec<Stored> {
+        let all = self.journal.unfinished_page(None, usize::MAX);
+        now(all).expect("it never fails by itself")
+    }
+
     /// Forgets what is over, except that for which evidence waits.
     fn prune(&mut self, at: Timestamp, before: Timestamp) -> Result<usize, Error> {
         let mut waited = BTreeMap::new();
@@ -371,10 +385,15 @@ impl Kept {
         let mut forgotten = now(self.journal.prune(at, before))?;
         for (operation, stored) in waited {
             if now(self.journal.operation(operation))?.is_none() {
-                now(self.journal.append(operation, stored.entries))?;
+                let (index, entries) = (self.indexes[&operation].clone(), stored.entries);
+                now(self.journal.append(Append { operation, begins: true, index, entries }))?;
                 forgotten -= 1;
             }
         }
+        // Whatever is kept no more is nobody's.
+        let Self { journal, owners, begun, .. } = self;
+        owners.retain(|operation, _| now(journal.operation(*operation)) != Ok(None));
+        begun.retain(|operation, _| owners.contains_key(operation));
         Ok(forgotten)
     }
 
@@ -382,7 +401,7 @@ impl Kept {
     fn adopt(&mut self, epoch: usize, host: &dyn Host, arrived: &mut Arrived) -> Vec<Arrival> {
         let time = host.time();
         let mut fresh = Vec::new();
-        for stored in now(self.journal.unfinished()).expect("it never fails by itself") {
+        for stored in self.unfinished() {
             let owner = self.owners.entry(stored.id).or_insert(epoch);
             if *owner != epoch && self.epochs[*owner].dead {
                 *owner = epoch;
@@ -392,36 +411,33 @@ impl Kept {
             let adopted = self.begun.get(&stored.id) != Some(&epoch);
             if own && adopted && !arrived.handed.contains(&stored.id) {
                 arrived.handed.insert(stored.id);
-                fresh.push(Arrival::Adopted(stored));
+                fresh.push(Arrival::Adopted(stored.id));
             }
         }
         for (receipt, deposit) in self.evidence.clone() {
             let (operation, receipt) = (deposit.operation, Receipt(receipt));
             let kept = now(self.journal.operation(operation)).is_ok_and(|kept| kept.is_some());
-            let free = self.owners.get(&operation).is_none_or(|owner| self.epochs[*owner].dead);
-            if !kept {
-                let at = host.wall();
-                let opening = deposit.opening.into_iter().map(|entry| Entry { at, ..entry });
-                now(self.journal.append(operation, opening.collect())).expect("it begins it");
-                self.begun.insert(operation, epoch);
-            }
-            if !kept || free {
-                self.owners.insert(operation, epoch);
+            // What is kept no more any replica may begin anew.
+            if kept {
+                let owner = self.owners.entry(operation).or_insert(epoch);
+                if *owner != epoch && self.epochs[*owner].dead {
+                    *owner = epoch;
+                }
+                if *owner != epoch {
+                    continue;
+                }
+                // Whoever takes it drives the operation from then on.
                 arrived.handed.insert(operation);
             }
             let recently =
                 arrived.told.get(&receipt).is_some_and(|told| time < *told + host.lease());
-            if self.owners[&operation] == epoch && !recently {
+            if !recently {
                 arrived.told.insert(receipt, time);
-                fresh.push(Arrival::Evidence { receipt, operation, late: deposit.late });
+                fresh.push(Arrival::Evidence { receipt, deposit });
             }
         }
         fresh
     }
-}
-
-fn begins(entries: &[Entry]) -> bool {
-    entries.first().is_some_and(|entry| matches!(entry.record, Record::Prepared { .. }))
 }
 
 fn now<T>(future: impl Future<Output = T>) -> T {

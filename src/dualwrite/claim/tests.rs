@@ -164,13 +164,12 @@ fn p2_a_row_of_a_time_for_which_none_was_found_is_not_taken_for_ours_when_eviden
 /// Evidence of an operation that the journal had forgotten begins it anew.
 #[test]
 fn p4_a_create_that_evidence_began_anew_claims_nothing_of_the_time_before() {
-    let mut entries = super::super::fixtures::history(&create(Mode::Enforce, None));
+    let mut entries = super::super::index::opening(&create(Mode::Enforce, None));
     for entry in &mut entries {
         entry.at = at(1000);
     }
     entries.push(Entry { at: at(1001), record: Record::Closed { effect: Effect::MayCome } });
-    let resource_type = create(Mode::Enforce, None).plan.resource_type.clone();
-    let stored = Stored { id: OperationId::new(), resource_type, entries };
+    let stored = Stored { id: OperationId::new(), entries };
     let own = Operation::replay(&stored).unwrap();
     assert!(why(verdict(&own, &[row("r", 1)], &[])).contains("forgotten"));
     assert!(matches!(verdict(&own, &[row("r", 900)], &[]), Verdict::Claim { .. }));

@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::dualwrite::fixtures::{create, delete, history};
-use crate::journal::{Error, MemoryJournal};
-use crate::model::{Entry, Mode, OperationId, Resource, Stored};
+use crate::dualwrite::fixtures::{create, create_named, delete, delete_named};
+use crate::dualwrite::index::{begin, go_on, opening};
+use crate::journal::{Append, Error, MemoryJournal, Place};
+use crate::model::{Entry, Mode, OperationId, Record, Resolution, Resource, Stored, Timestamp};
 
 /// A journal whose readings are counted, and wait for leave.
 struct Gated {
@@ -14,12 +15,15 @@ struct Gated {
     begun: Semaphore,
     leave: Semaphore,
     error: Option<Error>,
+    /// How many operations each reading gave.
+    given: Mutex<Vec<usize>>,
 }
 
 impl Gated {
     fn new(error: Option<Error>) -> Arc<Self> {
         let (begun, leave) = (Semaphore::new(0), Semaphore::new(0));
-        Arc::new(Self { inner: MemoryJournal::new(), begun, leave, error })
+        let (inner, given) = (MemoryJournal::new(), Mutex::default());
+        Arc::new(Self { inner, begun, leave, error, given })
     }
 
     /// Waits until one more reading has begun.
@@ -28,27 +32,27 @@ impl Gated {
     }
 
     async fn keep(&self, operation: &Operation) {
-        self.inner.append(operation.id, history(operation)).await.unwrap();
+        self.inner.append(begin(operation.id, opening(operation)).unwrap().1).await.unwrap();
     }
 }
 
 #[async_trait]
 impl Journal for Gated {
-    async fn append(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
-        self.inner.append(operation, entries).await
+    async fn append(&self, append: Append) -> Result<(), Error> {
+        self.inner.append(append).await
     }
 
-    async fn enqueue(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
-        self.inner.enqueue(operation, entries).await
+    async fn enqueue(&self, append: Append) -> Result<(), Error> {
+        self.inner.enqueue(append).await
     }
 
-    async fn unfinished(&self) -> Result<Vec<Stored>, Error> {
-        self.inner.unfinished().await
+    async fn flush(&self) -> Result<(), Error> {
+        self.inner.flush().await
     }
 
     async fn unfinished_page(
         &self,
-        after: Option<(Timestamp, OperationId)>,
+        after: Option<Place>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
         self.inner.unfinished_page(after, limit).await
@@ -64,12 +68,12 @@ impl Journal for Gated {
 
     async fn overlapping(
         &self,
-        resource_type: &ResourceType,
-        of: Of,
-        from: Timestamp,
-        to: Timestamp,
+        window: &Window,
+        after: Option<Place>,
+        limit: usize,
     ) -> Result<Vec<Stored>, Error> {
-        let found = self.inner.overlapping(resource_type, of, from, to).await;
+        let found = self.inner.overlapping(window, after, limit).await;
+        lock(&self.given).push(found.as_ref().map_or(0, Vec::len));
         self.begun.add_permits(1);
         self.leave.acquire().await.unwrap().forget();
         self.error.clone().map_or(found, Err)
@@ -96,7 +100,9 @@ fn ask(
 ) -> tokio::task::JoinHandle<Result<Vec<OperationId>, Halt>> {
     let neighbours = Arc::clone(neighbours);
     tokio::spawn(async move {
-        let found = neighbours.of(&ResourceType::new("api_key"), of, at(0), at(to)).await?;
+        let resource_type = ResourceType::new("api_key");
+        let window = Window { resource_type, of, from: at(0), to: at(to) };
+        let found = neighbours.of(&delete_named("n", &[]), window).await?;
         Ok(found.iter().map(|operation| operation.id).collect())
     })
 }
@@ -192,4 +198,38 @@ async fn a_failure_reaches_all_that_wait_and_nobody_after_them() {
     journal.begins().await;
     journal.leave.add_permits(1);
     assert!(again.await.unwrap().is_err(), "asked anew");
+}
+
+/// As at the end of an outage in which clients tried again and again.
+#[tokio::test]
+async fn r1_p8_a_delete_by_name_after_20_000_creates_that_were_never_sent_reads_none_of_them() {
+    let journal = Gated::new(None);
+    for _ in 0..20_000 {
+        let unsent = create(Mode::Enforce, None);
+        journal.keep(&unsent).await;
+        let record = Record::Finished { resolution: Resolution::NotSent };
+        let end = go_on(&unsent, vec![Entry { at: at(2), record }]).unwrap().1;
+        journal.inner.append(end).await.unwrap();
+    }
+    let made = create(Mode::Enforce, None);
+    journal.keep(&made).await;
+    journal.leave.add_permits(100);
+    let neighbours = Arc::new(Neighbours::new(journal.clone()));
+    let found = ask(&neighbours, Of::Creates, 9).await.unwrap().unwrap();
+    assert_eq!((found, lock(&journal.given).clone()), (vec![made.id], vec![1]));
+}
+
+#[tokio::test]
+async fn r1_p8_what_can_not_matter_is_dropped_page_by_page() {
+    let journal = Gated::new(None);
+    for _ in 0..3 * PAGE {
+        journal.keep(&create_named("other", Mode::Enforce, None)).await;
+    }
+    let made = create(Mode::Enforce, None);
+    journal.keep(&made).await;
+    journal.leave.add_permits(100);
+    let neighbours = Arc::new(Neighbours::new(journal.clone()));
+    let found = ask(&neighbours, Of::Creates, 9).await.unwrap().unwrap();
+    assert_eq!(found, [made.id]);
+    assert_eq!(*lock(&journal.given), [PAGE, PAGE, PAGE, 1]);
 }

@@ -2,7 +2,6 @@
 
 mod looks;
 mod orders;
-mod retention;
 mod sweeps;
 
 use std::collections::BTreeSet;
@@ -11,6 +10,7 @@ use proptest::prelude::*;
 
 use super::super::fixtures::{self, id, policy, resource};
 use super::*;
+use crate::dualwrite::index::opening;
 use crate::dualwrite::operation::Illegal;
 use crate::model::{Effect, Entry, Mode, OperationId, PassReason, Resolution, Stored};
 
@@ -101,7 +101,7 @@ proptest! {
         mut operation in any_operation(),
         events in prop::collection::vec((any_event(), 0..400i64), 0..25),
     ) {
-        let mut history = fixtures::history(&operation);
+        let mut history = opening(&operation);
         for (event, seconds) in events {
             let before = operation.clone();
             let now = at(seconds);
@@ -117,7 +117,7 @@ proptest! {
             }
             let _ = next(&operation, now, &policy());
         }
-        let stored = Stored { id: operation.id, resource_type: operation.plan.resource_type.clone(), entries: history };
+        let stored = Stored { id: operation.id, entries: history };
         let replayed = Operation::replay(&stored).unwrap();
         prop_assert_eq!(durable_part(&replayed), durable_part(&operation));
     }

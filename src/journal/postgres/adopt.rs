@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 use super::super::shared::Owner;
 use super::connect::{Problem, failed};
-use super::lease::{Identity, Lease};
-use super::read::{ADOPTED, collect};
+use super::lease::Identity;
 use super::write::uuid;
-use crate::model::{OperationId, Stored};
+use crate::model::OperationId;
 
 /// Operations adopted in one step, so that several replicas share what one left.
 const STEP: i64 = 64;
@@ -33,6 +32,10 @@ const ADOPT: &str = "WITH me AS MATERIALIZED ( \
          WHERE (o.state < 2 OR o.id IN (SELECT operation FROM evidence)) AND o.owner NOT IN \
              (SELECT epoch FROM replicas WHERE NOT dead) \
          ORDER BY o.opened_at LIMIT $3 FOR UPDATE SKIP LOCKED)";
+
+/// Of this replica, and begun by another.
+const ADOPTED: &str = "SELECT id FROM operations \
+     WHERE owner = $1 AND begun <> $1 AND state < 2 AND id <> ALL ($2) ORDER BY opened_at, id";
 
 /// As [`ADOPT`], a single operation, finished or not.
 const CLAIM: &str = "WITH me AS MATERIALIZED ( \
@@ -83,15 +86,13 @@ pub(super) async fn claim(
 /// lost loses nothing.
 pub(super) async fn adopted(
     client: &Client,
-    lease: &Lease,
+    identity: Identity,
     known: impl IntoIterator<Item = OperationId>,
-) -> Result<Vec<Stored>, Problem> {
+) -> Result<Vec<OperationId>, Problem> {
     let known: Vec<Uuid> = known.into_iter().map(uuid).collect();
-    let rows = client.query(ADOPTED, &[&lease.identity.epoch, &known]).await.map_err(failed)?;
-    let adopted = collect(&rows).map_err(|error| {
-        lease.broken(error.to_string());
-        Problem::Unreachable(error.to_string())
-    })?;
+    let rows = client.query(ADOPTED, &[&identity.epoch, &known]).await.map_err(failed)?;
+    let id = |row: &Row| OperationId::from_bytes(*row.get::<_, Uuid>(0).as_bytes());
+    let adopted: Vec<_> = rows.iter().map(id).collect();
     if !adopted.is_empty() {
         tracing::info!(operations = adopted.len(), "unfinished operations were adopted");
     }

@@ -87,11 +87,9 @@ impl Keeper {
             take_over(client, identity, None).await?;
         }
         adopt(client, identity).await?;
-        mailbox::revive(client, identity).await?;
-        for stored in adopted(client, &self.lease, known).await? {
-            let id = stored.id;
+        for id in adopted(client, identity, known).await? {
             // Where there is no room, it comes with the next step.
-            if self.arrivals.try_send(Arrival::Adopted(stored)).is_ok() {
+            if self.arrivals.try_send(Arrival::Adopted(id)).is_ok() {
                 self.remember(id);
             }
         }
@@ -141,13 +139,15 @@ impl Keeper {
         let length = self.lease.length;
         let receipts: HashSet<Receipt> = waiting.iter().map(|letter| letter.receipt).collect();
         self.told.retain(|receipt, at| receipts.contains(receipt) && at.elapsed() < length);
-        for Letter { receipt, operation, late } in waiting {
+        for Letter { receipt, deposit, is_own } in waiting {
             if self.told.contains_key(&receipt) {
                 continue;
             }
-            // Whoever takes it drives the operation from then on.
-            self.remember(operation);
-            if self.arrivals.try_send(Arrival::Evidence { receipt, operation, late }).is_ok() {
+            if is_own {
+                // Whoever takes it drives the operation from then on.
+                self.remember(deposit.operation);
+            }
+            if self.arrivals.try_send(Arrival::Evidence { receipt, deposit }).is_ok() {
                 self.told.insert(receipt, Instant::now());
             }
         }

@@ -1,9 +1,9 @@
 //! Forgetting what no claim and no overlap can need any more.
 
 use super::super::Error;
-use super::super::retention::{Gap, gaps};
+use super::super::index::settled;
+use super::super::retention::{Gap, gaps, void_before};
 use super::read::Reads;
-use super::write::settled;
 use crate::model::Timestamp;
 
 /// Operations forgotten in one transaction.
@@ -17,8 +17,12 @@ const OPEN: &str =
 
 /// Gap by gap, so that what lies between is not read. What a replica is about to change is locked,
 /// and stays.
-const FORGET: &str = "WITH gone AS MATERIALIZED ( \
-         SELECT o.id FROM unnest($1::bigint[], $2::bigint[]) AS gap (after, before) \
+const FORGET: &str = "WITH void AS MATERIALIZED ( \
+         SELECT id FROM operations WHERE state = 3 AND finished_at < $4 \
+             AND id NOT IN (SELECT operation FROM evidence) \
+         ORDER BY finished_at LIMIT $3 FOR UPDATE SKIP LOCKED), \
+     gone AS MATERIALIZED ( \
+         SELECT id FROM void UNION ALL SELECT o.id FROM unnest($1::bigint[], $2::bigint[]) AS gap (after, before) \
          CROSS JOIN LATERAL ( \
              SELECT id FROM operations WHERE state = 2 \
                  AND finished_at > gap.after AND finished_at < gap.before AND opened_at > gap.after \
@@ -55,7 +59,9 @@ pub(super) async fn chunk(
             let micros = |gap: Gap| (gap.after.as_micros(), gap.before.as_micros());
             let (after, until): (Vec<i64>, Vec<i64>) =
                 gaps(now, before, open).into_iter().map(micros).unzip();
-            let forgotten = transaction.execute(FORGET, &[&after, &until, &PRUNE_CHUNK]).await?;
+            let void = void_before(now, before).as_micros();
+            let forgotten =
+                transaction.execute(FORGET, &[&after, &until, &PRUNE_CHUNK, &void]).await?;
             transaction.batch_execute(FORGET_REPLICAS).await?;
             transaction.commit().await?;
             Ok(usize::try_from(forgotten).unwrap_or(usize::MAX))

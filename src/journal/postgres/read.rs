@@ -13,53 +13,37 @@ use super::OpenOptions;
 use super::connect::{Connector, told};
 use super::lease::Lease;
 use super::schema::RECORD_VERSION;
-use crate::model::{Entry, OperationId, Record, ResourceType, Stored, Timestamp};
+use crate::model::{Entry, OperationId, Record, Stored, Timestamp};
 
 macro_rules! select {
-    ($from:literal, $order:literal) => {
+    ($from:literal) => {
         concat!(
-            "SELECT o.id, o.resource_type, e.at, e.version, e.record FROM ",
+            "SELECT o.id, e.at, e.version, e.record FROM ",
             $from,
-            " ORDER BY ",
-            $order,
-            "e.seq"
+            " JOIN entries e ON e.operation = o.id ORDER BY o.opened_at, o.id, e.seq"
         )
     };
 }
 
+/// Pages: behind a place, and how many. Of others they read no entries.
 pub(super) const UNFINISHED: &str = select!(
-    "operations o JOIN entries e ON e.operation = o.id WHERE o.state < 2",
-    "o.opened_at, o.id, "
-);
-
-/// Of those that are not on the page it reads no records, and an index tells which are unfinished.
-pub(super) const UNFINISHED_PAGE: &str = select!(
-    "(SELECT id, resource_type, opened_at FROM operations \
-         WHERE state < 2 AND (opened_at, id) > ($1, $2) ORDER BY opened_at, id LIMIT $3) AS o \
-     JOIN entries e ON e.operation = o.id",
-    "o.opened_at, o.id, "
-);
-
-pub(super) const OPERATION: &str =
-    select!("operations o JOIN entries e ON e.operation = o.id WHERE o.id = $1", "");
-
-pub(super) const HOLDER: &str = select!(
-    "bindings b JOIN operations o ON o.id = b.operation JOIN entries e ON e.operation = o.id \
-     WHERE b.resource_type = $1 AND b.resource_id = $2",
-    ""
+    "(SELECT id, opened_at FROM operations \
+         WHERE state < 2 AND (opened_at, id) > ($1, $2) ORDER BY opened_at, id LIMIT $3) AS o"
 );
 
 pub(super) const OVERLAPPING: &str = select!(
-    "operations o JOIN entries e ON e.operation = o.id \
-     WHERE o.resource_type = $1 AND o.kind = $2 AND o.settled_at >= $3 AND o.opened_at <= $4",
-    "o.opened_at, o.id, "
+    "(SELECT id, opened_at FROM operations \
+         WHERE state < 3 AND (opened_at, id) > ($1, $2) \
+             AND resource_type = $4 AND kind = $5 AND settled_at >= $6 AND opened_at <= $7 \
+         ORDER BY opened_at, id LIMIT $3) AS o"
 );
 
-/// Of this replica, and begun by another.
-pub(super) const ADOPTED: &str = select!(
-    "operations o JOIN entries e ON e.operation = o.id \
-     WHERE o.owner = $1 AND o.begun <> $1 AND o.state < 2 AND o.id <> ALL ($2)",
-    "o.opened_at, o.id, "
+pub(super) const OPERATION: &str =
+    select!("(SELECT id, opened_at FROM operations WHERE id = $1) AS o");
+
+pub(super) const HOLDER: &str = select!(
+    "bindings b JOIN operations o ON o.id = b.operation \
+         AND b.resource_type = $1 AND b.resource_id = $2"
 );
 
 /// A pool of connections.
@@ -154,21 +138,18 @@ pub(super) fn collect(rows: &[Row]) -> Result<Vec<Stored>, Unreadable> {
         let entry = entry(id, row)?;
         match found.last_mut() {
             Some(last) if last.id == id => last.entries.push(entry),
-            _ => {
-                let resource_type = ResourceType::new(row.get::<_, String>(1));
-                found.push(Stored { id, resource_type, entries: vec![entry] });
-            }
+            _ => found.push(Stored { id, entries: vec![entry] }),
         }
     }
     Ok(found)
 }
 
 fn entry(operation: OperationId, row: &Row) -> Result<Entry, Unreadable> {
-    let found: i32 = row.get(3);
+    let found: i32 = row.get(2);
     if found > RECORD_VERSION {
         return Err(Unreadable::Newer { operation, found, known: RECORD_VERSION });
     }
-    let record: Record = serde_json::from_str(row.get(4))
+    let record: Record = serde_json::from_str(row.get(3))
         .map_err(|source| Unreadable::Record { operation, source })?;
-    Ok(Entry { at: Timestamp::from_micros(row.get(2)), record })
+    Ok(Entry { at: Timestamp::from_micros(row.get(1)), record })
 }

@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use super::super::{Of, row};
+use super::super::row;
 use super::connect::{Problem, failed};
 
 /// The schema that all tables are in, so that the journal may live in a database with others.
@@ -11,20 +11,8 @@ pub(super) const SCHEMA: &str = "authz_sidecar";
 /// The version of the records' JSON, as a column holds it.
 pub(super) const RECORD_VERSION: i32 = row::RECORD_VERSION.cast_signed();
 
-/// `settled_at` of an operation that has not settled, so that one range of one index answers
-/// `overlapping`.
-pub(super) const NEVER: i64 = i64::MAX;
-
 /// Held while the tables are made or changed: `AuSc` in ASCII.
 const LOCK: i64 = 0x4175_5363;
-
-/// How the column `kind` spells what an operation is.
-pub(super) const fn code(of: Of) -> i16 {
-    match of {
-        Of::Creates => 0,
-        Of::Deletes => 1,
-    }
-}
 
 /// What leads from each version of the layout to the next; the first from nothing.
 ///
@@ -35,7 +23,7 @@ pub(super) const fn code(of: Of) -> i16 {
 /// A table of its own, since every commit changes it, and the fence's lock is on the other.
 ///
 /// `record` and `opening` are text and not jsonb, which can't hold every string of JSON.
-const MIGRATIONS: [&str; 2] = [CREATE, LEASES];
+const MIGRATIONS: [&str; 3] = [CREATE, LEASES, PLACES];
 
 const CREATE: &str = "
 CREATE TABLE replicas (
@@ -57,8 +45,8 @@ CREATE TABLE operations (
     resource_type text COLLATE \"C\" NOT NULL,
     kind smallint NOT NULL, -- 0 create, 1 delete
     opened_at bigint NOT NULL, -- times are microseconds since 1970, by a replica's clock
-    settled_at bigint NOT NULL,
-    state smallint NOT NULL, -- 0 open, 1 alone, 2 finished
+    settled_at bigint NOT NULL, -- the greatest number where it has not settled
+    state smallint NOT NULL, -- 0 open, 1 alone, 2 finished, 3 finished and void
     finished_at bigint
 );
 CREATE INDEX unfinished ON operations (owner, opened_at) WHERE state < 2;
@@ -92,6 +80,16 @@ CREATE INDEX evidence_of ON evidence (operation);
 
 /// For replicas that an earlier release began: longer than most leases are.
 const LEASES: &str = "ALTER TABLE replicas ADD COLUMN lease interval NOT NULL DEFAULT '5 min'";
+
+/// By place, since that never changes: what settles between two pages is not missed. Replicas of
+/// earlier releases that still run find what they ask for without the index that goes.
+const PLACES: &str = "
+CREATE INDEX listed ON operations (opened_at, id) WHERE state < 2;
+CREATE INDEX void ON operations (finished_at) WHERE state = 3;
+CREATE INDEX overlapping ON operations (resource_type, kind, opened_at, id, settled_at)
+    WHERE state < 3;
+DROP INDEX settled;
+";
 
 /// Makes the tables, or brings them up to what this release knows; refuses later ones.
 pub(super) async fn migrate(client: &mut Client) -> Result<(), Problem> {

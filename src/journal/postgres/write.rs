@@ -10,24 +10,16 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row as Found, Statement};
 use uuid::Uuid;
 
-use super::super::row::{Row, bound};
-use super::super::summary::{Phase, Summary};
-use super::super::{Error, Of};
+use super::super::Error;
+use super::super::row::{Row, Rows};
 use super::connect::{Link, Problem, failed, told};
 use super::lease::Identity;
-use super::schema::{NEVER, RECORD_VERSION, code};
+use super::schema::RECORD_VERSION;
 use crate::failpoint;
-use crate::model::{OperationId, Resource, ResourceId, ResourceType, Timestamp};
+use crate::model::{OperationId, Resource, ResourceId, ResourceType};
 
 /// A statement's values.
 type Values<'a, const N: usize> = [&'a (dyn ToSql + Sync); N];
-
-/// One call's entries.
-#[derive(Debug)]
-pub(super) struct Append {
-    pub(super) operation: OperationId,
-    pub(super) rows: Vec<Row>,
-}
 
 /// Nothing, or why nothing was done.
 pub(super) type Verdict = Result<(), Error>;
@@ -63,7 +55,7 @@ pub(super) struct Session {
     pub(super) link: Link,
     fence: Statement,
     count: Statement,
-    summaries: Statement,
+    owners: Statement,
     bind: Statement,
     holders: Statement,
     operations: Statement,
@@ -77,8 +69,7 @@ const FENCE: &str =
 const COUNT: &str = "UPDATE writers SET batch = batch + 1 WHERE epoch = $1 AND batch + 1 = $2";
 
 /// Locked, so that none is forgotten meanwhile.
-const SUMMARIES: &str = "SELECT id, owner, resource_type, kind, opened_at, settled_at, state, \
-     finished_at FROM operations WHERE id = ANY ($1) FOR NO KEY UPDATE";
+const OWNERS: &str = "SELECT id, owner FROM operations WHERE id = ANY ($1) FOR NO KEY UPDATE";
 
 /// In the order of the keys, so that two replicas that want the same don't wait for each other.
 const BIND: &str = "INSERT INTO bindings (resource_type, resource_id, operation) \
@@ -88,13 +79,16 @@ const HOLDERS: &str = "SELECT b.resource_type, b.resource_id, b.operation \
      FROM unnest($1::text[], $2::text[]) AS wanted (resource_type, resource_id) \
      JOIN bindings b USING (resource_type, resource_id)";
 
+/// What did not change is not written anew.
 const OPERATIONS: &str = "INSERT INTO operations \
      (id, owner, begun, resource_type, kind, opened_at, settled_at, state, finished_at) \
      SELECT u.id, $1, $1, u.resource_type, u.kind, u.opened_at, u.settled_at, u.state, u.finished_at \
      FROM unnest($2::uuid[], $3::text[], $4::smallint[], $5::bigint[], $6::bigint[], $7::smallint[], \
          $8::bigint[]) AS u (id, resource_type, kind, opened_at, settled_at, state, finished_at) \
      ON CONFLICT (id) DO UPDATE SET settled_at = excluded.settled_at, state = excluded.state, \
-         finished_at = excluded.finished_at";
+         finished_at = excluded.finished_at \
+     WHERE (operations.settled_at, operations.state, operations.finished_at) \
+         IS DISTINCT FROM (excluded.settled_at, excluded.state, excluded.finished_at)";
 
 const ENTRIES: &str = "INSERT INTO entries (operation, at, version, record) \
      SELECT u.operation, u.at, $1, u.record \
@@ -107,7 +101,7 @@ impl Session {
         Ok(Self {
             fence: prepare(FENCE).await?,
             count: prepare(COUNT).await?,
-            summaries: prepare(SUMMARIES).await?,
+            owners: prepare(OWNERS).await?,
             bind: prepare(BIND).await?,
             holders: prepare(HOLDERS).await?,
             operations: prepare(OPERATIONS).await?,
@@ -125,11 +119,11 @@ impl Session {
         &self,
         identity: Identity,
         batch: i64,
-        calls: &[&Append],
+        calls: &[&Rows],
         full: Option<u64>,
     ) -> Result<Outcome, Failure> {
         let Identity { epoch, token } = identity;
-        let ids: BTreeSet<Uuid> = calls.iter().map(|call| uuid(call.operation)).collect();
+        let ids: BTreeSet<Uuid> = calls.iter().map(|rows| uuid(rows.operation)).collect();
         let ids: Vec<Uuid> = ids.into_iter().collect();
         failpoint::records("before", names(calls));
         let client = self.client();
@@ -140,7 +134,7 @@ impl Session {
             client.batch_execute("BEGIN"),
             client.query_opt(&self.fence, &fence),
             client.execute(&self.count, &count),
-            client.query(&self.summaries, &known),
+            client.query(&self.owners, &known),
         );
         begun?;
         if fence?.is_none() {
@@ -152,16 +146,15 @@ impl Session {
         }
         let mut plan = Plan::default();
         for row in found? {
-            let (id, owner, summary) = summary(&row);
-            plan.known.insert(id, (owner, summary));
+            let id = OperationId::from_bytes(*row.get::<_, Uuid>(0).as_bytes());
+            plan.owners.insert(id, row.get(1));
         }
-        let verdicts: Vec<_> = calls.iter().map(|call| plan.add(epoch, call, full)).collect();
+        let verdicts: Vec<_> = calls.iter().map(|rows| plan.add(epoch, rows, full)).collect();
         if verdicts.iter().any(Result::is_err) {
             return self.undo(Outcome::Refused(verdicts)).await;
         }
         let holders = self.put(epoch, &plan).await?;
-        let verdicts: Vec<_> =
-            calls.iter().map(|call| plan.held_by_others(call, &holders)).collect();
+        let verdicts: Vec<_> = calls.iter().map(|rows| held_by_others(rows, &holders)).collect();
         if verdicts.iter().any(Result::is_err) {
             return self.undo(Outcome::Refused(verdicts)).await;
         }
@@ -173,62 +166,70 @@ impl Session {
         Ok(Outcome::Committed)
     }
 
+    /// All at once. Gives who holds what the plan wants to hold.
     async fn put(
         &self,
         epoch: i64,
         plan: &Plan<'_>,
-    ) -> Result<BTreeMap<Resource, OperationId>, Failure> {
-        let client = self.client();
-        let (types, ids): (Vec<&str>, Vec<&str>) =
-            plan.wanted.keys().map(|key| (key.kind.as_str(), key.id.as_str())).unzip();
-        let by: Vec<Uuid> = plan.wanted.values().map(|id| uuid(*id)).collect();
-        let operations = Columns::of(&plan.changed);
-        let written: Vec<Uuid> = plan.rows.iter().map(|(id, _)| uuid(*id)).collect();
-        let at: Vec<i64> = plan.rows.iter().map(|(_, row)| row.entry.at.as_micros()).collect();
-        let records: Vec<&str> = plan.rows.iter().map(|(_, row)| row.record.as_str()).collect();
-        let bind = async {
-            if types.is_empty() {
-                return Ok(Vec::new());
-            }
-            let (bind, holders): (Values<3>, Values<2>) = ([&types, &ids, &by], [&types, &ids]);
-            let (bound, holders) = tokio::join!(
-                biased;
-                client.execute(&self.bind, &bind),
-                client.query(&self.holders, &holders),
-            );
-            bound.and(holders)
-        };
-        let operations = async {
-            if operations.ids.is_empty() {
-                return Ok(0);
-            }
-            client
-                .execute(
-                    &self.operations,
-                    &[
-                        &epoch,
-                        &operations.ids,
-                        &operations.types,
-                        &operations.kinds,
-                        &operations.opened,
-                        &operations.settled,
-                        &operations.states,
-                        &operations.finished,
-                    ],
-                )
-                .await
-        };
-        let entries = async {
-            if written.is_empty() {
-                return Ok(0);
-            }
-            client.execute(&self.entries, &[&RECORD_VERSION, &written, &at, &records]).await
-        };
-        let (holders, operations, entries) = tokio::join!(biased; bind, operations, entries);
-        let holders = holders?;
-        operations?;
+    ) -> Result<BTreeMap<Resource, OperationId>, tokio_postgres::Error> {
+        let (holders, indexes, entries) = tokio::join!(
+            biased;
+            self.hold(plan),
+            self.put_indexes(epoch, plan),
+            self.put_entries(plan),
+        );
+        indexes?;
         entries?;
-        Ok(holders.iter().filter_map(holder).collect())
+        holders
+    }
+
+    async fn hold(
+        &self,
+        plan: &Plan<'_>,
+    ) -> Result<BTreeMap<Resource, OperationId>, tokio_postgres::Error> {
+        if plan.held.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let (types, ids): (Vec<&str>, Vec<&str>) =
+            plan.held.keys().map(|key| (key.kind.as_str(), key.id.as_str())).unzip();
+        let by: Vec<Uuid> = plan.held.values().map(|id| uuid(*id)).collect();
+        let (bind, holders): (Values<3>, Values<2>) = ([&types, &ids, &by], [&types, &ids]);
+        let (bound, holders) = tokio::join!(
+            biased;
+            self.client().execute(&self.bind, &bind),
+            self.client().query(&self.holders, &holders),
+        );
+        bound?;
+        Ok(holders?.iter().filter_map(holder).collect())
+    }
+
+    async fn put_indexes(&self, epoch: i64, plan: &Plan<'_>) -> Result<u64, tokio_postgres::Error> {
+        let all: Vec<_> = plan.indexes.values().map(|rows| rows.columns()).collect();
+        if all.is_empty() {
+            return Ok(0);
+        }
+        let ids: Vec<Uuid> = plan.indexes.keys().map(|id| uuid(*id)).collect();
+        let types = plan.indexes.values().map(|rows| rows.index.resource_type.as_str());
+        let types: Vec<&str> = types.collect();
+        let kinds: Vec<i16> = all.iter().map(|index| index.kind).collect();
+        let opened: Vec<i64> = all.iter().map(|index| index.opened_at).collect();
+        let settled: Vec<i64> = all.iter().map(|index| index.settled_at).collect();
+        let states: Vec<i16> = all.iter().map(|index| index.state).collect();
+        let finished: Vec<Option<i64>> = all.iter().map(|index| index.finished_at).collect();
+        let values: Values<8> =
+            [&epoch, &ids, &types, &kinds, &opened, &settled, &states, &finished];
+        self.client().execute(&self.operations, &values).await
+    }
+
+    async fn put_entries(&self, plan: &Plan<'_>) -> Result<u64, tokio_postgres::Error> {
+        if plan.rows.is_empty() {
+            return Ok(0);
+        }
+        let of: Vec<Uuid> = plan.rows.iter().map(|(id, _)| uuid(*id)).collect();
+        let at: Vec<i64> = plan.rows.iter().map(|(_, row)| row.at).collect();
+        let records: Vec<&str> = plan.rows.iter().map(|(_, row)| row.record.as_str()).collect();
+        let values: Values<4> = [&RECORD_VERSION, &of, &at, &records];
+        self.client().execute(&self.entries, &values).await
     }
 
     /// Gives the transaction up.
@@ -241,112 +242,57 @@ impl Session {
 /// What a batch will write.
 #[derive(Default)]
 struct Plan<'a> {
-    /// What is known of the operations, with their owners.
-    known: BTreeMap<OperationId, (i64, Summary)>,
-    /// What of that changed.
-    changed: BTreeMap<OperationId, Summary>,
-    wanted: BTreeMap<Resource, OperationId>,
+    /// Of all operations that are kept.
+    owners: BTreeMap<OperationId, i64>,
+    /// The last of each operation.
+    indexes: BTreeMap<OperationId, &'a Rows>,
+    held: BTreeMap<Resource, OperationId>,
     rows: Vec<(OperationId, &'a Row)>,
 }
 
 impl<'a> Plan<'a> {
-    fn add(&mut self, epoch: i64, call: &'a Append, full: Option<u64>) -> Verdict {
-        let Append { operation, rows } = call;
-        if rows.is_empty() {
-            return Ok(());
+    fn add(&mut self, epoch: i64, call: &'a Rows, full: Option<u64>) -> Verdict {
+        let operation = call.operation;
+        match self.owners.insert(operation, epoch) {
+            Some(owner) if owner != epoch => return Err(Error::NotOwned(operation)),
+            known if known.is_some() == call.begins => return Err(Error::Misplaced(operation)),
+            _ => {}
         }
-        let known = self.known.get(operation);
-        if known.is_some_and(|(owner, _)| *owner != epoch) {
-            return Err(Error::NotOwned(*operation));
-        }
-        let current = known.map(|(_, summary)| summary.clone());
-        let entries: Vec<_> = rows.iter().map(|row| row.entry.clone()).collect();
-        let folded = Summary::fold(*operation, current.clone(), &entries)?;
-        if let (None, Some(max_bytes)) = (&current, full) {
+        if let (true, Some(max_bytes)) = (call.begins, full) {
             return Err(Error::Full { max_bytes });
         }
-        for resource in bound(&folded, rows) {
-            let holder = *self.wanted.entry(resource.clone()).or_insert(*operation);
-            if holder != *operation {
+        for resource in call.held() {
+            let holder = *self.held.entry(resource.clone()).or_insert(operation);
+            if holder != operation {
                 return Err(Error::Taken { resource, holder });
             }
         }
-        if current.as_ref() != Some(&folded) {
-            self.changed.insert(*operation, folded.clone());
-            self.known.insert(*operation, (epoch, folded));
-        }
-        self.rows.extend(rows.iter().map(|row| (*operation, row)));
+        self.indexes.insert(operation, call);
+        self.rows.extend(call.entries.iter().map(|row| (operation, row)));
         Ok(())
     }
+}
 
-    fn held_by_others(&self, call: &Append, holders: &BTreeMap<Resource, OperationId>) -> Verdict {
-        let Some((_, summary)) = self.known.get(&call.operation) else { return Ok(()) };
-        for resource in bound(summary, &call.rows) {
-            match holders.get(&resource) {
-                Some(holder) if *holder != call.operation => {
-                    return Err(Error::Taken { resource, holder: *holder });
-                }
-                _ => {}
+fn held_by_others(call: &Rows, holders: &BTreeMap<Resource, OperationId>) -> Verdict {
+    for resource in call.held() {
+        match holders.get(&resource) {
+            Some(holder) if *holder != call.operation => {
+                return Err(Error::Taken { resource, holder: *holder });
             }
+            _ => {}
         }
-        Ok(())
     }
-}
-
-/// Operations, column by column.
-#[derive(Default)]
-struct Columns<'a> {
-    ids: Vec<Uuid>,
-    types: Vec<&'a str>,
-    kinds: Vec<i16>,
-    opened: Vec<i64>,
-    settled: Vec<i64>,
-    states: Vec<i16>,
-    finished: Vec<Option<i64>>,
-}
-
-impl<'a> Columns<'a> {
-    fn of(operations: &'a BTreeMap<OperationId, Summary>) -> Self {
-        let mut columns = Self::default();
-        for (id, summary) in operations {
-            let (state, finished) = summary.phase.columns();
-            columns.ids.push(uuid(*id));
-            columns.types.push(summary.resource_type.as_str());
-            columns.kinds.push(code(summary.of));
-            columns.opened.push(summary.opened_at.as_micros());
-            columns.settled.push(summary.settled_at.map_or(NEVER, Timestamp::as_micros));
-            columns.states.push(state);
-            columns.finished.push(finished);
-        }
-        columns
-    }
+    Ok(())
 }
 
 /// The names of all records, for failpoints.
-fn names(calls: &[&Append]) -> impl Iterator<Item = &'static str> {
-    calls.iter().flat_map(|call| call.rows.iter().map(|row| row.entry.record.name()))
+fn names(calls: &[&Rows]) -> impl Iterator<Item = &'static str> {
+    calls.iter().flat_map(|rows| rows.names())
 }
 
 /// An operation's id as the database keeps it.
 pub(super) fn uuid(id: OperationId) -> Uuid {
     Uuid::from_bytes(*id.as_bytes())
-}
-
-fn summary(row: &Found) -> (OperationId, i64, Summary) {
-    let summary = Summary {
-        resource_type: ResourceType::new(row.get::<_, String>("resource_type")),
-        of: if row.get::<_, i16>("kind") == code(Of::Deletes) { Of::Deletes } else { Of::Creates },
-        opened_at: Timestamp::from_micros(row.get("opened_at")),
-        settled_at: settled(row.get("settled_at")),
-        phase: Phase::of_columns(row.get("state"), row.get("finished_at")),
-    };
-    let id: Uuid = row.get("id");
-    (OperationId::from_bytes(*id.as_bytes()), row.get("owner"), summary)
-}
-
-/// What the column `settled_at` says.
-pub(super) fn settled(at: i64) -> Option<Timestamp> {
-    (at != NEVER).then(|| Timestamp::from_micros(at))
 }
 
 fn holder(row: &Found) -> Option<(Resource, OperationId)> {

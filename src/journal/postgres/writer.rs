@@ -12,10 +12,11 @@ use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
 use super::super::Error;
+use super::super::row::Rows;
 use super::OpenOptions;
 use super::connect::{Connector, Problem, failed, told};
 use super::lease::Lease;
-use super::write::{Append, Failure, Outcome, Session, Verdict};
+use super::write::{Failure, Outcome, Session, Verdict};
 use crate::model::{Backoff, OperationId};
 
 /// Most calls in one transaction. Enough to share one sync of the disk among all that arrive while
@@ -32,7 +33,8 @@ const REFUSED: usize = 1024;
 /// One thing to write, and who waits for it.
 #[derive(Debug)]
 pub(super) struct Call {
-    pub(super) append: Append,
+    /// None where only its turn is waited for.
+    pub(super) rows: Option<Rows>,
     pub(super) reply: Option<oneshot::Sender<Verdict>>,
 }
 
@@ -87,9 +89,9 @@ impl Writer {
 
     /// One verdict for each call. All go together; where one is refused, each goes alone.
     async fn perform(&mut self, batch: &[Call]) -> Vec<Verdict> {
-        let together = batch.iter().all(|call| !self.refused.contains_key(&call.append.operation));
+        let all: Vec<&Rows> = batch.iter().filter_map(|call| call.rows.as_ref()).collect();
+        let together = all.iter().all(|rows| !self.refused.contains_key(&rows.operation));
         if together && batch.len() > 1 {
-            let all: Vec<&Append> = batch.iter().map(|call| &call.append).collect();
             match self.write(&all).await {
                 Ok(Outcome::Committed) => return vec![Ok(()); batch.len()],
                 Ok(Outcome::Refused(_)) => {}
@@ -98,29 +100,29 @@ impl Writer {
             }
         }
         let mut verdicts = Vec::with_capacity(batch.len());
-        for call in batch {
-            verdicts.push(self.perform_alone(call).await);
+        for Call { rows, reply } in batch {
+            verdicts.push(self.perform_alone(rows.as_ref(), reply.is_some()).await);
         }
         verdicts
     }
 
     /// Does one call's work, or passes on a refusal that the operation has not been told of.
-    async fn perform_alone(&mut self, call: &Call) -> Verdict {
-        let (operation, awaited) = (call.append.operation, call.reply.is_some());
-        if let Some(error) = self.refused.get(&operation).cloned() {
+    async fn perform_alone(&mut self, rows: Option<&Rows>, awaited: bool) -> Verdict {
+        let told = rows.and_then(|rows| self.refused.get(&rows.operation).cloned());
+        if let (Some(rows), Some(error)) = (rows, told) {
             if awaited {
-                self.refused.remove(&operation);
+                self.refused.remove(&rows.operation);
             }
             return Err(error);
         }
-        let verdict = match self.write(&[&call.append]).await {
+        let verdict = match self.write(rows.as_slice()).await {
             Ok(Outcome::Committed) => Ok(()),
             Ok(Outcome::Refused(mut verdicts)) => verdicts.pop().unwrap_or(Ok(())),
             Ok(Outcome::Fenced) => return Err(self.lease.lost()),
             Err(error) => return Err(error),
         };
-        if let (false, Err(error)) = (awaited, &verdict) {
-            self.refused.insert(operation, error.clone());
+        if let (Some(rows), false, Err(error)) = (rows, awaited, &verdict) {
+            self.refused.insert(rows.operation, error.clone());
             if self.refused.len() > REFUSED {
                 return Err(self.lease.broken("too many enqueued records were refused".into()));
             }
@@ -129,7 +131,7 @@ impl Writer {
     }
 
     /// Tries until it is known what became of `calls`. The error is that of all that comes.
-    async fn write(&mut self, calls: &[&Append]) -> Result<Outcome, Error> {
+    async fn write(&mut self, calls: &[&Rows]) -> Result<Outcome, Error> {
         let backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
         let mut in_doubt = false;
         for attempt in 0.. {
@@ -163,7 +165,7 @@ impl Writer {
     /// One attempt; `None` where there was no answer.
     async fn attempt(
         &mut self,
-        calls: &[&Append],
+        calls: &[&Rows],
         in_doubt: &mut bool,
     ) -> Result<Option<Outcome>, Error> {
         let Some(session) = &self.session else { return Ok(None) };

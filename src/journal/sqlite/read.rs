@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, Params};
+use rusqlite::{Connection, OptionalExtension, Params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::Of;
+use super::super::index::kind;
 use super::super::row::RECORD_VERSION;
-use super::schema::code;
+use super::super::{Place, Window};
 use super::{Error, Standing};
-use crate::model::{Entry, OperationId, Record, Resource, ResourceType, Stored, Timestamp};
+use crate::model::{Entry, OperationId, Record, Resource, Stored, Timestamp};
 
 /// Questions that may wait. Each holds a few words, and whoever asks waits anyway; the bound only
 /// keeps a slow disk from hiding behind a growing heap.
@@ -72,127 +72,107 @@ pub(super) enum ReadError {
     Record { operation: OperationId, source: serde_json::Error },
 }
 
-/// CROSS JOIN keeps the order of the tables: first the operations, then the records of each.
-macro_rules! select {
-    ($from:literal, $order:literal) => {
-        concat!(
-            "SELECT o.id, o.resource_type, e.at, e.version, e.record FROM ",
-            $from,
-            " ORDER BY ",
-            $order,
-            "e.seq"
-        )
-    };
-}
+/// Places, as the index has them: behind one, and how many.
+pub(super) const UNFINISHED: &str = "SELECT id FROM operations \
+     WHERE state < 2 AND (opened_at, id) > (?1, ?2) ORDER BY opened_at, id LIMIT ?3";
 
-pub(super) const UNFINISHED: &str = select!(
-    "operations o CROSS JOIN entries e ON e.operation = o.id WHERE o.state < 2",
-    "o.opened_at, o.id, "
-);
+pub(super) const OVERLAPPING: &str = "SELECT id FROM operations \
+     WHERE state < 3 AND (opened_at, id) > (?1, ?2) \
+         AND resource_type = ?4 AND kind = ?5 AND settled_at >= ?6 AND opened_at <= ?7 \
+     ORDER BY opened_at, id LIMIT ?3";
 
-/// Places in the list, of those in one state, as the index has them.
-pub(super) const PLACES: &str = "SELECT opened_at, id FROM operations \
-     WHERE state < 2 AND state = ?1 AND (opened_at, id) > (?2, ?3) ORDER BY opened_at, id LIMIT ?4";
+pub(super) const ENTRIES: &str =
+    "SELECT at, version, record FROM entries WHERE operation = ? ORDER BY seq";
 
-pub(super) const OPERATION: &str =
-    select!("operations o CROSS JOIN entries e ON e.operation = o.id WHERE o.id = ?", "");
+pub(super) const HOLDER: &str =
+    "SELECT operation FROM bindings WHERE resource_type = ? AND resource_id = ?";
 
-pub(super) const HOLDER: &str = select!(
-    "bindings b CROSS JOIN operations o ON o.id = b.operation \
-     CROSS JOIN entries e ON e.operation = o.id WHERE b.resource_type = ? AND b.resource_id = ?",
-    ""
-);
-
-pub(super) const OVERLAPPING: &str = select!(
-    "operations o CROSS JOIN entries e ON e.operation = o.id \
-     WHERE o.resource_type = ? AND o.kind = ? AND o.settled_at >= ? AND o.opened_at <= ?",
-    "o.opened_at, o.id, "
-);
-
-pub(super) fn unfinished(connection: &Connection) -> Result<Vec<Stored>, ReadError> {
-    stored(connection, UNFINISHED, [])
-}
-
-/// In one transaction, so that none is missed that goes from one state to the other meanwhile.
-pub(super) fn unfinished_page(
+pub(super) fn unfinished(
     connection: &Connection,
-    after: Option<(Timestamp, OperationId)>,
+    after: Option<Place>,
     limit: usize,
 ) -> Result<Vec<Stored>, ReadError> {
-    let snapshot = connection.unchecked_transaction()?;
-    let from = after.map_or((i64::MIN, [0; 16]), |(at, id)| (at.as_micros(), *id.as_bytes()));
-    let mut places: Vec<(i64, [u8; 16])> = Vec::new();
-    for state in [0, 1] {
-        let mut search = snapshot.prepare_cached(PLACES)?;
-        let most = i64::try_from(limit).unwrap_or(i64::MAX);
-        let found = search
-            .query_map((state, from.0, from.1, most), |row| Ok((row.get(0)?, row.get(1)?)))?;
-        places.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
-    }
-    places.sort_unstable();
-    let mut page = Vec::with_capacity(places.len().min(limit));
-    for (_, id) in places.into_iter().take(limit) {
-        page.extend(operation(&snapshot, OperationId::from_bytes(id))?);
-    }
-    Ok(page)
+    let (at, id, limit) = behind(after, limit);
+    page(connection, UNFINISHED, (at, id, limit))
 }
 
-pub(super) fn operation(
+pub(super) fn overlapping(
     connection: &Connection,
-    id: OperationId,
-) -> Result<Option<Stored>, ReadError> {
-    Ok(stored(connection, OPERATION, [id.as_bytes()])?.pop())
+    window: &Window,
+    after: Option<Place>,
+    limit: usize,
+) -> Result<Vec<Stored>, ReadError> {
+    let (at, id, limit) = behind(after, limit);
+    let Window { resource_type, of, from, to } = window;
+    let (from, to) = (from.as_micros(), to.as_micros());
+    page(connection, OVERLAPPING, (at, id, limit, resource_type.as_str(), kind(*of), from, to))
+}
+
+/// The first three values of a page's statement.
+fn behind(after: Option<Place>, limit: usize) -> (i64, [u8; 16], i64) {
+    let (at, id) = after.map_or((i64::MIN, [0; 16]), |(at, id)| (at.as_micros(), *id.as_bytes()));
+    (at, id, i64::try_from(limit).unwrap_or(i64::MAX))
+}
+
+/// The operations that `select` names, as of one moment.
+fn page(
+    connection: &Connection,
+    select: &str,
+    values: impl Params,
+) -> Result<Vec<Stored>, ReadError> {
+    let snapshot = connection.unchecked_transaction()?;
+    let mut select = snapshot.prepare_cached(select)?;
+    let mut rows = select.query(values)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.extend(operation(&snapshot, OperationId::from_bytes(row.get(0)?))?);
+    }
+    Ok(found)
 }
 
 pub(super) fn holder(
     connection: &Connection,
     resource: &Resource,
 ) -> Result<Option<Stored>, ReadError> {
-    Ok(stored(connection, HOLDER, [resource.kind.as_str(), resource.id.as_str()])?.pop())
-}
-
-pub(super) fn overlapping(
-    connection: &Connection,
-    resource_type: &ResourceType,
-    of: Of,
-    from: Timestamp,
-    to: Timestamp,
-) -> Result<Vec<Stored>, ReadError> {
-    let window = (from.as_micros(), to.as_micros());
-    let values = (resource_type.as_str(), code(of), window.0, window.1);
-    stored(connection, OVERLAPPING, values)
-}
-
-/// The operations of one statement, which is one snapshot; their records follow one another.
-fn stored(
-    connection: &Connection,
-    select: &str,
-    parameters: impl Params,
-) -> Result<Vec<Stored>, ReadError> {
-    let mut statement = connection.prepare_cached(select)?;
-    let mut rows = statement.query(parameters)?;
-    let mut found: Vec<Stored> = Vec::new();
-    while let Some(row) = rows.next()? {
-        let id = OperationId::from_bytes(row.get(0)?);
-        let entry = entry(id, row)?;
-        match found.last_mut() {
-            Some(last) if last.id == id => last.entries.push(entry),
-            _ => {
-                let resource_type = ResourceType::new(row.get::<_, String>(1)?);
-                found.push(Stored { id, resource_type, entries: vec![entry] });
-            }
-        }
+    let snapshot = connection.unchecked_transaction()?;
+    match held_by(&snapshot, resource)? {
+        Some(id) => operation(&snapshot, id),
+        None => Ok(None),
     }
-    Ok(found)
+}
+
+/// Who holds `resource`.
+pub(super) fn held_by(
+    connection: &Connection,
+    resource: &Resource,
+) -> rusqlite::Result<Option<OperationId>> {
+    let mut select = connection.prepare_cached(HOLDER)?;
+    let values = [resource.kind.as_str(), resource.id.as_str()];
+    let holder = select.query_row(values, |row| row.get(0)).optional()?;
+    Ok(holder.map(OperationId::from_bytes))
+}
+
+/// One statement, and so one moment.
+pub(super) fn operation(
+    connection: &Connection,
+    id: OperationId,
+) -> Result<Option<Stored>, ReadError> {
+    let mut select = connection.prepare_cached(ENTRIES)?;
+    let mut rows = select.query([id.as_bytes()])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        entries.push(entry(id, row)?);
+    }
+    Ok((!entries.is_empty()).then_some(Stored { id, entries }))
 }
 
 fn entry(operation: OperationId, row: &rusqlite::Row<'_>) -> Result<Entry, ReadError> {
-    let found: u32 = row.get(3)?;
+    let found: u32 = row.get(1)?;
     if found > RECORD_VERSION {
         return Err(ReadError::Newer { operation, found, known: RECORD_VERSION });
     }
-    let text: String = row.get(4)?;
+    let text: String = row.get(2)?;
     let record: Record =
         serde_json::from_str(&text).map_err(|source| ReadError::Record { operation, source })?;
-    Ok(Entry { at: Timestamp::from_micros(row.get(2)?), record })
+    Ok(Entry { at: Timestamp::from_micros(row.get(0)?), record })
 }

@@ -5,30 +5,23 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
+use super::super::OpenError;
 use super::super::row::RECORD_VERSION;
-use super::super::{Of, OpenError};
 use super::file::{MAKE_ROOM, MOUNT, OWN, WRITABLE, sync_names, unusable};
 
 /// The layout's version, raised with every change to [`TABLES`].
-const SCHEMA_VERSION: u32 = 1;
+///
+/// | version | brought |
+/// |---|---|
+/// | 1 | the first layout |
+/// | 2 | indexes by place, and `state` 3 |
+const SCHEMA_VERSION: u32 = 2;
 
 /// Marks the file as ours in SQLite's header: `AuSc` in ASCII.
 const APPLICATION_ID: i32 = 0x4175_5363;
 
 /// How long a connection waits for a lock that somebody's `sqlite3` shell holds.
 const BUSY: Duration = Duration::from_secs(5);
-
-/// `settled_at` of an operation that has not settled, so that one range of one index answers
-/// `overlapping`.
-pub(super) const NEVER: i64 = i64::MAX;
-
-/// How the column `kind` spells what an operation is.
-pub(super) const fn code(of: Of) -> i64 {
-    match of {
-        Of::Creates => 0,
-        Of::Deletes => 1,
-    }
-}
 
 /// `entries` is a rowid table: its rows are appended at one end of one tree, several operations
 /// to a page, where a tree clustered by operation would spill each `Prepared`, a KiB or two, into a
@@ -41,13 +34,10 @@ CREATE TABLE operations (
     resource_type TEXT NOT NULL,
     kind INTEGER NOT NULL, -- 0 create, 1 delete
     opened_at INTEGER NOT NULL,
-    settled_at INTEGER NOT NULL,
-    state INTEGER NOT NULL, -- 0 open, 1 alone, 2 finished
+    settled_at INTEGER NOT NULL, -- the greatest number where it has not settled
+    state INTEGER NOT NULL, -- 0 open, 1 alone, 2 finished, 3 finished and void
     finished_at INTEGER
 ) WITHOUT ROWID, STRICT;
-CREATE INDEX unfinished ON operations (state, opened_at) WHERE state < 2;
-CREATE INDEX finished ON operations (finished_at) WHERE state = 2;
-CREATE INDEX settled ON operations (resource_type, kind, settled_at, opened_at);
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY,
     operation BLOB NOT NULL,
@@ -65,6 +55,22 @@ CREATE TABLE bindings (
 CREATE INDEX bindings_of ON bindings (operation);
 ";
 
+/// By place, since that never changes: what settles between two pages is not missed. Those of an
+/// operation that is over and of one that is void are apart, so that no search passes the others.
+const INDEXES: &str = "
+CREATE INDEX unfinished ON operations (opened_at, id) WHERE state < 2;
+CREATE INDEX open ON operations (opened_at) WHERE state = 0;
+CREATE INDEX finished ON operations (finished_at) WHERE state = 2;
+CREATE INDEX void ON operations (finished_at) WHERE state = 3;
+CREATE INDEX overlapping ON operations (resource_type, kind, opened_at, id, settled_at)
+    WHERE state < 3;
+";
+
+/// What version 1 had instead of [`INDEXES`]. Its rows mean what they meant.
+const DROP_INDEXES: &str = "
+DROP INDEX IF EXISTS unfinished; DROP INDEX IF EXISTS finished; DROP INDEX IF EXISTS settled;
+";
+
 /// Opens the journal for the writer, makes its tables where there are none, and checks it.
 pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     let failed = |error| unopened(path, &error);
@@ -77,12 +83,13 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     }
     create(&mut connection).map_err(failed)?;
     for (what, known) in [("schema", SCHEMA_VERSION), ("records", RECORD_VERSION)] {
-        let found = version(&connection, what, known).map_err(failed)?;
+        let found = version(&connection, what).map_err(failed)?;
         if found > known {
             return Err(OpenError::Newer { path: path.to_owned(), what, found, known });
         }
     }
     verify(path, &connection)?;
+    migrate(&mut connection).map_err(failed)?;
     // Whatever an earlier process left in the log may be in the machine's memory only: its last
     // commit may have failed. From here on what can be read is on the disk.
     drain(&connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)?;
@@ -153,19 +160,27 @@ fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// The version found, which is `known` from now on where it was an earlier one or none.
-fn version(connection: &Connection, what: &str, known: u32) -> rusqlite::Result<u32> {
-    let found: Option<u32> = connection
-        .query_row("SELECT version FROM versions WHERE what = ?", [what], |row| row.get(0))
-        .optional()?;
-    match found {
-        Some(found) if found >= known => Ok(found),
-        _ => {
+/// The version found, 0 where there is none.
+fn version(connection: &Connection, what: &str) -> rusqlite::Result<u32> {
+    let select = "SELECT version FROM versions WHERE what = ?";
+    let found = connection.query_row(select, [what], |row| row.get(0)).optional()?;
+    Ok(found.unwrap_or(0))
+}
+
+/// Brings an earlier layout up to this one, and makes sure that earlier releases refuse it.
+fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    if version(&transaction, "schema")? < SCHEMA_VERSION {
+        transaction.execute_batch(DROP_INDEXES)?;
+        transaction.execute_batch(INDEXES)?;
+    }
+    for (what, known) in [("schema", SCHEMA_VERSION), ("records", RECORD_VERSION)] {
+        if version(&transaction, what)? < known {
             let set = "INSERT OR REPLACE INTO versions (what, version) VALUES (?, ?)";
-            connection.execute(set, (what, known))?;
-            Ok(known)
+            transaction.execute(set, (what, known))?;
         }
     }
+    transaction.commit()
 }
 
 /// Reads the whole file once. That costs about a second a GiB, no more than the replay that
@@ -234,12 +249,12 @@ mod tests {
         let (_directory, _, connection) = opened();
         for query in [
             super::super::read::UNFINISHED,
-            super::super::read::PLACES,
-            super::super::read::OPERATION,
-            super::super::read::HOLDER,
             super::super::read::OVERLAPPING,
+            super::super::read::ENTRIES,
+            super::super::read::HOLDER,
             super::super::write::OPEN,
             super::super::write::FORGETTABLE,
+            super::super::write::VOID,
         ] {
             let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
             let parameters = vec![rusqlite::types::Null; plan.parameter_count()];
@@ -248,8 +263,12 @@ mod tests {
                 .unwrap()
                 .collect::<Result<_, _>>()
                 .unwrap();
-            let scans = steps.iter().any(|step| step.starts_with("SCAN"));
-            assert!(!scans, "{query}: {steps:?}");
+            // Of the open ones all are wanted, and nothing else.
+            let scans = |step: &String| {
+                step.starts_with("SCAN") && !step.ends_with("INDEX open")
+                    || step.contains("TEMP B-TREE")
+            };
+            assert!(!steps.iter().any(scans), "{query}: {steps:?}");
         }
     }
 
@@ -272,6 +291,6 @@ mod tests {
         let lower = "UPDATE versions SET version = 1 WHERE what = 'records'";
         assert_eq!(connection.execute(lower, []), Ok(1));
         let reopened = open(&path).unwrap();
-        assert_eq!(version(&reopened, "records", 1), Ok(RECORD_VERSION));
+        assert_eq!(version(&reopened, "records"), Ok(RECORD_VERSION));
     }
 }

@@ -3,16 +3,15 @@
 //! Each call is checked before it writes anything. The writer is the only one, so what was
 //! checked still holds when it writes, and a refused call leaves its batch as it was.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
-use super::super::Of;
-use super::super::retention::gaps;
-use super::super::row::{RECORD_VERSION, Row, bound};
-use super::super::summary::{Phase, Summary};
+use super::super::index::settled;
+use super::super::retention::{gaps, void_before};
+use super::super::row::{RECORD_VERSION, Row, Rows};
 use super::Error;
-use super::schema::{NEVER, code};
+use super::read::held_by;
 use super::writer::PRUNE_CHUNK;
-use crate::model::{OperationId, Resource, ResourceType, Timestamp};
+use crate::model::{OperationId, Resource, Timestamp};
 
 /// Whether new operations may be opened.
 #[derive(Clone, Copy, Debug)]
@@ -27,50 +26,43 @@ pub(super) enum Room {
 /// Appends `rows`, or tells why that is refused. The outer error is the disk's.
 pub(super) fn append(
     connection: &Connection,
-    operation: OperationId,
-    rows: &[Row],
+    rows: &Rows,
     room: Room,
 ) -> rusqlite::Result<Result<(), Error>> {
-    if rows.is_empty() {
-        return Ok(Ok(()));
+    let operation = rows.operation;
+    if rows.begins == is_kept(connection, operation)? {
+        return Ok(Err(Error::Misplaced(operation)));
     }
-    let current = summary(connection, operation)?;
-    let entries: Vec<_> = rows.iter().map(|row| row.entry.clone()).collect();
-    let folded = match Summary::fold(operation, current.clone(), &entries) {
-        Ok(folded) => folded,
-        Err(error) => return Ok(Err(error)),
-    };
-    if let (None, Room::Full { max_bytes }) = (&current, room) {
+    if let (true, Room::Full { max_bytes }) = (rows.begins, room) {
         return Ok(Err(Error::Full { max_bytes }));
     }
-    let bound = bound(&folded, rows);
-    for resource in &bound {
-        match holder(connection, resource)? {
-            Some(holder) if holder != operation => {
-                return Ok(Err(Error::Taken { resource: resource.clone(), holder }));
-            }
-            _ => {}
+    let mut free = Vec::new();
+    for resource in rows.held() {
+        match held_by(connection, &resource)? {
+            None => free.push(resource),
+            Some(holder) if holder == operation => {}
+            Some(holder) => return Ok(Err(Error::Taken { resource, holder })),
         }
     }
-    if current.as_ref() != Some(&folded) {
-        put_summary(connection, operation, &folded)?;
+    put_index(connection, rows)?;
+    for row in &rows.entries {
+        put_entry(connection, operation, row)?;
     }
-    for row in rows {
-        put_row(connection, operation, row)?;
-    }
-    for resource in &bound {
-        bind(connection, resource, operation)?;
+    for resource in free {
+        hold(connection, &resource, operation)?;
     }
     Ok(Ok(()))
 }
 
-/// The first half of the condition is that of the index.
-pub(super) const OPEN: &str = "SELECT opened_at, settled_at FROM operations \
-     WHERE state < 2 AND state = 0 ORDER BY opened_at";
+pub(super) const OPEN: &str =
+    "SELECT opened_at, settled_at FROM operations WHERE state = 0 ORDER BY opened_at";
 
 pub(super) const FORGETTABLE: &str = "SELECT id FROM operations \
      WHERE state = 2 AND finished_at > ?1 AND finished_at < ?2 AND opened_at > ?1 \
      ORDER BY finished_at LIMIT ?3";
+
+pub(super) const VOID: &str =
+    "SELECT id FROM operations WHERE state = 3 AND finished_at < ?1 ORDER BY finished_at LIMIT ?2";
 
 /// Forgets at most [`PRUNE_CHUNK`] operations; returns how many.
 pub(super) fn prune(
@@ -101,92 +93,70 @@ fn forgettable(
     let open =
         open.query_map([], |row| Ok((Timestamp::from_micros(row.get(0)?), settled(row.get(1)?))))?;
     let gaps = gaps(now, before, open.collect::<rusqlite::Result<Vec<_>>>()?);
-    let mut search = connection.prepare_cached(FORGETTABLE)?;
     let mut ids = Vec::new();
+    let left = |ids: &Vec<_>| i64::try_from(PRUNE_CHUNK.saturating_sub(ids.len())).unwrap_or(0);
+    let mut search = connection.prepare_cached(VOID)?;
+    let found = search.query_map((void_before(now, before).as_micros(), left(&ids)), id)?;
+    ids.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
+    let mut search = connection.prepare_cached(FORGETTABLE)?;
     for gap in gaps {
-        let left = i64::try_from(PRUNE_CHUNK.saturating_sub(ids.len())).unwrap_or(0);
-        if left == 0 {
+        if left(&ids) == 0 {
             break;
         }
-        let values = (gap.after.as_micros(), gap.before.as_micros(), left);
-        let mut found = search.query(values)?;
-        while let Some(row) = found.next()? {
-            ids.push(row.get(0)?);
-        }
+        let values = (gap.after.as_micros(), gap.before.as_micros(), left(&ids));
+        let found = search.query_map(values, id)?;
+        ids.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
     }
     Ok(ids)
 }
 
-fn summary(connection: &Connection, operation: OperationId) -> rusqlite::Result<Option<Summary>> {
-    let select = "SELECT resource_type, opened_at, settled_at, state, finished_at, kind \
-                  FROM operations WHERE id = ?";
-    let mut select = connection.prepare_cached(select)?;
-    let read = |row: &rusqlite::Row<'_>| {
-        Ok(Summary {
-            resource_type: ResourceType::new(row.get::<_, String>(0)?),
-            of: if row.get::<_, i64>(5)? == code(Of::Deletes) { Of::Deletes } else { Of::Creates },
-            opened_at: Timestamp::from_micros(row.get(1)?),
-            settled_at: settled(row.get(2)?),
-            phase: Phase::of_columns(row.get(3)?, row.get(4)?),
-        })
-    };
-    select.query_row([operation.as_bytes()], read).optional()
+fn id(row: &rusqlite::Row<'_>) -> rusqlite::Result<[u8; 16]> {
+    row.get(0)
 }
 
-/// What the column `settled_at` says.
-fn settled(at: i64) -> Option<Timestamp> {
-    (at != NEVER).then(|| Timestamp::from_micros(at))
+fn is_kept(connection: &Connection, operation: OperationId) -> rusqlite::Result<bool> {
+    let select = "SELECT 1 FROM operations WHERE id = ?";
+    connection.prepare_cached(select)?.exists([operation.as_bytes()])
 }
 
-fn put_summary(
-    connection: &Connection,
-    operation: OperationId,
-    summary: &Summary,
-) -> rusqlite::Result<()> {
-    let (state, finished_at) = summary.phase.columns();
+/// What did not change is not written anew.
+fn put_index(connection: &Connection, rows: &Rows) -> rusqlite::Result<()> {
     let put = "INSERT INTO operations \
                (id, resource_type, kind, opened_at, settled_at, state, finished_at) \
                VALUES (?, ?, ?, ?, ?, ?, ?) \
                ON CONFLICT (id) DO UPDATE SET settled_at = excluded.settled_at, \
-               state = excluded.state, finished_at = excluded.finished_at";
+               state = excluded.state, finished_at = excluded.finished_at \
+               WHERE (settled_at, state, finished_at) \
+                   IS NOT (excluded.settled_at, excluded.state, excluded.finished_at)";
+    let columns = rows.columns();
     connection.prepare_cached(put)?.execute(params![
-        operation.as_bytes(),
-        summary.resource_type.as_str(),
-        code(summary.of),
-        summary.opened_at.as_micros(),
-        summary.settled_at.map_or(NEVER, Timestamp::as_micros),
-        state,
-        finished_at,
+        rows.operation.as_bytes(),
+        rows.index.resource_type.as_str(),
+        columns.kind,
+        columns.opened_at,
+        columns.settled_at,
+        columns.state,
+        columns.finished_at,
     ])?;
     Ok(())
 }
 
-fn put_row(connection: &Connection, operation: OperationId, row: &Row) -> rusqlite::Result<()> {
+fn put_entry(connection: &Connection, operation: OperationId, row: &Row) -> rusqlite::Result<()> {
     let put = "INSERT INTO entries (operation, at, version, record) VALUES (?, ?, ?, ?)";
-    let at = row.entry.at.as_micros();
-    let values = params![operation.as_bytes(), at, RECORD_VERSION, row.record];
+    let values = params![operation.as_bytes(), row.at, RECORD_VERSION, row.record];
     connection.prepare_cached(put)?.execute(values)?;
     Ok(())
 }
 
-fn holder(connection: &Connection, resource: &Resource) -> rusqlite::Result<Option<OperationId>> {
-    let select = "SELECT operation FROM bindings WHERE resource_type = ? AND resource_id = ?";
-    let mut select = connection.prepare_cached(select)?;
-    let holder = select
-        .query_row([resource.kind.as_str(), resource.id.as_str()], |row| row.get(0))
-        .optional()?;
-    Ok(holder.map(OperationId::from_bytes))
-}
-
-fn bind(
+fn hold(
     connection: &Connection,
     resource: &Resource,
     operation: OperationId,
 ) -> rusqlite::Result<()> {
-    // The same operation binds the same id more than once: Committed, then Registered.
-    let bind = "INSERT INTO bindings (resource_type, resource_id, operation) VALUES (?, ?, ?) \
+    // An index may name an id twice.
+    let hold = "INSERT INTO bindings (resource_type, resource_id, operation) VALUES (?, ?, ?) \
                 ON CONFLICT DO NOTHING";
     let values = params![resource.kind.as_str(), resource.id.as_str(), operation.as_bytes()];
-    connection.prepare_cached(bind)?.execute(values)?;
+    connection.prepare_cached(hold)?.execute(values)?;
     Ok(())
 }

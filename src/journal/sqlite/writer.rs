@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::super::row::Row;
+use super::super::row::Rows;
 use super::schema::{drain, pragma};
 use super::write::{self, Room};
 use super::{Error, Metrics, Standing};
@@ -56,8 +56,13 @@ pub(super) struct Call {
 
 #[derive(Debug)]
 pub(super) enum Work {
-    Append { operation: OperationId, rows: Vec<Row> },
-    Prune { now: Timestamp, before: Timestamp },
+    Append(Rows),
+    Prune {
+        now: Timestamp,
+        before: Timestamp,
+    },
+    /// Nothing, in its turn.
+    Flush,
 }
 
 /// The thread's state.
@@ -151,8 +156,8 @@ impl Writer {
         for (call, verdict) in batch.iter().zip(&verdicts) {
             match (&call.work, verdict) {
                 (_, Err(_)) => metrics.refusals.inc(),
-                (Work::Append { .. }, Ok(_)) => metrics.appends.inc(),
-                (Work::Prune { .. }, Ok(_)) => continue,
+                (Work::Append(_), Ok(_)) => metrics.appends.inc(),
+                (Work::Prune { .. } | Work::Flush, Ok(_)) => continue,
             };
         }
         Ok(verdicts)
@@ -177,10 +182,10 @@ impl Writer {
 /// The names of the records that a batch holds.
 fn names(batch: &[Call]) -> impl Iterator<Item = &'static str> {
     let rows = batch.iter().filter_map(|call| match &call.work {
-        Work::Append { rows, .. } => Some(rows),
-        Work::Prune { .. } => None,
+        Work::Append(rows) => Some(rows),
+        Work::Prune { .. } | Work::Flush => None,
     });
-    rows.flatten().map(Row::name)
+    rows.flat_map(Rows::names)
 }
 
 /// Does one call's work, or passes on a refusal that the operation has not been told of.
@@ -190,18 +195,19 @@ fn step(
     call: &Call,
     room: Room,
 ) -> rusqlite::Result<Verdict> {
-    let (operation, rows) = match &call.work {
+    let rows = match &call.work {
         Work::Prune { now, before } => return write::prune(connection, *now, *before).map(Ok),
-        Work::Append { operation, rows } => (*operation, rows),
+        Work::Flush => return Ok(Ok(0)),
+        Work::Append(rows) => rows,
     };
-    let awaited = call.reply.is_some();
+    let (operation, awaited) = (rows.operation, call.reply.is_some());
     if let Some(error) = refused.get(&operation).cloned() {
         if awaited {
             refused.remove(&operation);
         }
         return Ok(Err(error));
     }
-    let appended = write::append(connection, operation, rows, room)?;
+    let appended = write::append(connection, rows, room)?;
     if let (false, Err(error)) = (awaited, &appended) {
         refused.insert(operation, error.clone());
     }

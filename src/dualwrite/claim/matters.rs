@@ -1,0 +1,35 @@
+//! Which of the others that the journal gives are worth holding. Pure.
+
+use super::{are_disjoint, may_have_a_row};
+use crate::dualwrite::operation::{Operation, Phase};
+use crate::model::{DeletePlan, Kind};
+
+/// Whether `other` may change what is concluded for `own`: for most, which are about other rows, it
+/// is plain that they can't. Rows of which it is known whose they are are asked for by id.
+#[must_use]
+pub fn matters(own: &Operation, other: &Operation) -> bool {
+    match (own.is_create(), other.is_create()) {
+        (true, true) => may_have_a_row(other),
+        (true, false) => may_mean(other, own),
+        (false, true) => !other.gone.is_empty() || may_be_meant(other, own),
+        (false, false) => !other.targets.ids.is_empty() || !other.gone.is_empty(),
+    }
+}
+
+/// Whether `delete` may have removed the row of `create`, or saw it.
+fn may_mean(delete: &Operation, create: &Operation) -> bool {
+    let by_probe = matches!(&delete.plan.kind, Kind::Delete(DeletePlan::ByProbe { .. }));
+    create.bound.as_ref().is_some_and(|id| {
+        let names = delete.targets.ids.contains(id) || delete.gone.contains(id);
+        names || by_probe && !are_disjoint(create, delete)
+    })
+}
+
+/// Whether `create` has, or may yet have, a row that `delete` may have removed.
+fn may_be_meant(create: &Operation, delete: &Operation) -> bool {
+    let has_a_row = create.bound.is_some() || create.phase == Phase::Prepared;
+    has_a_row && !are_disjoint(create, delete)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! The index row of an operation: how the journal finds it, and which others are kept for its sake.
+//! The journal draws no conclusions from records; they are drawn here. Pure.
+
+use super::operation::{Illegal, Operation, Phase, Targets};
+use crate::journal::{Append, Index, Of, Place, State};
+use crate::model::{Entry, Kind, OperationId, Plan, Record, Resolution, Stored};
+
+/// The operation that begins with `entries`, and what is to be appended.
+///
+/// # Errors
+/// When the entries are not a possible history.
+pub fn begin(id: OperationId, entries: Vec<Entry>) -> Result<(Operation, Append), Illegal> {
+    let stored = Stored { id, entries };
+    let operation = Operation::replay(&stored)?;
+    let index = index(&operation);
+    Ok((operation, Append { operation: id, begins: true, index, entries: stored.entries }))
+}
+
+/// What `operation` comes to with `entries`, and what is to be appended.
+///
+/// # Errors
+/// When the entries can't follow.
+pub fn go_on(operation: &Operation, entries: Vec<Entry>) -> Result<(Operation, Append), Illegal> {
+    let mut after = operation.clone();
+    for entry in &entries {
+        after.apply(entry)?;
+    }
+    let index = index(&after);
+    Ok((after, Append { operation: operation.id, begins: false, index, entries }))
+}
+
+/// The entries with which `operation` began.
+#[must_use]
+pub fn opening(operation: &Operation) -> Vec<Entry> {
+    let Targets { ids, seen, young } = &operation.targets;
+    let prepared = Record::Prepared {
+        plan: Plan::clone(&operation.plan),
+        intent: operation.intent,
+        principal: operation.principal.clone(),
+        pass: operation.pass,
+    };
+    let targets = (!operation.is_create()).then(|| Record::Targets {
+        ids: ids.iter().cloned().collect(),
+        seen: *seen,
+        young: *young,
+    });
+    let records = std::iter::once(prepared).chain(targets);
+    records.map(|record| Entry { at: operation.intent, record }).collect()
+}
+
+/// How the journal finds `operation`.
+#[must_use]
+pub fn index(operation: &Operation) -> Index {
+    Index {
+        resource_type: operation.plan.resource_type.clone(),
+        of: match operation.plan.kind {
+            Kind::Create(_) => Of::Creates,
+            Kind::Delete(_) => Of::Deletes,
+        },
+        opened_at: operation.intent,
+        settled_at: operation.settled,
+        state: state(operation),
+        holds: operation.bound.iter().cloned().collect(),
+    }
+}
+
+/// Where it stands in every list.
+#[must_use]
+pub fn place(operation: &Operation) -> Place {
+    (operation.intent, operation.id)
+}
+
+fn state(operation: &Operation) -> State {
+    match operation.phase {
+        // Looks for rows yet (a create that stands: for deletes that may have removed its own).
+        Phase::Prepared
+        | Phase::Committed
+        | Phase::Unknown
+        | Phase::Registered
+        | Phase::Passed
+        | Phase::Looking => State::Open,
+        // Its rows are known, or a person decides: what was reported is never claimed any more.
+        Phase::Undoing(..) | Phase::Gone | Phase::Sweeping(..) | Phase::Reported(_) => State::Alone,
+        Phase::Finished(_) if is_void(operation) => State::Void(operation.since),
+        Phase::Finished(_) => State::Finished(operation.since),
+    }
+}
+
+/// Whether no other operation ever needs to know of this one: a create that is known to have made
+/// nothing, and was never in doubt. Thousands of them come within seconds while the service is down.
+fn is_void(operation: &Operation) -> bool {
+    let made_nothing =
+        matches!(operation.phase, Phase::Finished(Resolution::NotSent | Resolution::Rejected));
+    operation.is_create() && operation.closed.is_none() && made_nothing
+}
+
+#[cfg(test)]
+mod tests;

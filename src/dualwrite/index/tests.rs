@@ -1,0 +1,162 @@
+//! From each history what the journal is told.
+
+use super::super::fixtures::{create, delete, id};
+use super::*;
+use crate::model::{
+    Effect, Evidence, Mode, PassReason, Record, ResourceId, Timestamp, UndoReason, Words,
+};
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(seconds * 1_000_000)
+}
+
+/// After these records, of seconds 2, 3 and so on; it began at second 1.
+fn told(begun: &Operation, records: Vec<Record>) -> Index {
+    let (mut operation, append) = begin(begun.id, opening(begun)).unwrap();
+    assert!(append.begins);
+    let mut told = append.index;
+    for (record, seconds) in records.into_iter().zip(2..) {
+        let append;
+        (operation, append) = go_on(&operation, vec![Entry { at: at(seconds), record }]).unwrap();
+        assert_eq!((append.begins, append.operation), (false, begun.id));
+        told = append.index;
+    }
+    told
+}
+
+fn enforced() -> Operation {
+    create(Mode::Enforce, None)
+}
+
+fn removes() -> Operation {
+    delete(&["k"], true, false)
+}
+
+fn committed() -> Record {
+    Record::Committed { id: id("k"), parent: None }
+}
+
+fn registered() -> Record {
+    Record::Registered { id: id("k"), ambiguous: false }
+}
+
+fn undoing() -> Record {
+    Record::Undoing { id: id("k"), evidence: Evidence::Answer, reason: UndoReason::Crash }
+}
+
+fn closed() -> Record {
+    Record::Closed { effect: Effect::MayCome }
+}
+
+fn deleted() -> Record {
+    Record::Deleted { ids: vec![id("k")] }
+}
+
+fn sweep() -> Record {
+    Record::Sweep { ids: vec![id("k")], due: at(100) }
+}
+
+fn reported() -> Record {
+    Record::Reported { rows: vec![id("r")], why: "no created_at".into() }
+}
+
+fn retried() -> Record {
+    Record::Retried { by: "alice".parse::<Words>().unwrap(), reason: None }
+}
+
+fn finished(resolution: Resolution) -> Record {
+    Record::Finished { resolution }
+}
+
+#[test]
+fn p3_p4_what_may_look_for_rows_yet_is_open() {
+    let bypassed = || create(Mode::Enforce, Some(PassReason::Bypass));
+    let passed = Record::Passed { id: id("k"), why: PassReason::Bypass };
+    for (begun, records) in [
+        (removes(), vec![]),
+        (enforced(), vec![]),
+        (enforced(), vec![committed()]),
+        (enforced(), vec![closed()]),
+        // It will look at deletes that ran then.
+        (enforced(), vec![committed(), registered()]),
+        (bypassed(), vec![passed]),
+        (removes(), vec![closed()]),
+        // Rows were found gone, and it looks on.
+        (removes(), vec![closed(), deleted()]),
+        (removes(), vec![closed(), deleted(), retried()]),
+        // Evidence tells that the request may take effect yet.
+        (removes(), vec![deleted(), sweep(), closed()]),
+        (enforced(), vec![finished(Resolution::Rejected), closed()]),
+    ] {
+        assert_eq!(told(&begun, records.clone()).state, State::Open, "{records:?}");
+    }
+}
+
+#[test]
+fn p8_what_no_longer_looks_for_rows_needs_no_others() {
+    for (begun, records) in [
+        (enforced(), vec![committed(), undoing()]),
+        (enforced(), vec![closed(), undoing()]),
+        (enforced(), vec![committed(), undoing(), sweep()]),
+        (enforced(), vec![committed(), registered(), deleted()]),
+        (enforced(), vec![committed(), registered(), deleted(), retried()]),
+        (removes(), vec![deleted()]),
+        (removes(), vec![deleted(), sweep()]),
+        (removes(), vec![closed(), deleted(), sweep()]),
+        (enforced(), vec![closed(), reported()]),
+        // As evidence does it.
+        (enforced(), vec![closed(), reported(), closed()]),
+    ] {
+        assert_eq!(told(&begun, records.clone()).state, State::Alone, "{records:?}");
+    }
+}
+
+#[test]
+fn r1_p8_a_create_that_made_nothing_and_was_never_in_doubt_is_void() {
+    for resolution in [Resolution::NotSent, Resolution::Rejected] {
+        let void = told(&enforced(), vec![finished(resolution)]);
+        assert_eq!(void.state, State::Void(at(2)), "{resolution:?}");
+        // Who was in doubt may have been registered for a row that no record names.
+        let doubted = told(&enforced(), vec![closed(), finished(resolution)]);
+        assert_eq!(doubted.state, State::Finished(at(3)), "{resolution:?}");
+        // The rows that its probe saw are evidence for others.
+        let of_delete = told(&removes(), vec![finished(Resolution::NotSent)]);
+        assert_eq!(of_delete.state, State::Finished(at(2)));
+    }
+    for resolution in [Resolution::Unsettled, Resolution::Registered, Resolution::Passed] {
+        let end = told(&enforced(), vec![finished(resolution)]);
+        assert_eq!(end.state, State::Finished(at(2)), "{resolution:?}");
+    }
+}
+
+#[test]
+fn p4_a_life_begins_with_the_intent_and_ends_where_the_service_s_part_is_over() {
+    let ends = |begun: Operation, records| {
+        let index = told(&begun, records);
+        assert_eq!(index.opened_at, at(1));
+        index.settled_at
+    };
+    assert_eq!(ends(enforced(), vec![]), None);
+    assert_eq!(ends(enforced(), vec![committed()]), None, "it may be undone");
+    assert_eq!(ends(enforced(), vec![committed(), registered()]), Some(at(3)));
+    assert_eq!(ends(enforced(), vec![committed(), undoing()]), Some(at(3)));
+    let stands = vec![committed(), registered(), finished(Resolution::Registered)];
+    assert_eq!(ends(enforced(), stands), Some(at(3)), "the first that tells");
+    assert_eq!(ends(enforced(), vec![reported()]), None, "of an id that is another's");
+    assert_eq!(ends(removes(), vec![deleted(), sweep()]), Some(at(2)));
+    // Evidence that closes it again moves its end.
+    assert_eq!(ends(enforced(), vec![closed(), closed()]), Some(at(3)));
+    assert_eq!(ends(removes(), vec![deleted(), sweep(), closed()]), Some(at(4)));
+}
+
+#[test]
+fn p4_a_create_holds_the_row_that_is_its_own() {
+    let holds = |records| -> Vec<ResourceId> { told(&enforced(), records).holds };
+    assert_eq!(holds(vec![]), []);
+    assert_eq!(holds(vec![closed(), undoing()]), [id("k")]);
+    let stands = vec![committed(), registered(), finished(Resolution::Registered)];
+    assert_eq!(holds(stands), [id("k")]);
+    // The id that it only enqueued turned out to be another's.
+    assert_eq!(holds(vec![committed(), reported()]), []);
+    assert_eq!(told(&removes(), vec![deleted()]).holds, []);
+}
