@@ -106,6 +106,7 @@ impl App {
         let dual_write = DualWrite::new(dualwrite::Parts {
             register: config.authz.deadline.0,
             exclusive_writer: config.journal.exclusive_writer,
+            observed: config.rules.observed(),
             upstream: Arc::new(upstream::Client::new(config.upstream.clone(), sagas_pool(&config))),
             service_headers,
             host: host_of(&config.upstream),

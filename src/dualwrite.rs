@@ -6,7 +6,8 @@
 //! | [`operation`] | pure: an operation is the fold of its records |
 //! | [`index`] | pure: how the journal finds an operation, and which others it keeps for it |
 //! | [`state`] | pure: operation × event → records and reply (`state::on`); operation → next task |
-//! | [`claim`] | pure: whose a row is; who may have removed it |
+//! | [`rows`] | pure: whose a listed row may be |
+//! | [`overlap`] | pure: who may have removed whose row |
 //! | `create`, `delete`, `register`, `exchange` | the sagas up to the client's answer |
 //! | `driver`, `inbox`, `recovery`, `adoption` | what is unfinished then, in this process and after a crash |
 //! | `peers`, `neighbours` | who may call the service and the back end now; what other operations may matter |
@@ -21,7 +22,6 @@
 
 mod adoption;
 mod board;
-pub mod claim;
 mod config;
 mod context;
 mod create;
@@ -40,13 +40,16 @@ mod neighbours;
 pub mod operation;
 mod operators;
 pub mod outcome;
+pub mod overlap;
 mod peers;
 mod recovery;
 mod register;
 mod reply;
+pub mod rows;
 mod service;
 pub mod state;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,7 +78,7 @@ use crate::failpoint;
 use crate::http::TraceContext;
 use crate::http::breaker::Breaker;
 use crate::journal::{self, Journal};
-use crate::model::{Clock, Kind, OperationId};
+use crate::model::{Clock, Kind, OperationId, ResourceType};
 use crate::principal::Resolver;
 use crate::rules::Matched;
 use crate::upstream;
@@ -88,6 +91,8 @@ pub struct Parts {
     pub register: Duration,
     /// Whether every create passes through sidecars on this journal.
     pub exclusive_writer: bool,
+    /// Types of which a rule observes creates.
+    pub observed: BTreeSet<ResourceType>,
     /// The way to the service, on the sagas' runtime.
     pub upstream: Arc<dyn upstream::Transport>,
     /// What `as: service` sends.
@@ -127,6 +132,7 @@ impl DualWrite {
             call: parts.config.call.0,
             answer: parts.config.answer.0,
             pages: parts.config.probe_pages,
+            lag: parts.config.read_lag.0,
         };
         let circuit = parts.service_circuit.clone();
         let service =
@@ -152,6 +158,8 @@ impl DualWrite {
             parts.resolver,
             parts.clock,
             parts.metrics,
+            parts.observed,
+            parts.ids,
         );
         Self { context: Arc::new(context), ids: parts.ids }
     }

@@ -17,7 +17,7 @@
 //! | [`config`] | the YAML file and its environment overrides |
 //! | [`admin`], [`telemetry`] | health, metrics, operations |
 //! | [`proxy`] | the stack a request walks through: listener, path, forward, intercept, respond |
-//! | [`dualwrite`] | the saga: pure state machine, classifier and claim rule; the runner around them |
+//! | [`dualwrite`] | the saga: a pure state machine, what answers mean, whose a row is; the runner around them |
 //! | [`principal`], [`upstream`] | who is calling (cached); the client of the service |
 //! | [`authz`], [`journal`], [`rules`] | back ends, the durable record, the compiled rules |
 //! | [`http`], [`error`] | the JSON client that back ends and authn share; problems |

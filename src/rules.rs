@@ -21,6 +21,7 @@ mod source;
 mod strict;
 mod template;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -35,7 +36,7 @@ pub use self::request::PlanError;
 pub use self::secret::names_secret;
 pub use self::strict::Dialect;
 use self::strict::Loose;
-use crate::model::{DecodedPath, Plan};
+use crate::model::{DecodedPath, Mode, Plan, ResourceType};
 
 /// The compiled rules, in the order of the configuration. By default there are none, and
 /// everything passes through.
@@ -117,6 +118,13 @@ impl Rules {
     #[must_use]
     pub fn advice(&self) -> Vec<String> {
         advice::advise(self)
+    }
+
+    /// The types of which a rule observes creates.
+    #[must_use]
+    pub fn observed(&self) -> BTreeSet<ResourceType> {
+        let observes = |rule: &&Rule| rule.is_create() && rule.mode() == Mode::Observe;
+        self.iter().filter(observes).map(|rule| rule.resource_type().clone()).collect()
     }
 
     fn find(&self, method: &Method, path: &str) -> Option<Matched> {

@@ -58,7 +58,8 @@ rules:
       query: { owner: $request.path.owner, limit: 100 }
       page: { number: page, size: limit }
       where: { /name: $request.body#/name }
-      row: { id: /id, created_at: /created_at }
+      row: { id: /id }
+      before: true
 ";
     assert!(rule.contains(replaced), "{replaced}");
     HEAD.to_owned() + &rule.replacen(replaced, by, 1)
@@ -294,8 +295,8 @@ fn mistakes_in_undo_confirm_and_probe_are_told_with_place_and_mend() {
             "20:23: a constant has no use for a default; leave `default` out",
         ),
         (
-            c("created_at: /created_at", "created_at: created_at"),
-            "21:35: `created_at` is no JSON Pointer; a JSON Pointer is empty or begins with \"/\" (RFC 6901): write \"/created_at\"",
+            c("row: { id: /id }", "row: { id: /id, created_at: /created_at }"),
+            "21:23: unknown field `created_at`; here may be: id",
         ),
         (
             c("    register:", "    deregister: { type: api_key, id: $row.id }\n    register:"),
@@ -471,10 +472,11 @@ fn check_warns_of_what_is_lost() {
       query: { owner: $request.path.owner, limit: 100 }
       page: { number: page, size: limit }
       where: { /name: $request.body#/name }
-      row: { id: /id, created_at: /created_at }
+      row: { id: /id }
+      before: true
 ";
     assert!(advice(&with_create(probe, "")).contains("create: has no probe"));
-    assert!(advice(&with_create(", created_at: /created_at", "")).contains("no row.created_at"));
+    assert!(advice(&with_create("before: true", "before: false")).contains("no `before: true`"));
     assert!(
         advice(&with_create("name: create", "mode: observe\n    name: create")).contains("observe")
     );

@@ -162,7 +162,10 @@ async fn read(context: &Context, id: OperationId) -> Result<Option<Operation>, H
 /// takes. (An exclusive journal takes no operation away.)
 pub(super) fn hand_in(context: &Context, operation: &Operation, late: Late) {
     let journal = Arc::clone(&context.journal);
-    let deposit = Deposit { operation: operation.id, opening: index::opening(operation), late };
+    // If it was forgotten, those that made rows meanwhile may be forgotten too: a list from before
+    // proves nothing any more.
+    let opening = index::opening(&Operation { before: None, ..operation.clone() });
+    let deposit = Deposit { operation: operation.id, opening, late };
     tokio::spawn(async move {
         let Some(shared) = journal.shared() else { return };
         let backoff = Backoff::new(PAUSES.0, PAUSES.1);

@@ -13,7 +13,13 @@ use crate::model::{Bounds, ByteSize, Span};
 pub struct Config {
     /// L: how late a request that was sent may still take effect. Default 120s.
     pub late_effect: Span,
-    /// S: how far the service's `created_at` may be from our clock. Default 5s.
+    /// λ: how far a read of the service may lag behind its writes, as where GETs are answered by a
+    /// replica of its database. Default 0s.
+    pub read_lag: Span,
+    /// How long the outcome of a create may stay unknown before a person is asked. Until then the
+    /// journal keeps all creates of its type that were answered since. Default 30m.
+    pub unresolved: Span,
+    /// S: how far the clock of a replica on a shared journal may be from the true time. Default 5s.
     pub clock_skew: Span,
     /// How long the service may take to answer an intercepted request. Default 30s.
     pub exchange: Span,
@@ -42,6 +48,8 @@ impl Default for Config {
         let span = |millis| Span(Duration::from_millis(millis));
         Self {
             late_effect: span(120_000),
+            read_lag: span(0),
+            unresolved: span(1_800_000),
             clock_skew: span(5_000),
             exchange: span(30_000),
             call: span(5_000),
@@ -57,9 +65,14 @@ impl Default for Config {
 }
 
 impl Config {
-    /// L and S, as the pure core takes them.
+    /// The bounds that the pure core takes.
     #[must_use]
     pub fn bounds(&self) -> Bounds {
-        Bounds { late_effect: self.late_effect.0, clock_skew: self.clock_skew.0 }
+        Bounds {
+            late_effect: self.late_effect.0,
+            read_lag: self.read_lag.0,
+            unresolved: self.unresolved.0,
+            clock_skew: self.clock_skew.0,
+        }
     }
 }

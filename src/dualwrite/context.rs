@@ -1,7 +1,7 @@
 //! What every saga shares, and the one way in which a record becomes state.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
@@ -10,19 +10,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::adoption::hand_in;
 use super::board::Board;
-use super::claim::shows_skew;
 use super::config::Config;
 use super::inbox::Inbox;
 use super::metrics::Metrics;
 use super::neighbours::Neighbours;
 use super::operation::Operation;
 use super::peers::Peers;
+use super::rows::Trust;
 use super::service::Service;
 use super::state::{Policy, Transition, Wait, evidence, on};
 use super::{Event, Illegal, index};
 use crate::authz::{Authorizer, Circuits};
 use crate::journal::{self, Journal, Of, Window};
-use crate::model::{Clock, Entry, OperationId, Record, Resolution, Resource, Timestamp};
+use crate::model::{
+    Clock, Effect, Entry, Evidence, OperationId, Record, Resolution, Resource, ResourceId,
+    ResourceType, Timestamp, UndoReason,
+};
 use crate::principal::Resolver;
 
 /// What every saga shares.
@@ -44,7 +47,9 @@ pub(super) struct Context {
     room: Arc<Semaphore>,
     pub(super) peers: Peers,
     neighbours: Neighbours,
-    skewed: AtomicBool,
+    /// Types of which a rule observes creates.
+    observed: BTreeSet<ResourceType>,
+    ids: fn() -> OperationId,
 }
 
 /// An operation's place among those that are under way or unfinished.
@@ -84,13 +89,14 @@ impl Context {
         resolver: Resolver,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
+        observed: BTreeSet<ResourceType>,
+        ids: fn() -> OperationId,
     ) -> Self {
         Self {
             room: Arc::new(Semaphore::new(config.open_operations)),
             neighbours: Neighbours::new(Arc::clone(&journal)),
             board: Arc::clone(&metrics.board),
             inbox: Inbox::default(),
-            skewed: AtomicBool::new(false),
             config,
             register,
             policy,
@@ -102,6 +108,8 @@ impl Context {
             resolver,
             clock,
             metrics,
+            observed,
+            ids,
         }
     }
 
@@ -130,6 +138,44 @@ impl Context {
         }
         begun?;
         Ok(operation)
+    }
+
+    /// Begins the removal of a row that a list showed to `maker` and that nobody may keep: an operation of
+    /// its own, which holds the id. `None` if another operation holds it.
+    pub(super) async fn condemn(
+        &self,
+        maker: &Operation,
+        id: ResourceId,
+    ) -> Result<Option<Operation>, Halt> {
+        let prepared = Record::Prepared {
+            plan: (*maker.plan).clone(),
+            intent: self.now(),
+            principal: maker.principal.clone(),
+            pass: None,
+            before: None,
+        };
+        let (evidence, reason) = (Evidence::Listed, UndoReason::Unknown);
+        let undoing = Record::Undoing { id, evidence, reason };
+        let records = vec![prepared, Record::Closed { effect: Effect::Past }, undoing];
+        match self.begin((self.ids)(), records).await {
+            Ok(operation) => {
+                self.metrics.stands(&operation);
+                Ok(Some(operation))
+            }
+            Err(Halt::Journal(journal::Error::Taken { .. })) => Ok(None),
+            Err(halt) => Err(halt),
+        }
+    }
+
+    /// Whether the journal knows every create of `resource_type`.
+    pub(super) fn trust(&self, resource_type: &ResourceType) -> Trust {
+        if !self.policy.exclusive_writer {
+            Trust::NotExclusive
+        } else if self.observed.contains(resource_type) {
+            Trust::Observed
+        } else {
+            Trust::Complete
+        }
     }
 
     /// Ends an operation whose beginning may be written yet, and of which nothing will be sent. Where
@@ -182,8 +228,8 @@ impl Context {
         records.into_iter().map(|record| Entry { at, record }).collect()
     }
 
-    /// Every other create, or delete, on the type of `own` that [matters](super::claim::matters) to its
-    /// rows and whose life reaches to within L + S before its intent, or later.
+    /// Every other create, or delete, on the type of `own` that [matters](super::overlap::matters) to its
+    /// rows and whose life reaches to within L + λ before its intent, or later.
     pub(super) async fn others(
         &self,
         own: &Operation,
@@ -192,8 +238,8 @@ impl Context {
         let window = Window {
             resource_type: own.plan.resource_type.clone(),
             of,
-            from: own.intent.minus(self.policy.reach()),
-            to: self.now().plus(self.policy.apart()),
+            from: own.intent.minus(self.policy.bounds.late_sight() + 2 * self.policy.apart()),
+            to: Timestamp::from_micros(i64::MAX),
         };
         self.neighbours.of(own, window).await
     }
@@ -204,12 +250,17 @@ impl Context {
         Ok(stored.as_ref().map(Operation::replay).transpose()?)
     }
 
-    /// Whether the create of `resource` is younger than L + S, so that its registration may still
+    /// Whether the operation removes the row that it holds.
+    pub(super) async fn is_undone(&self, id: OperationId) -> Result<bool, Halt> {
+        let stored = self.journal.operation(id).await?;
+        let holder = stored.as_ref().map(Operation::replay).transpose()?;
+        Ok(holder.is_some_and(|holder| holder.undone))
+    }
+
+    /// Whether the create of `resource` is younger than L + λ, so that its registration may still
     /// land. What no create holds was not registered within that time.
     pub(super) async fn is_young(&self, resource: &Resource) -> Result<bool, Halt> {
-        let bounds = self.policy.bounds;
-        let now = self.now();
-        let since = now.minus(bounds.late_effect + bounds.clock_skew + self.policy.apart());
+        let since = self.now().minus(self.policy.bounds.late_sight() + self.policy.apart());
         let holder = self.holder(resource).await?;
         Ok(holder.is_some_and(|holder| holder.since >= since || holder.intent >= since))
     }
@@ -219,29 +270,5 @@ impl Context {
         if matches!(status, Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) {
             self.resolver.forget(headers).await;
         }
-    }
-
-    /// Compares the service's clock with ours by a row that `maker` is known to have made.
-    pub(super) fn observe_clock(
-        &self,
-        maker: &Operation,
-        created_at: Timestamp,
-        known_by: Timestamp,
-    ) {
-        let skewed = shows_skew(maker, created_at, known_by, &self.policy);
-        self.metrics.skewed.set(i64::from(skewed));
-        let before = self.skewed.swap(skewed, Ordering::Relaxed);
-        if skewed && !before {
-            tracing::warn!(
-                operation = %maker.id, %created_at, intent = %maker.intent,
-                "the service's clock is further from ours than bounds.clock_skew: claims are \
-                 suspended; synchronise the clocks or raise the bound"
-            );
-        }
-    }
-
-    /// Whether claims are suspended because of skew.
-    pub(super) fn is_skewed(&self) -> bool {
-        self.skewed.load(Ordering::Relaxed)
     }
 }

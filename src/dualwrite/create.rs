@@ -3,17 +3,16 @@
 
 mod caller;
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
-use serde_json::Value;
 
 use self::caller::Caller;
 use super::adoption::hand_in;
-use super::claim::may_be_removed;
 use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
 use super::driver::{Memory, Progress, drive, settled};
@@ -21,8 +20,10 @@ use super::exchange::{self, Exchange};
 use super::inbox::{Letter, Letters};
 use super::operation::{Operation, Phase};
 use super::outcome::{self, CreateOutcome};
+use super::overlap::may_be_removed;
 use super::register::{Parent, Registration, look_up};
 use super::reply::{self, Reply};
+use super::rows::Trust;
 use super::service::Answer;
 use super::{Event, state};
 use crate::error::UndoState;
@@ -30,8 +31,7 @@ use crate::failpoint;
 use crate::http::breaker::Entry;
 use crate::journal::{self, Of};
 use crate::model::{
-    CreatePlan, Late, Mode, OperationId, Plan, Principal, Record, ResourceId, StoredPrincipal,
-    Timestamp, UndoReason,
+    CreatePlan, Late, Mode, OperationId, Plan, Principal, Record, ResourceId, UndoReason,
 };
 
 /// A create that is about to begin.
@@ -65,9 +65,16 @@ impl Create {
             Ok(caller) => caller,
             Err(refused) => return *refused,
         };
+        let before = if caller.pass.is_none() { self.list_before().await } else { None };
         let Self { context, id, plan, how, request, credentials, room } = self;
         let stored = caller.principal.as_ref().map(|principal| context.resolver.stored(principal));
-        let record = prepared(&plan, &caller, stored.unwrap_or_default(), context.now());
+        let record = Record::Prepared {
+            plan: plan.clone(),
+            intent: context.now(),
+            principal: stored.unwrap_or_default(),
+            pass: caller.pass,
+            before,
+        };
         let operation = match context.begin(id, vec![record]).await {
             Ok(operation) => operation,
             Err(halt) if plan.mode == Mode::Observe => {
@@ -88,9 +95,30 @@ impl Create {
     }
 }
 
-fn prepared(plan: &Plan, caller: &Caller, principal: StoredPrincipal, intent: Timestamp) -> Record {
-    Record::Prepared { plan: plan.clone(), intent, principal, pass: caller.pass }
+impl Create {
+    /// The rows that are there before the create is sent. Without them a row that is found later can't be
+    /// told from an older one, and is reported. So nothing is listed where it would be reported anyway.
+    async fn list_before(&self) -> Option<BTreeSet<ResourceId>> {
+        let Self { context, plan, how, credentials, .. } = self;
+        let probe = how.probe.as_ref().filter(|_| how.before && plan.mode == Mode::Enforce)?;
+        if context.trust(&plan.resource_type) != Trust::Complete {
+            return None;
+        }
+        match context.service.list(probe, credentials).await {
+            Ok(rows) if rows.len() <= MOST_BEFORE => {
+                Some(rows.into_iter().map(|row| row.id).collect())
+            }
+            Ok(_) => None,
+            Err(error) => {
+                tracing::debug!(%error, "the rows before a create could not be listed");
+                None
+            }
+        }
+    }
 }
+
+/// Most rows that are kept of the list before a create (promise P8): some 40 KiB of UUIDs.
+const MOST_BEFORE: usize = 1000;
 
 /// Runs two things at once. Where the first is done and shows that the second is `needed`, that is
 /// waited for, for at most `longest`; else it is given up, so that a refusal waits for no look-up.
@@ -136,7 +164,7 @@ impl Prepared {
         };
         let document = answer.as_ref().and_then(|answer| answer.document(limit));
         let parent = parent.unwrap_or_else(|| Parent::read(&self.how, document.as_ref()));
-        self.learn(answer.as_ref(), document.as_ref(), &outcome).await;
+        self.context.forget_refused(answer.as_ref().map(Answer::status), &self.headers).await;
         let id = self.operation.id;
         match self.decide(outcome, parent).await {
             Ok(state::Reply::Success | state::Reply::AsClassified) => {
@@ -163,8 +191,7 @@ impl Prepared {
     /// What becomes of the row of a success that names none: it can be undone only where it can
     /// be proven ours.
     fn fate_of_unnamed(&self) -> UndoState {
-        let exclusive = self.context.policy.exclusive_writer;
-        if exclusive && self.how.probe.is_some() { UndoState::Pending } else { UndoState::Unknown }
+        if self.operation.before.is_some() { UndoState::Pending } else { UndoState::Unknown }
     }
 
     /// Whether it may leave: another replica may be carrying it on by now. What is only observed is
@@ -220,24 +247,6 @@ impl Prepared {
         letters
     }
 
-    /// What the answer tells besides the outcome: that the credentials are refused, and what the
-    /// service's clock shows.
-    async fn learn(
-        &self,
-        answer: Option<&Answer>,
-        document: Option<&Value>,
-        outcome: &CreateOutcome,
-    ) {
-        self.context.forget_refused(answer.map(Answer::status), &self.headers).await;
-        let row = self.how.probe.as_ref().map(|probe| &probe.row);
-        let made_at = row.and_then(|row| row.created_at.as_ref()?.of(document?)?.as_str());
-        if let (CreateOutcome::Committed(_), Some(at)) =
-            (outcome, made_at.and_then(Timestamp::parse))
-        {
-            self.context.observe_clock(&self.operation, at, self.context.now());
-        }
-    }
-
     /// From the answer to what the client may get.
     async fn decide(
         &mut self,
@@ -283,8 +292,10 @@ impl Prepared {
         let taken = match (self.context.take(&mut self.operation, event).await, id) {
             (Err(Halt::Journal(journal::Error::Taken { holder, .. })), Some(id)) => {
                 let operation = self.operation.id;
-                tracing::error!(%operation, %holder, "the service answered the id of another create");
-                self.context.take(&mut self.operation, Event::Taken(id.clone())).await
+                tracing::error!(%operation, %holder, "another operation holds the id that was answered");
+                let condemned = self.context.is_undone(holder).await?;
+                let taken = Event::Taken { id: id.clone(), condemned };
+                self.context.take(&mut self.operation, taken).await
             }
             (taken, _) => taken,
         };

@@ -24,6 +24,11 @@ impl Credentials {
         Self { caller: Some(headers) }
     }
 
+    /// Whether the caller's headers are not known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.caller.is_none()
+    }
+
     /// The headers for a call made `as`: the caller's while they are known, else the service's.
     pub(super) fn headers(&self, whose: As, service: &HeaderMap) -> HeaderMap {
         let mut headers = match (whose, &self.caller) {

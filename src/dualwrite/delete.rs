@@ -146,6 +146,7 @@ impl Delete {
             intent: self.context.now(),
             principal: stored.unwrap_or_default(),
             pass: None,
+            before: None,
         };
         self.context.begin(self.id, vec![prepared, targets]).await
     }

@@ -62,7 +62,8 @@ pub(super) fn drive(
     let opened = memory.letters.take();
     let letters = opened.unwrap_or_else(|| context.inbox.open(operation.id));
     context.board.begin(&operation);
-    let driver = Driver { context, operation, memory, report, rounds: 0, retried_at: 0 };
+    let driver =
+        Driver { context, operation, memory, report, rounds: 0, refusals: 0, retried_at: 0 };
     tokio::spawn(driver.run(letters).instrument(span));
     progress
 }
@@ -92,6 +93,8 @@ struct Driver {
     report: watch::Sender<Progress>,
     /// Rounds of asking that told nothing new.
     rounds: u32,
+    /// Lists that the service refused one after the other.
+    refusals: u32,
     /// How many attempts had failed when the last retry was ordered: from there the backoff counts.
     retried_at: u32,
 }
@@ -192,11 +195,7 @@ impl Driver {
         let before = (self.operation.phase.clone(), self.operation.gone.len());
         let progressed_by = matches!(event, Event::Deregistered { .. });
         let repeats_delete = matches!(event, Event::Confirmed(Presence::Present));
-        match self.take(event).await {
-            // Another operation claimed the row first: look again.
-            Err(Halt::Journal(journal::Error::Taken { .. })) => return Ok(self.next_round()),
-            taken => taken?,
-        }
+        self.take(event).await?;
         self.context.board.succeeded(self.operation.id);
         self.retried_at = 0;
         if self.row_is_gone() {
@@ -268,7 +267,7 @@ impl Driver {
                 Ok(())
             }
             Letter::LateAnswer(outcome) => match self.take(Event::LateAnswer(outcome)).await {
-                // The probe found the row first, for this create or for its rival.
+                // Another operation holds the row: it is being removed, or it is another create's.
                 Err(Halt::Journal(journal::Error::Taken { .. })) => Ok(()),
                 taken => taken,
             },

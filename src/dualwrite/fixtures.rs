@@ -1,5 +1,6 @@
 //! Operations for the tests of the pure core.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::operation::Operation;
@@ -11,7 +12,7 @@ use crate::model::{
 };
 
 pub(super) fn policy() -> Policy {
-    let bounds = Bounds { late_effect: Duration::from_mins(2), clock_skew: Duration::from_secs(5) };
+    let bounds = Bounds { late_effect: Duration::from_mins(2), ..Bounds::default() };
     Policy { bounds, exclusive_writer: true, shared: false }
 }
 
@@ -32,7 +33,7 @@ pub(super) fn create(mode: Mode, pass: Option<PassReason>) -> Operation {
 pub(super) fn create_named(name: &str, mode: Mode, pass: Option<PassReason>) -> Operation {
     let undo = Undo { call: call("DELETE"), accepted_on: vec![200, 404] };
     let (id, probe) = (pointer("/id"), Some(probe(name)));
-    let plan = CreatePlan { id, parent: None, undo, confirm: confirm(), probe };
+    let plan = CreatePlan { id, parent: None, undo, confirm: confirm(), probe, before: true };
     begin(mode, Kind::Create(plan), pass, None)
 }
 
@@ -52,7 +53,9 @@ fn begin(mode: Mode, kind: Kind, pass: Option<PassReason>, then: Option<Record>)
     let intent = Timestamp::from_micros(1_000_000);
     let resource_type = ResourceType::new("api_key");
     let plan = Plan { rule: "rule".into(), mode, resource_type, kind };
-    let prepared = Record::Prepared { plan, intent, principal: StoredPrincipal::default(), pass };
+    let before = matches!(plan.kind, Kind::Create(_)).then(BTreeSet::new);
+    let principal = StoredPrincipal::default();
+    let prepared = Record::Prepared { plan, intent, principal, pass, before };
     let records = std::iter::once(prepared).chain(then);
     let entries = records.map(|record| Entry { at: intent, record }).collect();
     Operation::replay(&Stored { id: OperationId::new(), entries }).unwrap()
@@ -69,7 +72,7 @@ fn probe(name: &str) -> Probe {
         page: None,
         rows: pointer(""),
         conditions: vec![Condition { field: pointer("/name"), value: name.into() }],
-        row: Row { id: pointer("/id"), created_at: Some(pointer("/created_at")) },
+        row: Row { id: pointer("/id") },
     }
 }
 

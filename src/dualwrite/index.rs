@@ -38,6 +38,7 @@ pub fn opening(operation: &Operation) -> Vec<Entry> {
         intent: operation.intent,
         principal: operation.principal.clone(),
         pass: operation.pass,
+        before: operation.before.clone(),
     };
     let targets = (!operation.is_create()).then(|| Record::Targets {
         ids: ids.iter().cloned().collect(),
@@ -79,7 +80,7 @@ fn state(operation: &Operation) -> State {
         | Phase::Registered
         | Phase::Passed
         | Phase::Looking => State::Open,
-        // Its rows are known, or a person decides: what was reported is never claimed any more.
+        // Its rows are known, or a person decides: what was reported is never condemned.
         Phase::Undoing(..) | Phase::Gone | Phase::Sweeping(..) | Phase::Reported(_) => State::Alone,
         Phase::Finished(_) if is_void(operation) => State::Void(operation.since),
         Phase::Finished(_) => State::Finished(operation.since),

@@ -25,8 +25,6 @@ pub struct Metrics {
     pub(super) open: Gauge,
     /// What is carried on, counted when the metrics are read.
     pub(super) board: Arc<Board>,
-    /// 1 while claims are suspended because the clocks differ.
-    pub(super) skewed: Gauge,
     /// Seconds from a matched request to the answer the client gets.
     pub(super) answer_seconds: Histogram,
 }
@@ -71,7 +69,6 @@ impl Metrics {
             orders: Family::default(),
             open: Gauge::default(),
             board: Arc::default(),
-            skewed: Gauge::default(),
             answer_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
         };
         registry.register(
@@ -103,11 +100,6 @@ impl Metrics {
             "operations_open",
             "Operations under way or unfinished",
             metrics.open.clone(),
-        );
-        registry.register(
-            "clock_skewed",
-            "1 while claims are suspended because the service's clock differs by more than S",
-            metrics.skewed.clone(),
         );
         registry.register(
             "intercepted_seconds",

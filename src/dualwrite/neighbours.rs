@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
 
-use super::claim::matters;
 use super::context::Halt;
 use super::index::{index, place};
 use super::operation::Operation;
+use super::overlap::matters;
 use crate::journal::{Index, Journal, Of, Window};
 use crate::model::ResourceType;
 

@@ -29,19 +29,16 @@ pub struct Operation {
     pub targets: Targets,
     /// When, and with what left to come, the exchange was closed without a decision.
     pub closed: Option<Closed>,
-    /// Spans of which the journal may have forgotten who made which row: before its first record, and,
-    /// where evidence closed it again, before that; from when it was closed before, if it had not ended.
-    pub unkept: Vec<(Timestamp, Timestamp)>,
-    /// Until when it is known to have had no effect: its row was looked for in vain until L had passed
-    /// since. Evidence closed it again.
-    pub cleared: Option<Timestamp>,
+    /// The rows that were there before this create was sent, if a complete list told. Dropped if
+    /// evidence reopens the create: the journal may have forgotten by then who made which row.
+    pub before: Option<BTreeSet<ResourceId>>,
     /// The row that is bound to this operation.
     pub bound: Option<ResourceId>,
     /// When it was first on record that the service had answered: a row's id, or rows gone.
     pub answered: Option<Timestamp>,
     /// When it was on record what became of its request, or how long that may still have an effect.
     pub settled: Option<Timestamp>,
-    /// Whether this create was claimed for undoing.
+    /// Whether the row is, or was, being undone.
     pub undone: bool,
     /// Rows confirmed gone.
     pub gone: BTreeSet<ResourceId>,
@@ -154,7 +151,7 @@ impl Operation {
     /// # Errors
     /// When `first` is another record.
     pub fn begin(id: OperationId, first: &Entry) -> Result<Self, Illegal> {
-        let Record::Prepared { plan, intent, principal, pass } = &first.record else {
+        let Record::Prepared { plan, intent, principal, pass, before } = &first.record else {
             return Err(Illegal {
                 operation: id,
                 record: first.record.name().into(),
@@ -169,8 +166,7 @@ impl Operation {
             pass: *pass,
             targets: Targets::default(),
             closed: None,
-            unkept: vec![(Timestamp::from_micros(i64::MIN), first.at)],
-            cleared: None,
+            before: before.clone(),
             bound: None,
             answered: None,
             settled: None,
@@ -197,7 +193,9 @@ impl Operation {
                 self.targets = Targets { ids, seen: *seen, young: *young };
             }
             Record::Closed { effect } => {
-                self.close_again(entry.at);
+                if self.is_finished() {
+                    self.before = None;
+                }
                 self.closed = Some(Closed { at: entry.at, effect: *effect });
                 self.settled = self.settled.max(Some(entry.at));
             }
@@ -221,25 +219,15 @@ impl Operation {
             Record::Retried { .. } => self.retries = self.retries.saturating_add(1),
             _ => {}
         }
-        if !matches!(phase, Phase::Prepared | Phase::Committed | Phase::Reported(_)) {
-            self.settled.get_or_insert(entry.at);
+        match phase {
+            Phase::Prepared | Phase::Committed | Phase::Unknown => self.settled = None,
+            _ => _ = self.settled.get_or_insert(entry.at),
         }
         if self.phase != phase {
             self.since = entry.at;
         }
         self.phase = phase;
         Ok(())
-    }
-
-    /// Where it was closed before, or has ended: evidence tells that it may take effect yet.
-    fn close_again(&mut self, at: Timestamp) {
-        let before = self.closed.map(|closed| closed.at);
-        if self.phase == Phase::Finished(Resolution::Rejected) {
-            self.cleared = before;
-        }
-        let since =
-            if self.is_finished() { Some(Timestamp::from_micros(i64::MIN)) } else { before };
-        self.unkept.extend(since.map(|since| (since, at)));
     }
 
     /// The phase after `record`, or `None` where it can't follow.
@@ -273,13 +261,19 @@ impl Operation {
             ) if !self.undone => Gone,
             (Record::Deleted { .. }, Prepared, false) => Gone,
             (Record::Deleted { .. }, Looking, false) => Looking,
-            (Record::Sweep { due, .. }, Phase::Undoing(..) | Gone | Looking, _) => {
+            (
+                Record::Sweep { due, .. },
+                Phase::Undoing(..) | Phase::Sweeping(..) | Gone | Looking,
+                _,
+            ) => {
                 let step = if self.undone { Step::Confirm } else { Step::Deregister };
                 Phase::Sweeping(*due, step)
             }
-            (Record::Reported { why, .. }, Prepared | Committed | Unknown, true) => {
-                Phase::Reported(why.clone())
-            }
+            (
+                Record::Reported { why, .. },
+                Prepared | Committed | Unknown | Phase::Reported(_),
+                true,
+            ) => Phase::Reported(why.clone()),
             (Record::Retried { .. } | Record::Discarded { .. }, phase, _) => phase.clone(),
             (Record::Finished { resolution }, phase, _) if may_finish(phase, *resolution) => {
                 Phase::Finished(*resolution)

@@ -77,7 +77,7 @@ impl Recovered {
 /// How often finished operations are forgotten.
 const PRUNE_EVERY: Duration = Duration::from_secs(30);
 
-/// Forgets, for ever, what no claim and no overlap can need any more: a finished record is kept
+/// Forgets, for ever, what no judgement of rows and no overlap can need any more: a finished record is kept
 /// at least L + S, and while an open operation's window overlaps it.
 pub(super) async fn prune(context: Arc<Context>) {
     let bounds = context.policy.bounds;
@@ -86,7 +86,7 @@ pub(super) async fn prune(context: Arc<Context>) {
         tokio::time::sleep(every).await;
         let now = context.now();
         // Twice, since windows are compared by their two ends.
-        let kept = context.policy.reach() + context.policy.apart();
+        let kept = bounds.late_sight() + 3 * context.policy.apart();
         let before = now.minus(2 * kept);
         match context.journal.prune(now, before).await {
             Ok(0) => {}

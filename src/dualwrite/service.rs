@@ -9,13 +9,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, response};
 use serde_json::Value;
 
-use super::claim::SightedRow;
 use super::credentials::Credentials;
 use super::outcome::{BodySeen, Seen};
+use super::rows::SightedRow;
 use super::state::Presence;
 use crate::failpoint;
 use crate::http::breaker::Breaker;
-use crate::model::{Call, Confirm, Pointer, Probe, ResourceId, Timestamp, Undo};
+use crate::model::{Call, Confirm, Pointer, Probe, ResourceId, Undo};
 use crate::rules;
 use crate::upstream::{self, Collected, Sent, Transport};
 
@@ -37,6 +37,8 @@ pub(super) struct Limits {
     pub(super) call: Duration,
     pub(super) answer: usize,
     pub(super) pages: usize,
+    /// λ.
+    pub(super) lag: Duration,
 }
 
 /// The service's answer to an intercepted request, as far as it is in memory.
@@ -83,7 +85,12 @@ pub(super) enum Found {
 }
 
 impl CallError {
-    /// Whether the service does not accept whoever asks.
+    /// Whether the service answered that the call itself is at fault.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Status(asked) if asked.answer.is_refusal())
+    }
+
+    /// Whether the service does not accept the caller.
     pub(super) fn is_denied(&self) -> bool {
         let denied = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
         matches!(self, Self::Status(asked) if denied.contains(&asked.answer.status()))
@@ -201,24 +208,30 @@ impl Service {
 
     /// Lists, completely, the rows that satisfy the probe's conditions.
     ///
-    /// A list of several pages is read until two readings agree: a row that is removed between
-    /// two pages shifts another out of sight.
+    /// A list of several pages is complete when three readings in a row, each begun λ after the one
+    /// before, show the same ids. A row can be missed at the edge of a page because another row is
+    /// removed, which makes the next reading differ, or because another row is made while the pages lag
+    /// apart, which makes this reading differ from the one before: the one in the middle misses nothing.
     pub(super) async fn list(
         &self,
         probe: &Probe,
         credentials: &Credentials,
     ) -> Result<Vec<SightedRow>, CallError> {
-        const READINGS: usize = 4;
+        const READINGS: usize = 6;
+        const EQUAL: usize = 3;
         let (mut rows, pages) = self.list_once(probe, credentials).await?;
         if pages <= 1 {
             return Ok(rows);
         }
+        let mut equal = 1;
         for _ in 1..READINGS {
+            tokio::time::sleep(self.limits.lag).await;
             let (again, _) = self.list_once(probe, credentials).await?;
-            if ids(&again) == ids(&rows) {
-                return Ok(again);
-            }
+            equal = if ids(&again) == ids(&rows) { equal + 1 } else { 1 };
             rows = again;
+            if equal == EQUAL {
+                return Ok(rows);
+            }
         }
         Err(no_answer(&probe.call, "the list changed with every reading"))
     }
@@ -353,8 +366,7 @@ fn decode(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<Value, Stri
 fn sighted(probe: &Probe, item: &Value, call: &Call) -> Result<SightedRow, CallError> {
     let id = probe.row.id.of(item).and_then(ResourceId::from_json);
     let id = id.ok_or_else(|| no_answer(call, "a row holds no id where the rule says"))?;
-    let at = probe.row.created_at.as_ref().and_then(|pointer| pointer.of(item)?.as_str());
-    Ok(SightedRow { id, created_at: at.and_then(Timestamp::parse), json: item.clone() })
+    Ok(SightedRow { id, json: item.clone() })
 }
 
 fn ids(rows: &[SightedRow]) -> BTreeSet<&ResourceId> {

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 pub use self::late::{evidence, legacy};
 pub use self::on::on;
-use super::claim::Verdict;
 use super::operation::{Operation, Phase, Step};
 use super::outcome::{CreateOutcome, DeleteOutcome};
+use super::rows::Verdict;
 use crate::model::{Bounds, Late, Order, Record, Resource, ResourceId, Timestamp, UndoReason};
 
 /// Something that was seen.
@@ -32,8 +32,13 @@ pub enum Event {
     },
     /// The registration will not be tried again.
     NotAcknowledged(UndoReason),
-    /// The journal binds the id that the service answered to another operation.
-    Taken(ResourceId),
+    /// Another operation holds the id that the service answered.
+    Taken {
+        /// The id.
+        id: ResourceId,
+        /// Whether that operation removes the row.
+        condemned: bool,
+    },
     /// A create's answer came after its time-out.
     LateAnswer(CreateOutcome),
     /// What a process that no longer owns the operation learnt of it.
@@ -42,7 +47,7 @@ pub enum Event {
     Restarted,
     /// The probe of an unknown create was judged; it was sent at the given time.
     Probed(Verdict, Timestamp),
-    /// L has passed for a create that would not be undone anyway.
+    /// The outcome of a create was unknown for as long as it may be.
     Expired,
     /// The service accepted the undo's DELETE. That proves nothing.
     Removed,
@@ -146,7 +151,7 @@ pub enum Task {
 /// What the rule and the journal allow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {
-    /// L and S.
+    /// L, λ and the others.
     pub bounds: Bounds,
     /// Whether every create passes through sidecars on this journal (`journal.exclusive_writer`).
     pub exclusive_writer: bool,
@@ -155,14 +160,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// How long after its request a create's row may still appear, whoever's clock tells the time.
-    #[must_use]
-    pub fn reach(&self) -> Duration {
-        self.bounds.late_effect + 2 * self.bounds.clock_skew
-    }
-
-    /// How far the clocks of two processes on this journal may be apart: each is within S of the
-    /// service's. A time that one of them recorded is compared with another's clock with this margin.
+    /// How far the clocks of two processes on this journal may be apart: each is within S of the true
+    /// time. A time that one of them recorded is compared with another's clock with this margin.
     #[must_use]
     pub fn apart(&self) -> Duration {
         if self.shared { 2 * self.bounds.clock_skew } else { Duration::ZERO }
@@ -185,11 +184,9 @@ pub fn next(operation: &Operation, now: Timestamp, policy: &Policy) -> Task {
         // Reported ones are looked at again: the operation ends once a person removed the row.
         Phase::Reported(_) if !operation.may_be_looked_at() => Task::Nothing,
         Phase::Reported(_) => Task::Probe,
+        Phase::Unknown if now >= expires(operation, policy) => Task::Expire,
         Phase::Unknown if operation.is_enforced() => Task::Probe,
-        Phase::Unknown => match look_ends(operation, policy) {
-            end if now >= end => Task::Expire,
-            end => Task::Wait(end),
-        },
+        Phase::Unknown => Task::Wait(expires(operation, policy)),
         Phase::Registered | Phase::Passed => bound().map_or(Task::Nothing, Task::Confirm),
         Phase::Undoing(_, at) => step(*at),
         Phase::Looking => {
@@ -211,10 +208,21 @@ pub fn effect_ends(operation: &Operation, policy: &Policy) -> Timestamp {
     closed.plus(policy.bounds.late_effect)
 }
 
-/// From when on, by the clock of whichever process looks, no effect can come any more.
+/// From when on, by the clock of whichever process looks, a look shows every effect.
 #[must_use]
 pub fn look_ends(operation: &Operation, policy: &Policy) -> Timestamp {
-    effect_ends(operation, policy).plus(policy.apart())
+    effect_ends(operation, policy).plus(policy.bounds.read_lag + policy.apart())
+}
+
+/// When an unknown create stops being looked for. One that would not be undone anyway is not looked for.
+#[must_use]
+pub fn expires(operation: &Operation, policy: &Policy) -> Timestamp {
+    let end = look_ends(operation, policy);
+    if !operation.is_enforced() {
+        return end;
+    }
+    let closed = operation.closed.map_or(operation.intent, |closed| closed.at);
+    end.max(closed.plus(policy.bounds.unresolved))
 }
 
 /// From when on the row of `create` is there unless it was removed, by the clock of whichever
@@ -222,7 +230,7 @@ pub fn look_ends(operation: &Operation, policy: &Policy) -> Timestamp {
 #[must_use]
 pub fn born_by(create: &Operation, policy: &Policy) -> Timestamp {
     let answered = create.answered.unwrap_or(create.since);
-    answered.plus(policy.bounds.late_effect + policy.apart())
+    answered.plus(policy.bounds.late_sight() + policy.apart())
 }
 
 /// How long to wait before asking again about something that nobody announces: often at first,
@@ -244,7 +252,7 @@ impl Event {
             Self::DeleteAnswered(..) => "delete answered",
             Self::Acknowledged { .. } => "acknowledged",
             Self::NotAcknowledged(_) => "not acknowledged",
-            Self::Taken(_) => "taken",
+            Self::Taken { .. } => "taken",
             Self::LateAnswer(_) => "late answer",
             Self::Evidence(_) => "evidence",
             Self::Restarted => "restarted",

@@ -11,7 +11,8 @@ use crate::model::{Entry, OperationId, Resource};
 /// |---|---|
 /// | 1 | the first records |
 /// | 2 | `retried`, `discarded`, and `finished` as `discarded` |
-pub(super) const RECORD_VERSION: u32 = 2;
+/// | 3 | `prepared` with the rows that were there before; `undoing` with `listed` as evidence |
+pub(super) const RECORD_VERSION: u32 = 3;
 
 /// One call's worth of an operation, as it will be written.
 #[derive(Debug)]

@@ -71,6 +71,10 @@ pub struct CreatePlan {
     pub confirm: Confirm,
     /// Which rows may be this create's; without it an unknown outcome can't be settled.
     pub probe: Option<Probe>,
+    /// Whether the rows are listed before the create is sent. What was there then was made by another
+    /// request, whatever its name is.
+    #[serde(default)]
+    pub before: bool,
 }
 
 /// Where the parent's id comes from.
@@ -166,13 +170,11 @@ impl Condition {
     }
 }
 
-/// Where a row holds its id and the time it was made.
+/// How a row is read.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Row {
-    /// The row's id.
+    /// Where it holds its id.
     pub id: Pointer,
-    /// When the service made it; claims need it.
-    pub created_at: Option<Pointer>,
 }
 
 /// Which rows a delete means.

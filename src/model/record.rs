@@ -1,5 +1,7 @@
 //! The records of the journal (DESIGN §3, "Records").
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{OperationId, Plan, Resource, ResourceId, StoredPrincipal, Timestamp, Words};
@@ -22,6 +24,9 @@ pub enum Record {
         principal: StoredPrincipal,
         /// Set where the create will not be registered, and why.
         pass: Option<PassReason>,
+        /// The rows that were there before the create was sent, if a complete list told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<BTreeSet<ResourceId>>,
     },
     /// The rows that a delete may remove, seen before it; durable together with `Prepared`.
     Targets {
@@ -59,7 +64,7 @@ pub enum Record {
         /// Why.
         why: PassReason,
     },
-    /// The row is claimed and being undone. Durable before the undo's DELETE.
+    /// The row is being undone. Durable before the undo's DELETE.
     Undoing {
         /// The row's id, unique over all operations.
         id: ResourceId,
@@ -151,7 +156,10 @@ pub enum Evidence {
     Answer,
     /// The answer named it after its time-out.
     LateAnswer,
-    /// The claim rule of DESIGN §3 holds.
+    /// A list showed it, no operation held it, and every create that may have made it is enforced, has
+    /// an unknown outcome, and was sent after a list that lacked the row.
+    Listed,
+    /// What earlier releases (records of version 2) concluded from the row's `created_at`.
     Claim {
         /// The row's `created_at`.
         created_at: Timestamp,

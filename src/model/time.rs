@@ -1,13 +1,13 @@
 //! Wall-clock times and the bounds that the saga's reasoning rests on.
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 /// A wall-clock instant in microseconds since the Unix epoch, UTC.
 ///
-/// Microseconds, because that is what PostgreSQL and Python keep of a `created_at`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
@@ -25,13 +25,10 @@ impl Timestamp {
         self.0
     }
 
-    /// Reads an RFC 3339 or ISO 8601 date and time; one without a zone is UTC (DESIGN §3).
+    /// Reads an RFC 3339 date and time.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let zoned = text.parse::<jiff::Timestamp>().ok();
-        let naive = || text.parse::<jiff::civil::DateTime>().ok();
-        let timestamp = zoned.or_else(|| jiff::tz::TimeZone::UTC.to_timestamp(naive()?).ok())?;
-        Some(Self(timestamp.as_microsecond()))
+        text.parse::<jiff::Timestamp>().ok().map(|timestamp| Self(timestamp.as_microsecond()))
     }
 
     /// This instant moved later by `duration`, saturating.
@@ -74,34 +71,58 @@ impl fmt::Debug for Timestamp {
 
 /// Where the time comes from; the pure core takes instants, only the shell holds a clock.
 pub trait Clock: Send + Sync + 'static {
-    /// The wall clock's reading.
+    /// The time. Within one process it never goes back, and it never jumps.
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock.
+/// The wall clock as it was when the process first asked, carried on by a clock that does not step.
+///
+/// Waiting is measured with it, so a step of the wall clock ends no wait early. After a restart the
+/// times of an earlier process may be off by such a step; recovery therefore waits anew.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
+static BEGAN: LazyLock<(Timestamp, Instant)> = LazyLock::new(|| {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (Timestamp(micros(wall)), Instant::now())
+});
+
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let since =
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Timestamp(micros(since))
+        let (wall, began) = *BEGAN;
+        wall.plus(began.elapsed())
     }
 }
 
-/// The configured bounds of DESIGN §3.
+/// The configured bounds that the core's reasoning rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// *L*: how late a request that was sent may still take effect. Default 120 s.
     pub late_effect: Duration,
-    /// *S*: how far the service's `created_at` may be from our clock. Default 5 s.
+    /// *λ*: how far a read of the service may lag behind its writes. Default 0 s.
+    pub read_lag: Duration,
+    /// How long the outcome of a create may stay unknown before a person is asked. Default 30 min.
+    pub unresolved: Duration,
+    /// *S*: how far the clock of a replica on a shared journal may be from the true time. Default 5 s.
     pub clock_skew: Duration,
+}
+
+impl Bounds {
+    /// L + λ: how long after a request was sent its effect may still be about to be seen.
+    #[must_use]
+    pub fn late_sight(&self) -> Duration {
+        self.late_effect + self.read_lag
+    }
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { late_effect: Duration::from_mins(2), clock_skew: Duration::from_secs(5) }
+        Self {
+            late_effect: Duration::from_mins(2),
+            read_lag: Duration::ZERO,
+            unresolved: Duration::from_mins(30),
+            clock_skew: Duration::from_secs(5),
+        }
     }
 }
 
@@ -110,12 +131,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_created_at_without_a_zone_is_utc() {
-        let zoned = Timestamp::parse("2026-11-24T10:00:00.123456Z");
-        assert!(zoned.is_some());
-        assert_eq!(Timestamp::parse("2026-11-24T10:00:00.123456"), zoned);
-        assert_eq!(Timestamp::parse("2026-11-24 10:00:00.123456"), zoned);
-        assert_eq!(Timestamp::parse("2026-11-24T11:00:00.123456+01:00"), zoned);
-        assert_eq!(Timestamp::parse("yesterday"), None);
+    fn the_clock_of_a_process_never_goes_back() {
+        let (first, second) = (SystemClock.now(), SystemClock.now());
+        assert!(first <= second);
+        assert!(first > Timestamp::from_micros(0), "it begins with the wall clock's reading");
     }
 }

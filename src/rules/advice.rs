@@ -44,9 +44,9 @@ fn advise_create(create: &CreateRule) -> Vec<String> {
              again; its row may stay unregistered, and is only reported"
                 .into(),
         ),
-        Some(probe) if probe.row.created_at.is_none() => advice.push(
-            "its probe has no row.created_at, which claims need: rows of an unknown outcome are \
-             only reported"
+        Some(_) if !create.before => advice.push(
+            "its probe has no `before: true`: a row of an unknown outcome can't be told from an older \
+             one, and is only reported"
                 .into(),
         ),
         Some(_) => {}

@@ -38,6 +38,8 @@ pub(super) struct CreateRule {
     pub(super) accepted_on: Vec<u16>,
     pub(super) confirm: ConfirmRule,
     pub(super) probe: Option<ProbeRule>,
+    /// Whether the rows are listed before the create is sent, too.
+    pub(super) before: bool,
 }
 
 #[derive(Debug)]

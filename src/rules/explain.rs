@@ -56,9 +56,19 @@ fn explain_create(rule: &Rule, create: &CreateRule, request: &Request<'_>) -> Ex
         "send the request to the service".to_owned(),
         format!("take the new id from the answer: {id}"),
     ];
+    if let Some(probe) = create.probe.as_ref().filter(|_| create.before) {
+        let list = probe.request.describe(request, "");
+        steps.insert(
+            1,
+            format!("with journal.exclusive_writer: list the rows that are there, {list}"),
+        );
+    }
     let parent = create.parent.as_ref().map(|parent| describe_parent(parent, request));
     if let Some((_, Some(look_up))) = &parent {
-        steps.insert(2, format!("beside the request, look up the parent: {look_up}"));
+        steps.insert(
+            steps.len() - 2,
+            format!("while the request is under way, look up the parent: {look_up}"),
+        );
     }
     let edge =
         parent.as_ref().map_or(String::new(), |(text, _)| format!(" with the parent {text}"));
@@ -75,8 +85,14 @@ fn explain_create(rule: &Rule, create: &CreateRule, request: &Request<'_>) -> Ex
             journaled.extend(describe_probe(probe, request));
             format!(
                 "outcome of the create unknown (5xx, cut, time-out): the client gets what came, \
-                 502 or 504; rows are probed until L has passed ({}), and what is proven ours is undone",
-                probe.request.describe(request, "")
+                 502 or 504; rows are listed until L has passed ({}); {}",
+                probe.request.describe(request, ""),
+                if create.before {
+                    "with journal.exclusive_writer a row that was not there before, and that no client \
+                     was told of, is undone; else it is reported"
+                } else {
+                    "those found are reported"
+                }
             )
         }
     };

@@ -47,6 +47,7 @@ impl CreateRule {
             undo,
             confirm: self.confirm.plan(request)?,
             probe: probe.flatten(),
+            before: self.before,
         })
     }
 }
@@ -127,7 +128,7 @@ impl ProbeRule {
 
 impl ConditionValue {
     /// What the row's field must equal, or `None` where the request leaves that open: a value
-    /// too few finds a row too many, which the claim rule sorts out; a wrong value would hide
+    /// too few finds a row too many, which is sorted out when it is judged; a wrong value would hide
     /// the row for ever.
     fn of(&self, request: &Request<'_>) -> Result<Option<Value>, PlanError> {
         let (source, default) = match self {
@@ -200,6 +201,7 @@ mod tests {
         );
         assert_eq!(plan.confirm.gone_on, [404]);
         assert_eq!(plan.confirm.id.as_str(), "/id");
+        assert!(plan.before);
         let probe = plan.probe.unwrap();
         assert_eq!(probe.call.target, "/agent_api_keys?agent_id=a%201&limit=1000");
         assert_eq!(probe.page, Some(Page { parameter: "page_number".into(), size: 1000 }));
@@ -207,7 +209,6 @@ mod tests {
             conditions(&probe),
             [("/api_key_type".to_owned(), json!("external")), ("/name".to_owned(), json!("k"))]
         );
-        assert_eq!(probe.row.created_at.unwrap().as_str(), "/created_at");
     }
 
     #[test]

@@ -165,15 +165,26 @@ pub struct RawProbe {
     pub credentials: Located<As>,
     /// How the list is paged; without it, one answer holds all rows.
     pub page: Option<Located<RawPage>>,
+    /// Whether the rows are listed before a create is sent, too: then a row of an unknown outcome can be
+    /// told from an older one, and is removed. Costs a GET for each create. Set it only if the list shows
+    /// every row, whoever asks (the caller, and `credentials.service` after a crash), and only with
+    /// `journal.exclusive_writer`. Default false.
+    pub before: Option<Located<bool>>,
     /// Where the answer holds the array of rows; the whole answer by default.
     #[serde(default)]
     pub rows: Located<String>,
     /// What a row must satisfy, by JSON Pointer into the row. Compare only what the service
-    /// stores exactly as it was sent.
+    /// stores exactly as it was sent, and never changes.
     #[serde(default, rename = "where")]
     pub conditions: BTreeMap<String, Located<RawCondition>>,
     /// How a row is read.
     pub row: RawRow,
+}
+
+impl RawProbe {
+    pub(super) fn before(&self) -> bool {
+        self.before.as_ref().is_some_and(|before| before.value)
+    }
 }
 
 /// Numbered pages, from 1.
@@ -194,8 +205,6 @@ pub struct RawPage {
 pub struct RawRow {
     /// The row's id, as in `/id`.
     pub id: Located<String>,
-    /// When the service made the row, as in `/created_at`: claims need it.
-    pub created_at: Option<Located<String>>,
 }
 
 /// Query parameters by name: constants, or expressions of the request.

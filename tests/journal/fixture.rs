@@ -90,7 +90,7 @@ pub(crate) fn create(intent: i64) -> Entry {
     let call = IdCall { method: "DELETE".into(), ..confirm().call };
     let undo = Undo { call, accepted_on: vec![200, 404] };
     let (id, probe) = (confirm().id, Some(probe()));
-    let plan = CreatePlan { id, parent: None, undo, confirm: confirm(), probe };
+    let plan = CreatePlan { id, parent: None, undo, confirm: confirm(), probe, before: false };
     begun("api_key", intent, Kind::Create(plan))
 }
 
@@ -102,7 +102,10 @@ fn begun(kind: &str, intent: i64, what: Kind) -> Entry {
         kind: what,
     };
     let principal = StoredPrincipal::default();
-    entry(intent, Record::Prepared { plan, intent: at(intent), principal, pass: None })
+    entry(
+        intent,
+        Record::Prepared { plan, intent: at(intent), principal, pass: None, before: None },
+    )
 }
 
 fn confirm() -> Confirm {
@@ -124,7 +127,7 @@ fn probe() -> Probe {
         page: None,
         rows: Pointer::parse("").unwrap(),
         conditions: Vec::new(),
-        row: Row { id: Pointer::parse("/id").unwrap(), created_at: None },
+        row: Row { id: Pointer::parse("/id").unwrap() },
     }
 }
 

@@ -184,10 +184,17 @@ fn prepared(intent: Timestamp) -> Record {
         undo: Undo { call: call("DELETE"), accepted_on: vec![204] },
         confirm: Confirm { call: call("GET"), gone_on: vec![404], id: pointer() },
         probe: None,
+        before: false,
     });
     let resource_type = ResourceType::new("api_key");
     let plan = Plan { rule: "create-key".into(), mode: Mode::Enforce, resource_type, kind };
-    Record::Prepared { plan, intent, principal: StoredPrincipal::default(), pass: None }
+    Record::Prepared {
+        plan,
+        intent,
+        principal: StoredPrincipal::default(),
+        pass: None,
+        before: None,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

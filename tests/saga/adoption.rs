@@ -1,6 +1,7 @@
 //! What other replicas leave: at moments at which the journal shows less than there is, and with the
 //! times of other clocks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -38,6 +39,7 @@ fn process(world: &World, journal: Arc<Slow>) -> DualWrite {
     DualWrite::new(Parts {
         register: config.authz.deadline.0,
         exclusive_writer: true,
+        observed: BTreeSet::new(),
         upstream: Arc::new(upstream::Client::new(config.upstream.clone(), config.pool.clone())),
         service_headers: HeaderMap::new(),
         host: HeaderValue::from_static("keys"),
@@ -73,8 +75,8 @@ fn stored(plan: Plan, records: impl IntoIterator<Item = (i64, Record)>) -> Store
     let at = |millis: i64| Timestamp::from_micros(now.as_micros() + millis * 1000);
     let mut records = records.into_iter().peekable();
     let intent = at(records.peek().expect("it has records").0);
-    let first =
-        Record::Prepared { plan, intent, principal: StoredPrincipal::default(), pass: None };
+    let principal = StoredPrincipal::default();
+    let first = Record::Prepared { plan, intent, principal, pass: None, before: None };
     let prepared = Entry { at: intent, record: first };
     let rest = records.map(|(millis, record)| Entry { at: at(millis), record });
     let entries = std::iter::once(prepared).chain(rest).collect();
@@ -98,7 +100,7 @@ fn closed(at: i64) -> Stored {
         page: None,
         rows: pointer(""),
         conditions: vec![Condition { field: pointer("/name"), value: "k".into() }],
-        row: Row { id: pointer("/id"), created_at: None },
+        row: Row { id: pointer("/id") },
     };
     let kind = Kind::Delete(DeletePlan::ByProbe { probe, confirm: confirm() });
     let targets = Record::Targets { ids: Vec::new(), seen: false, young: false };
@@ -114,6 +116,7 @@ fn registered(id: &ResourceId, at: i64) -> Stored {
         undo: Undo { call: call("DELETE"), accepted_on: vec![200] },
         confirm: confirm(),
         probe: None,
+        before: false,
     });
     let committed = Record::Committed { id: id.clone(), parent: None };
     let registered = Record::Registered { id: id.clone(), ambiguous: false };

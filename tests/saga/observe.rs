@@ -1,6 +1,8 @@
 //! `mode: observe`: everything is recorded and counted, nothing is refused, nothing is undone.
 
-use crate::support::keys::{Fault, Route};
+use serde_json::json;
+
+use crate::support::keys::{AGENT, Fault, Route};
 use crate::support::provider::DEREGISTER;
 use crate::world::World;
 
@@ -89,6 +91,20 @@ async fn p1_observed_requests_pass_a_journal_that_is_full() {
     assert_eq!(world.exceptions("unrecorded").await, 1);
     let series = "authz_sidecar_exceptions_total{rule=\"delete-key\",exception=\"unrecorded\"}";
     assert_eq!(world.counted(series).await, 1);
+}
+
+/// An observed create passes even if it can't be recorded, and its client was told of the row.
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_p4_a_row_that_an_observed_create_may_have_made_unrecorded_is_reported() {
+    let world = World::with(|settings| settings.observe_webhooks = true).await;
+    world.keys.on(Route::Create, Fault::once().without_effect().status(500));
+    let create = json!({"agent_id": AGENT, "name": "h", "api_key_type": "github"});
+    world.call("POST", "/agent_api_keys").json(&create).send().await.expect(500);
+    let unrecorded = world.keys.insert(AGENT, "h", "github");
+    let operation = world.operation_in("reported").await;
+    assert!(operation["unknown"].as_str().unwrap().contains("observes"), "{operation}");
+    assert_eq!(world.keys.rows(), [unrecorded].into());
+    assert_eq!(world.keys.calls(Route::Delete), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

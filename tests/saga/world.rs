@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) exclusive_writer: bool,
     /// Whether the rules only observe.
     pub(crate) observe: bool,
+    /// Whether the rule for webhooks only observes.
+    pub(crate) observe_webhooks: bool,
     /// How many operations may be under way or unfinished.
     pub(crate) open_operations: usize,
     /// The journal's size limit.
@@ -65,6 +67,7 @@ impl Default for Settings {
             answer: "64KiB",
             exclusive_writer: true,
             observe: false,
+            observe_webhooks: false,
             open_operations: 1000,
             journal: "1GiB",
             breaker: "{}",
@@ -140,6 +143,9 @@ impl World {
         let (_, rules) = shipped.split_once("\nrules:\n").expect("it has rules");
         let rules = if self.settings.observe {
             rules.replace("\n    match:", "\n    mode: observe\n    match:")
+        } else if self.settings.observe_webhooks {
+            let of_webhooks = "\n    match: POST /agent_api_keys/webhook-trigger";
+            rules.replace(of_webhooks, &format!("\n    mode: observe{of_webhooks}"))
         } else {
             rules.to_owned()
         };

@@ -160,7 +160,7 @@ fn dual_write(life: &Arc<Life>, journal: Arc<dyn Journal>) -> DualWrite {
     let mut registry = Registry::default();
     let schedule = life.world.with(|state| Arc::clone(&state.schedule));
     let config = settings::config(&schedule, life.replica);
-    let clock: Arc<dyn Clock> = Arc::new(ReplicaClock(Arc::clone(life)));
+    let clock: Arc<dyn Clock> = Arc::new(ReplicaClock::new(life));
     let provider = Arc::new(provider::Way(Arc::clone(life)));
     let resolver = Resolver::asking(
         provider.clone(),
@@ -174,6 +174,7 @@ fn dual_write(life: &Arc<Life>, journal: Arc<dyn Journal>) -> DualWrite {
         config: settings::bounds(&schedule.times),
         register: settings::register(&schedule.times),
         exclusive_writer: schedule.exclusive,
+        observed: config.rules.observed(),
         upstream: Arc::new(service::Way(Arc::clone(life))),
         service_headers: HeaderMap::new(),
         host: HeaderValue::from_static("keys"),
@@ -204,14 +205,25 @@ fn served(operation: OperationId) -> Option<usize> {
     (client != u16::MAX).then_some(client.into())
 }
 
-/// The wall clock of a replica, off by what the schedule says.
-struct ReplicaClock(Arc<Life>);
+/// The clock of a process: what the wall clock showed when it began, off by what the schedule says,
+/// carried on by a clock that does not step.
+struct ReplicaClock {
+    life: Arc<Life>,
+    began: Duration,
+    wall: Timestamp,
+}
+
+impl ReplicaClock {
+    fn new(life: &Arc<Life>) -> Self {
+        let began = life.now();
+        let off = life.world.with(|state| state.schedule.clock_of(life.replica, began));
+        Self { life: Arc::clone(life), began, wall: wall(began, off) }
+    }
+}
 
 impl Clock for ReplicaClock {
     fn now(&self) -> Timestamp {
-        let now = self.0.now();
-        let off = self.0.world.with(|state| state.schedule.clock_of(self.0.replica, now));
-        wall(now, off)
+        self.wall.plus(self.life.now().saturating_sub(self.began))
     }
 }
 

@@ -24,7 +24,6 @@ pub(crate) enum Draws {
 
 /// A schedule.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub(crate) struct Schedule {
     pub(crate) seed: u64,
     pub(crate) draws: Draws,
@@ -68,8 +67,6 @@ pub(crate) struct Schedule {
     pub(crate) latest: Duration,
     /// Beyond the limits: syncs are not what they say.
     pub(crate) lies: bool,
-    /// Beyond the limits of the narrow draws: clocks are further apart than S.
-    pub(crate) skewed: bool,
     /// Beyond the limits: effects come later than L. Operations must end or be reported all the same.
     pub(crate) beyond: bool,
     /// What the model of a shared journal does wrong, so that it is seen that this is found.
@@ -267,6 +264,6 @@ impl Schedule {
 
     /// Whether the promises hold for it at all.
     pub(crate) fn is_within_limits(&self) -> bool {
-        !self.lies && !self.skewed && !self.beyond
+        !self.lies && !self.beyond
     }
 }

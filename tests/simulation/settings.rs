@@ -27,11 +27,13 @@ pub(crate) fn register(times: &Times) -> Duration {
     times.late_effect * 12 / 100
 }
 
-/// The bounds. There is no setting for reads that lag, so they count as effects that come late.
+/// The bounds.
 pub(crate) fn bounds(times: &Times) -> dualwrite::Config {
     let late_effect = times.late_effect;
     dualwrite::Config {
-        late_effect: Span(late_effect + times.read_lag),
+        late_effect: Span(late_effect),
+        read_lag: Span(times.read_lag),
+        unresolved: Span(4 * (late_effect + times.read_lag)),
         clock_skew: Span(skew(times)),
         exchange: Span(times.exchange),
         call: Span(late_effect * 8 / 100),

@@ -4,7 +4,7 @@ use super::code::{Word, without_tests, words};
 use super::tree::Tree;
 
 /// The saga's decisions: the same input gives the same answer, whenever and wherever.
-const PURE: [&str; 5] = ["state", "operation", "outcome", "claim", "index"];
+const PURE: [&str; 6] = ["state", "operation", "outcome", "rows", "overlap", "index"];
 
 /// What would make a decision depend on more than its input, or wait.
 const IMPURE: [&[&str]; 9] = [
@@ -108,12 +108,12 @@ fn each_impurity_is_found() {
     }
     assert_eq!(impure(&Tree::of([])).len(), PURE.len(), "a file that went away is noticed");
     let inside = Tree::of([
-        ("src/dualwrite/claim.rs", "#[cfg(test)]\nmod tests;"),
-        ("src/dualwrite/claim/rule.rs", "async fn f() {}"),
-        ("src/dualwrite/claim/tests.rs", "async fn f() {}"),
+        ("src/dualwrite/rows.rs", "#[cfg(test)]\nmod tests;"),
+        ("src/dualwrite/rows/rule.rs", "async fn f() {}"),
+        ("src/dualwrite/rows/tests.rs", "async fn f() {}"),
     ]);
     let found = impure(&inside);
-    assert_eq!(found.iter().filter(|one| one.contains("/claim")).count(), 1, "{found:?}");
+    assert_eq!(found.iter().filter(|one| one.contains("/rows/")).count(), 1, "{found:?}");
 }
 
 #[test]

@@ -5,15 +5,27 @@ use std::sync::Arc;
 
 use super::{Attempt, Driver};
 use crate::dualwrite::Event;
-use crate::dualwrite::claim::{Sighting, Verdict, absence, candidates, judge, owed_by};
 use crate::dualwrite::context::Halt;
+use crate::dualwrite::driver::{Memory, drive};
 use crate::dualwrite::operation::Operation;
+use crate::dualwrite::overlap::{absence, candidates, owed_by};
+use crate::dualwrite::rows::{Judgement, Verdict, judge};
+use crate::dualwrite::service::CallError;
 use crate::dualwrite::state::{Look, Presence};
 use crate::journal::Of;
 use crate::model::{DeletePlan, Kind, ResourceId, Timestamp};
 
+/// So many that the pauses between them are the longest.
+const MANY_ROUNDS: u32 = 16;
+
+/// How often in a row the service must refuse a list before that is taken for its last word.
+const FINAL_REFUSALS: u32 = 10;
+
 impl Driver {
     /// Looks for rows of a create whose outcome is unknown.
+    ///
+    /// The creates that may have made a row are read after the list was answered: each was recorded
+    /// before it was sent, so whichever made a row is among them, or holds the row by now.
     pub(super) async fn probe(&mut self) -> Result<Attempt, Halt> {
         let asked = self.context.now();
         let Kind::Create(plan) = &self.operation.plan.kind else {
@@ -21,27 +33,54 @@ impl Driver {
         };
         let Some(probe) = &plan.probe else {
             let why = "the rule has no probe that could find the row".to_owned();
-            let verdict = Verdict::Unprovable { rows: Vec::new(), why };
-            return Ok(Attempt::Saw(Event::Probed(verdict, asked)));
+            return Ok(Attempt::Saw(unprovable(why, asked)));
         };
         let rows = match self.context.service.list(probe, &self.memory.credentials).await {
             Ok(rows) => rows,
-            Err(error) => return Ok(self.failed("probe", &error)),
+            Err(error) => return Ok(self.not_listed(&error, asked)),
         };
-        let at = self.context.now();
-        let mut others = self.context.others(&self.operation, Of::Creates).await?;
-        for row in &rows {
+        self.refusals = 0;
+        let others = self.context.others(&self.operation, Of::Creates).await?;
+        let mut free = Vec::new();
+        for row in rows {
             let holder = self.context.holder(&self.operation.resource(&row.id)).await?;
-            if let Some(holder) = holder.filter(|holder| holder.id != self.operation.id) {
-                if let Some(created_at) = row.created_at {
-                    self.context.observe_clock(&holder, created_at, at);
-                }
-                others.push(Arc::new(holder));
+            if holder.is_none_or(|holder| holder.id == self.operation.id) {
+                free.push(row);
             }
         }
-        let seen = Sighting { at, others: &others, skewed: self.context.is_skewed() };
-        let verdict = judge(&self.operation, &rows, &seen, &self.context.policy);
-        Ok(Attempt::Saw(Event::Probed(verdict, asked)))
+        let trust = self.context.trust(&self.operation.plan.resource_type);
+        let Judgement { condemned, rest } = judge(&self.operation, &free, &others, trust);
+        if !condemned.is_empty() {
+            // Most likely one of them is its own: there is no hurry to look for another.
+            self.rounds = MANY_ROUNDS;
+        }
+        for id in condemned {
+            self.condemn(id).await?;
+        }
+        Ok(Attempt::Saw(Event::Probed(rest, asked)))
+    }
+
+    /// A refusal is no outage: if the service answers it time and again, as where the parent was deleted,
+    /// a person has to know.
+    fn not_listed(&mut self, error: &CallError, asked: Timestamp) -> Attempt {
+        let is_final = error.is_refusal() && !self.may_ask_otherwise(error);
+        self.refusals = if is_final { self.refusals.saturating_add(1) } else { 0 };
+        if self.refusals < FINAL_REFUSALS {
+            return self.failed("probe", error);
+        }
+        Attempt::Saw(unprovable(format!("the rows can't be listed: {error}"), asked))
+    }
+
+    /// Has a row removed that a list showed, unless another create that looks was first.
+    async fn condemn(&self, id: ResourceId) -> Result<(), Halt> {
+        let Some(removal) = self.context.condemn(&self.operation, id.clone()).await? else {
+            return Ok(());
+        };
+        tracing::info!(row = %id, removal = %removal.id, "a row that no client was told of is undone");
+        let credentials = self.memory.credentials.clone();
+        let memory = Memory { credentials, room: self.context.enter(), ..Memory::default() };
+        drive(Arc::clone(&self.context), removal, memory);
+        Ok(())
     }
 
     /// Looks at the rows that a delete may have removed: its targets, and what creates beside it
@@ -103,4 +142,9 @@ impl Driver {
         let rows = self.context.service.list(probe, &self.memory.credentials).await;
         rows.unwrap_or_default().into_iter().map(|row| row.id).collect()
     }
+}
+
+/// Nothing is proven; `why` says what is missing.
+fn unprovable(why: String, asked: Timestamp) -> Event {
+    Event::Probed(Verdict::Unprovable { rows: Vec::new(), why }, asked)
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::{Attempt, Driver};
 use crate::dualwrite::Event;
-use crate::dualwrite::claim::presence;
 use crate::dualwrite::context::Halt;
 use crate::dualwrite::credentials::Credentials;
 use crate::dualwrite::operation::Phase;
+use crate::dualwrite::overlap::presence;
 use crate::dualwrite::service::CallError;
 use crate::dualwrite::state::Task;
 use crate::failpoint;
@@ -66,10 +66,16 @@ impl Driver {
         Ok(Attempt::Saw(Event::Confirmed(seen)))
     }
 
+    /// Whether the service's own credentials may be accepted where the caller's were not.
+    pub(super) fn may_ask_otherwise(&self, error: &CallError) -> bool {
+        let is_caller = !self.memory.credentials.is_empty();
+        is_caller && error.is_denied() && self.context.service.has_credentials()
+    }
+
     /// A call failed. Where the service does not (or no longer) accept the caller, the service's own
     /// credentials take over, as they do after a crash.
     pub(super) fn failed(&mut self, call: &'static str, error: &CallError) -> Attempt {
-        if error.is_denied() && self.context.service.has_credentials() {
+        if self.may_ask_otherwise(error) {
             self.memory.credentials = Credentials::default();
         }
         Attempt::Failed(call, error.to_string())

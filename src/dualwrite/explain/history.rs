@@ -50,6 +50,7 @@ fn says(record: &Record) -> String {
             let proof = match evidence {
                 Evidence::Answer => "the service's answer named it".into(),
                 Evidence::LateAnswer => "a late answer named it".into(),
+                Evidence::Listed => "it was not there before, and no client was told of it".into(),
                 Evidence::Claim { created_at, sighted } => {
                     format!("made {created_at}, seen {sighted}, and nobody else's")
                 }

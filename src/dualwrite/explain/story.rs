@@ -113,15 +113,16 @@ fn unknown(operation: &Operation, policy: &Policy) -> Story {
         .unknown("whether the service made a row")
         .discarding(its_row_stays(operation));
     }
-    let next = match (operation.has_probe(), policy.exclusive_writer) {
+    let next = match (operation.has_probe(), operation.before.is_some()) {
         (false, _) => format!("the rule has no probe to look for a row with: reported at {until}"),
         (true, true) => format!(
-            "the service is asked for rows until {until}: one that is proven this create's is \
-             removed; if there is none by then, it ends"
+            "the service is asked for rows until {until} at least: one that was not there before, and \
+             that no client was told of, is removed; if there is none by then, it ends"
         ),
         (true, false) => format!(
-            "the service is asked for rows until {until}; those found then are reported, since \
-             without journal.exclusive_writer none is proven this create's"
+            "the service is asked for rows until {until} at least; those found then are reported, since \
+             there is no complete list from before the create was sent (journal.exclusive_writer and \
+             probe.before)"
         ),
     };
     Story::new(known, next)

@@ -142,10 +142,12 @@ fn p4_a_life_begins_with_the_intent_and_ends_where_the_service_s_part_is_over() 
     assert_eq!(ends(enforced(), vec![committed(), undoing()]), Some(at(3)));
     let stands = vec![committed(), registered(), finished(Resolution::Registered)];
     assert_eq!(ends(enforced(), stands), Some(at(3)), "the first that tells");
-    assert_eq!(ends(enforced(), vec![reported()]), None, "of an id that is another's");
+    assert_eq!(ends(enforced(), vec![reported()]), Some(at(2)), "of an id that is another's");
     assert_eq!(ends(removes(), vec![deleted(), sweep()]), Some(at(2)));
+    // Until it is known what became of it, it may matter to every create that begins.
+    assert_eq!(ends(enforced(), vec![closed(), closed()]), None);
+    assert_eq!(ends(enforced(), vec![closed(), reported()]), Some(at(3)));
     // Evidence that closes it again moves its end.
-    assert_eq!(ends(enforced(), vec![closed(), closed()]), Some(at(3)));
     assert_eq!(ends(removes(), vec![deleted(), sweep(), closed()]), Some(at(4)));
 }
 

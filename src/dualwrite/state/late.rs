@@ -147,7 +147,7 @@ mod tests {
         let mut create = create(Mode::Enforce, None);
         take(&mut create, Event::Restarted, 10);
         let end = look_ends(&create, &policy());
-        take(&mut create, Event::Probed(crate::dualwrite::claim::Verdict::NoRow, end), 200);
+        take(&mut create, Event::Probed(crate::dualwrite::rows::Verdict::NoRow, end), 200);
         assert!(create.is_finished());
         create
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::late::late;
 use super::{Event, Look, Policy, Presence, Reply, Transition, Wait, look_ends};
-use crate::dualwrite::claim::Verdict;
 use crate::dualwrite::operation::{Illegal, Operation, Phase, Step};
 use crate::dualwrite::outcome::{CreateOutcome, DeleteOutcome};
+use crate::dualwrite::rows::Verdict;
 use crate::model::{
     DeletePlan, Effect, Evidence, Kind, Late, Order, PassReason, Record, Resolution, Resource,
     ResourceId, Timestamp, UndoReason,
@@ -32,13 +32,18 @@ pub fn on(
         }
         (Phase::Prepared, Event::Restarted) => closed(Effect::MayCome, None),
         (Phase::Committed, Event::Restarted) => not_acknowledged(operation, UndoReason::Crash),
-        (_, Event::Restarted) => Some(Transition::default()),
+        (_, Event::Restarted) => Some(restarted(operation, now, policy)),
         (Phase::Committed, Event::Acknowledged { ambiguous }) => {
             let record = |id| Record::Registered { id, ambiguous };
             operation.bound.clone().map(|id| durable(record(id)).reply(Reply::Success))
         }
         (Phase::Committed, Event::NotAcknowledged(reason)) => not_acknowledged(operation, reason),
-        (Phase::Prepared | Phase::Committed | Phase::Unknown, Event::Taken(id)) => {
+        // The row is being removed; which create made it does not matter, and this one goes on looking.
+        (Phase::Prepared, Event::Taken { condemned: true, .. }) if operation.is_create() => {
+            closed(Effect::Past, Some(Reply::Conflict))
+        }
+        (Phase::Unknown, Event::Taken { condemned: true, .. }) => Some(Transition::default()),
+        (Phase::Prepared | Phase::Unknown, Event::Taken { id, .. }) => {
             let why = "the service answered an id that another operation already holds".into();
             let reported = durable(Record::Reported { rows: vec![id], why });
             operation.is_create().then(|| reported.reply(Reply::Conflict))
@@ -52,9 +57,7 @@ pub fn on(
         (Phase::Unknown | Phase::Reported(_), Event::Probed(verdict, asked)) => {
             Some(probed(operation, verdict, asked, policy))
         }
-        (Phase::Unknown, Event::Expired) if !operation.is_enforced() => {
-            Some(finished(Resolution::Unsettled))
-        }
+        (Phase::Unknown, Event::Expired) => Some(expired(operation)),
         (Phase::Undoing(reason, Step::Delete), Event::Removed) => {
             Some(step(operation, Phase::Undoing(reason, Step::Confirm)))
         }
@@ -133,6 +136,26 @@ fn late_answer(operation: &Operation, outcome: CreateOutcome) -> Transition {
     }
 }
 
+/// The times of an earlier process may be off by a step of the wall clock: what it waited for is waited
+/// for anew.
+fn restarted(operation: &Operation, now: Timestamp, policy: &Policy) -> Transition {
+    match (&operation.phase, operation.closed) {
+        (Phase::Unknown | Phase::Looking, Some(closed)) => {
+            enqueued(Record::Closed { effect: closed.effect })
+        }
+        (Phase::Sweeping(..), _) => sweep(operation, now, policy),
+        _ => Transition::default(),
+    }
+}
+
+fn expired(operation: &Operation) -> Transition {
+    if !operation.is_enforced() {
+        return finished(Resolution::Unsettled);
+    }
+    let why = "no complete list told within bounds.unresolved whether there is a row".into();
+    durable(Record::Reported { rows: Vec::new(), why })
+}
+
 fn probed(
     operation: &Operation,
     verdict: Verdict,
@@ -141,19 +164,18 @@ fn probed(
 ) -> Transition {
     let last = asked >= look_ends(operation, policy);
     match verdict {
-        // What was reported is never claimed any more: since then, records of rivals that knew the
-        // row may have been forgotten.
-        Verdict::Claim { .. } if operation.phase != Phase::Unknown => Transition::default(),
-        Verdict::Claim { id, created_at, sighted } => {
-            let evidence = Evidence::Claim { created_at, sighted };
-            durable(Record::Undoing { id, evidence, reason: UndoReason::Unknown })
-        }
         Verdict::NoRow if last => finished(Resolution::Rejected),
-        Verdict::Unprovable { rows, why } if last && operation.phase == Phase::Unknown => {
+        // One that was reported goes on looking, so that the report names the rows that there are.
+        Verdict::Unprovable { rows, why } if last && is_news(operation, &rows) => {
             durable(Record::Reported { rows, why })
         }
         Verdict::NoRow | Verdict::Unprovable { .. } | Verdict::Wait => Transition::default(),
     }
+}
+
+fn is_news(operation: &Operation, rows: &[ResourceId]) -> bool {
+    let told = || operation.reported.iter().ne(rows.iter().collect::<BTreeSet<_>>());
+    operation.phase == Phase::Unknown || !rows.is_empty() && told()
 }
 
 fn confirmed(operation: &mut Operation, phase: Phase, presence: Presence) -> Option<Transition> {
@@ -263,7 +285,7 @@ fn sweep(operation: &Operation, now: Timestamp, policy: &Policy) -> Transition {
         Some(id) => vec![id.clone()],
         None => operation.gone.iter().cloned().collect(),
     };
-    let due = now.plus(policy.bounds.late_effect + policy.apart());
+    let due = now.plus(policy.bounds.late_sight() + policy.apart());
     durable(Record::Sweep { ids, due })
 }
 

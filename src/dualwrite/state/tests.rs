@@ -3,6 +3,7 @@
 mod looks;
 mod orders;
 mod sweeps;
+mod waiting;
 
 use std::collections::BTreeSet;
 
@@ -48,7 +49,6 @@ fn any_event() -> impl Strategy<Value = Event> {
     let verdict = prop_oneof![
         Just(Verdict::NoRow),
         Just(Verdict::Wait),
-        Just(Verdict::Claim { id: id("k"), created_at: at(1), sighted: at(2) }),
         Just(Verdict::Unprovable { rows: vec![id("k")], why: "test".into() }),
     ];
     let ids = prop::collection::btree_set(prop_oneof![Just(id("k")), Just(id("l"))], 0..3);
@@ -57,7 +57,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         delete.prop_map(Event::DeleteAnswered),
         any::<bool>().prop_map(|ambiguous| Event::Acknowledged { ambiguous }),
         Just(Event::NotAcknowledged(UndoReason::Deadline)),
-        Just(Event::Taken(id("k"))),
+        any::<bool>().prop_map(|condemned| Event::Taken { id: id("k"), condemned }),
         outcome.prop_map(Event::LateAnswer),
         prop_oneof![
             Just(Late::Sent),
@@ -321,19 +321,6 @@ fn p4_what_was_reported_ends_once_a_person_removed_the_row() {
     assert!(take(&mut create, Event::Probed(unprovable, end), end).unwrap().records.is_empty());
     take(&mut create, Event::Probed(Verdict::NoRow, end), end).unwrap();
     assert_eq!(create.phase, Phase::Finished(Resolution::Rejected));
-}
-
-#[test]
-fn p4_what_was_reported_is_never_claimed_any_more() {
-    // A rival that knew the row may have been forgotten meanwhile.
-    let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(1)).unwrap();
-    let end = effect_ends(&create, &policy());
-    let unprovable = Verdict::Unprovable { rows: vec![id("r")], why: "test".into() };
-    take(&mut create, Event::Probed(unprovable, end), end).unwrap();
-    let claim = Verdict::Claim { id: id("live"), created_at: at(1), sighted: end };
-    assert!(take(&mut create, Event::Probed(claim, end), end).unwrap().records.is_empty());
-    assert!(!create.undone);
 }
 
 #[test]

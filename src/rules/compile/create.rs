@@ -44,6 +44,7 @@ impl Compiler<'_> {
             accepted_on,
             confirm: confirm?,
             probe: probe?,
+            before: raw.probe.as_ref().is_some_and(|probe| probe.value.before()),
         })
     }
 

@@ -36,6 +36,12 @@ impl Compiler<'_> {
         place: Place,
         matches: &MatchTemplate,
     ) -> Option<DeleteRule> {
+        let before = raw.probe.as_ref().and_then(|probe| probe.value.before.as_ref());
+        self.refuse(
+            before,
+            "before",
+            "a delete always lists the rows before it is sent: remove it",
+        );
         let probe = match &raw.probe {
             Some(probe) => self.probe(&probe.value, matches),
             None => self.lacking(place, "probe", "the GET that lists the rows that may be meant"),
@@ -77,6 +83,7 @@ impl Compiler<'_> {
         let one = "the probe of a delete by id asks for one row: remove it";
         self.refuse(probe.page.as_ref(), "page", one);
         self.refuse(probe.conditions.values().next(), "where", one);
+        self.refuse(probe.before.as_ref(), "before", one);
         let credentials = self.credentials(&probe.credentials);
         let written = Written { request: &probe.request, query: &probe.query, credentials };
         let request = self.noted_all(IdTemplate::compile(&written, "GET", matches, hole));

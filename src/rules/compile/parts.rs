@@ -42,11 +42,7 @@ impl Compiler<'_> {
             conditions.extend(self.noted(condition.place, compiled));
         }
         let id = self.pointer_to_id(&probe.row.id);
-        let created_at = match &probe.row.created_at {
-            None => Some(None),
-            Some(written) => self.noted(written.place, pointer(written)).map(Some),
-        };
-        let row = Row { id: id?, created_at: created_at? };
+        let row = Row { id: id? };
         Some(ProbeRule { request: request?, page: page?, rows: rows?, conditions, row })
     }
 

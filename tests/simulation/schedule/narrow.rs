@@ -91,7 +91,6 @@ impl Schedule {
             steps: step.into_iter().collect(),
             lies: rng.u8(..) < 8,
             cuts: rare(rng, 80, 0.05),
-            skewed,
             beyond: false,
             bug: None,
         }

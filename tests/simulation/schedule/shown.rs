@@ -48,8 +48,8 @@ impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "schedule {}: {} replicas", self.seed, self.replicas)?;
         if !self.is_within_limits() {
-            let Self { lies, skewed, beyond, .. } = self;
-            writeln!(f, "  BEYOND THE LIMITS: lying syncs {lies}, skew {skewed}, late {beyond}")?;
+            let Self { lies, beyond, .. } = self;
+            writeln!(f, "  BEYOND THE LIMITS: lying syncs {lies}, late {beyond}")?;
         }
         let Self { exclusive, given, crashes, fuses, pauses, observes, .. } = self;
         let Self { strikes, sync_fails, full, cuts, service_clock, replica_clocks, steps, .. } =

@@ -57,7 +57,6 @@ impl Schedule {
             steps: steps(rng, longest, during),
             latest: if beyond { 3 * longest } else { longest },
             lies: false,
-            skewed: false,
             beyond,
             bug: None,
         }

@@ -1,7 +1,7 @@
 //! What a person's orders do to an operation, in each of its phases.
 
 use super::*;
-use crate::dualwrite::claim::{SightedRow, Sighting, candidates, judge, owed_by};
+use crate::dualwrite::overlap::{candidates, owed_by};
 use crate::model::Words;
 
 fn words(text: &str) -> Words {
@@ -48,7 +48,7 @@ fn unfinished() -> Vec<Operation> {
         created(vec![committed(), failed()], None),
         created(gone(), None),
         created(swept, None),
-        created(vec![Event::Taken(id("k"))], None),
+        created(vec![Event::Taken { id: id("k"), condemned: false }], None),
         looking,
         removed,
     ]
@@ -127,28 +127,6 @@ fn p9_late_evidence_does_not_undo_what_an_operator_decided() {
         }
         assert!(operation.is_discarded());
     }
-}
-
-#[test]
-fn p4_a_row_that_a_discarded_create_may_have_made_is_nobody_s_to_undo() {
-    let (mut discarded, rival) = (unknown("n"), unknown("n"));
-    let row =
-        SightedRow { id: id("r"), created_at: Some(at(2)), json: serde_json::json!({"name": "n"}) };
-    let judged = |others: &[Operation]| {
-        let seen = Sighting { at: at(300), others, skewed: false };
-        judge(&rival, std::slice::from_ref(&row), &seen, &policy())
-    };
-    assert!(matches!(judged(&[]), Verdict::Claim { .. }));
-    take(&mut discarded, Event::Ordered(discard()), at(3)).unwrap();
-    let Verdict::Unprovable { rows, why } = judged(&[discarded]) else { panic!("it is ours") };
-    assert_eq!(rows, [id("r")]);
-    assert!(why.contains("discarded"), "{why}");
-    // One whose own row was known made no other.
-    let mut undoing = fixtures::create(Mode::Enforce, None);
-    take(&mut undoing, committed(), at(2)).unwrap();
-    take(&mut undoing, Event::NotAcknowledged(UndoReason::Refused), at(2)).unwrap();
-    take(&mut undoing, Event::Ordered(discard()), at(3)).unwrap();
-    assert!(matches!(judged(&[undoing]), Verdict::Claim { .. }));
 }
 
 #[test]

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::super::{
-    SightedRow, Sighting, absence, candidates, judge, may_be_removed, owed_by, presence,
-};
+use super::super::{absence, candidates, may_be_removed, owed_by, presence};
 use super::matters;
 use crate::dualwrite::fixtures::{create_named, delete, delete_named, id, policy};
 use crate::dualwrite::operation::Operation;
+use crate::dualwrite::rows::{SightedRow, Trust, judge};
 use crate::dualwrite::state::Presence;
 use crate::model::{
     Effect, Entry, Evidence, Mode, PassReason, Record, Resolution, Timestamp, UndoReason,
@@ -85,7 +84,7 @@ fn pool() -> Vec<Operation> {
 
 fn row(key: &str) -> SightedRow {
     let json = json!({"id": key, "name": "n"});
-    SightedRow { id: id(key), created_at: Some(at(2)), json }
+    SightedRow { id: id(key), json }
 }
 
 #[test]
@@ -94,14 +93,8 @@ fn r1_p4_a_create_is_judged_by_those_that_matter_as_by_all() {
     for other in pool().into_iter().filter(Operation::is_create) {
         for beside in pool().into_iter().filter(Operation::is_create) {
             let all = [other.clone(), beside];
-            // Who holds a row is asked for by its id.
-            let holds =
-                |other: &Operation| rows.iter().any(|row| other.bound.as_ref() == Some(&row.id));
-            let some: Vec<_> =
-                all.iter().filter(|other| matters(own, other) || holds(other)).cloned().collect();
-            let judged = |others: &[Operation]| {
-                judge(own, &rows, &Sighting { at: at(50), others, skewed: false }, &policy())
-            };
+            let some: Vec<_> = all.iter().filter(|other| matters(own, other)).cloned().collect();
+            let judged = |others: &[Operation]| judge(own, &rows, others, Trust::Complete);
             assert_eq!(judged(&some), judged(&all), "{all:?}");
         }
     }

@@ -1,7 +1,8 @@
 //! Which of the others that the journal gives are worth holding. Pure.
 
-use super::{are_disjoint, may_have_a_row};
+use super::are_disjoint;
 use crate::dualwrite::operation::{Operation, Phase};
+use crate::dualwrite::rows::may_have_a_row;
 use crate::model::{DeletePlan, Kind};
 
 /// Whether `other` may change what is concluded for `own`: for most, which are about other rows, it

@@ -22,7 +22,7 @@ pub fn presence<O: Borrow<Operation>>(
 ) -> Presence {
     let Some(id) = &create.bound else { return Presence::Unsettled };
     let ended = |delete: &Operation| {
-        let late = policy.bounds.late_effect + policy.apart();
+        let late = policy.bounds.late_sight() + policy.apart();
         answered(delete).is_some_and(|at| asked >= at.plus(late))
     };
     match seen {

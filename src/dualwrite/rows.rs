@@ -1,0 +1,166 @@
+//! Whose a listed row may be: rows are judged, not operations (docs/design/CORE.md, section 3). Pure.
+//!
+//! A create whose outcome is unknown lists the rows that it may have made. A row that no operation
+//! holds was made by one of its *makers*: the creates that do not know their row and may have made this
+//! one. If each of them is certain to have told no client of a row, the row is *condemned*: an operation
+//! of its own removes it. Which of the makers made it does not matter, and all of them go on looking.
+
+use std::borrow::Borrow;
+use std::fmt;
+
+use serde_json::Value;
+
+use super::operation::{Operation, Phase};
+use crate::model::{Kind, Resolution, ResourceId};
+
+/// A row of a list that satisfies the probe's conditions.
+#[derive(Clone, PartialEq)]
+pub struct SightedRow {
+    /// Its id.
+    pub id: ResourceId,
+    /// The row itself, to compare with what other creates asked for. Memory only.
+    pub json: Value,
+}
+
+impl fmt::Debug for SightedRow {
+    /// Without what the service says of it (promise P7).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SightedRow").field(&self.id).finish()
+    }
+}
+
+/// Whether the journal knows every create that may have made a row of a type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trust {
+    /// Every create of the type goes through sidecars on this journal, and is recorded.
+    Complete,
+    /// Others may write to the service (`journal.exclusive_writer`).
+    NotExclusive,
+    /// A rule on the type observes: its creates pass even if they can't be recorded.
+    Observed,
+}
+
+impl Trust {
+    /// Why a row can't be proven to be nobody else's.
+    fn doubt(self) -> Option<&'static str> {
+        match self {
+            Self::Complete => None,
+            Self::NotExclusive => {
+                Some("journal.exclusive_writer is not set: others may write to the service")
+            }
+            Self::Observed => {
+                Some("a rule on this type observes, and its creates may pass unrecorded")
+            }
+        }
+    }
+}
+
+/// What a list means for the create that asked for it.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Judgement {
+    /// Rows that no client was told of and no create may keep.
+    pub condemned: Vec<ResourceId>,
+    /// What the other rows mean.
+    pub rest: Verdict,
+}
+
+/// What rows that are not condemned mean for an unknown create.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub enum Verdict {
+    /// No row can be this create's.
+    #[default]
+    NoRow,
+    /// A create that is in flight may have made one.
+    Wait,
+    /// Rows may be this create's, and that can't be proven (promise P4).
+    Unprovable {
+        /// Their ids.
+        rows: Vec<ResourceId>,
+        /// What is missing.
+        why: String,
+    },
+}
+
+/// What follows for one row.
+enum Ruling {
+    Condemn,
+    Wait,
+    Report(&'static str),
+}
+
+/// Judges `free`, the listed rows that no operation holds, for the unknown create `own`. `others` are
+/// all other creates on the type that may not know their row, as of a time after the list was answered.
+#[must_use]
+pub fn judge<O: Borrow<Operation>>(
+    own: &Operation,
+    free: &[SightedRow],
+    others: &[O],
+    trust: Trust,
+) -> Judgement {
+    let (mut judgement, mut reported, mut reason) = (Judgement::default(), Vec::new(), None);
+    for row in free.iter().filter(|row| may_have_made(own, row)) {
+        let makers = others.iter().map(Borrow::borrow).filter(|other| may_have_made(other, row));
+        match rule_on(std::iter::once(own).chain(makers), trust) {
+            Ruling::Condemn => judgement.condemned.push(row.id.clone()),
+            Ruling::Wait => judgement.rest = Verdict::Wait,
+            Ruling::Report(why) => {
+                reported.push(row.id.clone());
+                reason = Some(why);
+            }
+        }
+    }
+    // While one row waits, nothing ends, and so nothing is reported yet.
+    if let (Some(why), Verdict::NoRow) = (reason, &judgement.rest) {
+        judgement.rest = Verdict::Unprovable { rows: reported, why: why.to_owned() };
+    }
+    judgement
+}
+
+/// What becomes of a row that one of `makers` made.
+fn rule_on<'a>(makers: impl Iterator<Item = &'a Operation>, trust: Trust) -> Ruling {
+    let mut doubt = trust.doubt();
+    for maker in makers {
+        doubt = doubt.or(match &maker.phase {
+            Phase::Prepared => return Ruling::Wait,
+            Phase::Finished(Resolution::Discarded) => {
+                Some("a create that an operator discarded may have made it")
+            }
+            _ if !maker.is_enforced() => Some(
+                "a create that is not enforced, and whose outcome is unknown, may have made it",
+            ),
+            Phase::Unknown if maker.before.is_none() => Some(
+                "there is no complete list from before a create that may have made it was sent",
+            ),
+            Phase::Unknown => None,
+            _ => Some("a create that was reported may have made it"),
+        });
+    }
+    doubt.map_or(Ruling::Condemn, Ruling::Report)
+}
+
+/// Whether `create` may have made `row`: it does not know its own row, `row` is as it asked for, and was
+/// not there before it was sent. How the parent was spelled never counts, and a create without a probe
+/// may have made any row.
+fn may_have_made(create: &Operation, row: &SightedRow) -> bool {
+    let Kind::Create(plan) = &create.plan.kind else { return false };
+    let is_as_asked = plan
+        .probe
+        .as_ref()
+        .is_none_or(|probe| probe.conditions.iter().all(|condition| condition.holds(&row.json)));
+    let was_there = create.before.as_ref().is_some_and(|before| before.contains(&row.id));
+    may_have_a_row(create) && is_as_asked && !was_there
+}
+
+/// Whether a create may have made a row that it does not know.
+pub(super) fn may_have_a_row(create: &Operation) -> bool {
+    match create.phase {
+        Phase::Prepared | Phase::Unknown | Phase::Reported(_) => true,
+        Phase::Finished(Resolution::Unsettled) => true,
+        // A person ended it; that tells nothing of a row whose id nobody knows.
+        Phase::Finished(Resolution::Discarded) => create.bound.is_none(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

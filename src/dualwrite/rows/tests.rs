@@ -1,0 +1,152 @@
+//! The schedules that the judgement of rows closes.
+
+use super::super::fixtures::{create, create_named, id};
+use super::*;
+use crate::model::{Effect, Entry, Mode, PassReason, Record, Timestamp};
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(seconds * 1_000_000)
+}
+
+fn row(text: &str) -> SightedRow {
+    SightedRow { id: id(text), json: serde_json::json!({"id": text, "name": "n"}) }
+}
+
+fn after(mut operation: Operation, record: Record, seconds: i64) -> Operation {
+    operation.apply(&Entry { at: at(seconds), record }).unwrap();
+    operation
+}
+
+fn cut(create: Operation) -> Operation {
+    after(create, Record::Closed { effect: Effect::MayCome }, 2)
+}
+
+/// A create of a row named "n" whose outcome is unknown; no row was there before it.
+fn unknown() -> Operation {
+    cut(create(Mode::Enforce, None))
+}
+
+fn with_before(rows: &[&str]) -> Operation {
+    Operation { before: Some(rows.iter().map(|text| id(text)).collect()), ..unknown() }
+}
+
+fn judged(own: &Operation, rows: &[&str], others: &[Operation]) -> Judgement {
+    let free: Vec<_> = rows.iter().map(|text| row(text)).collect();
+    judge(own, &free, others, Trust::Complete)
+}
+
+fn condemned(own: &Operation, rows: &[&str], others: &[Operation]) -> Vec<String> {
+    judged(own, rows, others).condemned.iter().map(ToString::to_string).collect()
+}
+
+fn why(judgement: Judgement) -> String {
+    match judgement {
+        Judgement { condemned, rest: Verdict::Unprovable { why, .. } } if condemned.is_empty() => {
+            why
+        }
+        other => panic!("not reported: {other:?}"),
+    }
+}
+
+#[test]
+fn p7_debug_shows_no_row() {
+    let json = serde_json::json!({"id": "k", "note": "s3cret"});
+    let shown = format!("{:?}", SightedRow { id: id("k"), json });
+    assert!(shown.contains('k') && !shown.contains("s3cret"), "{shown}");
+}
+
+#[test]
+fn p2_a_row_that_was_not_there_before_the_only_unknown_create_is_condemned() {
+    assert_eq!(condemned(&unknown(), &["r"], &[]), ["r"]);
+    assert_eq!(judged(&unknown(), &[], &[]), Judgement::default());
+    assert_eq!(judged(&unknown(), &["r"], &[]).rest, Verdict::NoRow, "nothing else is left");
+}
+
+#[test]
+fn c2_p4_a_row_that_was_there_before_is_ignored_whatever_the_service_s_clock_says() {
+    assert_eq!(judged(&with_before(&["r"]), &["r"], &[]), Judgement::default());
+    assert_eq!(condemned(&with_before(&["r"]), &["r", "s"], &[]), ["s"]);
+}
+
+/// The client tried again under the same name: both outcomes are unknown, and one row is there. Whose it
+/// is does not matter, and each of the two goes on looking for another.
+#[test]
+fn s1_p2_of_two_unknown_creates_of_one_name_each_has_every_row_removed() {
+    let rival = unknown();
+    assert_eq!(condemned(&unknown(), &["r"], std::slice::from_ref(&rival)), ["r"]);
+    assert_eq!(condemned(&rival, &["r", "s"], &[unknown()]), ["r", "s"]);
+}
+
+#[test]
+fn s3_p4_where_a_rule_on_the_type_observes_no_row_is_condemned() {
+    for (trust, told) in [(Trust::Observed, "observes"), (Trust::NotExclusive, "exclusive_writer")]
+    {
+        let judgement = judge::<Operation>(&unknown(), &[row("r")], &[], trust);
+        assert!(why(judgement).contains(told));
+    }
+}
+
+#[test]
+fn p4_a_row_waits_while_a_create_that_may_have_made_it_is_in_flight() {
+    let in_flight = create(Mode::Enforce, None);
+    let waits = judged(&unknown(), &["r"], &[in_flight]);
+    assert_eq!(waits, Judgement { condemned: Vec::new(), rest: Verdict::Wait });
+    let of_another_name = create_named("other", Mode::Enforce, None);
+    assert_eq!(condemned(&unknown(), &["r"], &[of_another_name]), ["r"]);
+    // One that began later saw the row: a client that tries again for ever postpones nothing.
+    let later = Operation { before: Some([id("r")].into()), ..create(Mode::Enforce, None) };
+    assert_eq!(condemned(&unknown(), &["r"], &[later]), ["r"]);
+}
+
+#[test]
+fn p4_a_row_is_reported_if_one_maker_may_have_told_a_client_of_it() {
+    let passed = || create(Mode::Enforce, Some(PassReason::Bypass));
+    let reported = |rows: Vec<ResourceId>| Record::Reported { rows, why: "test".into() };
+    let discarded = || {
+        let (by, reason) = ("alice".parse().unwrap(), "test".parse().unwrap());
+        let given_up = Record::Discarded { by, reason, phase: "unknown".into() };
+        let end = Record::Finished { resolution: Resolution::Discarded };
+        after(after(unknown(), given_up, 3), end, 3)
+    };
+    let unsettled = Record::Finished { resolution: Resolution::Unsettled };
+    let makers = [
+        ("not enforced", cut(passed())),
+        ("not enforced", after(cut(passed()), unsettled, 200)),
+        ("not enforced", cut(create(Mode::Observe, None))),
+        ("was reported", after(unknown(), reported(vec![id("x")]), 200)),
+        ("discarded", discarded()),
+        ("no complete list", Operation { before: None, ..unknown() }),
+    ];
+    for (told, maker) in makers {
+        let judgement = judged(&unknown(), &["r"], &[maker]);
+        assert!(why(judgement).contains(told), "{told}");
+    }
+    let own = Operation { before: None, ..unknown() };
+    assert!(why(judged(&own, &["r"], &[])).contains("no complete list"));
+    // One whose own row is known made no other.
+    let of_another = Record::Committed { id: id("x"), parent: None };
+    let known = after(create(Mode::Enforce, Some(PassReason::Bypass)), of_another, 2);
+    assert_eq!(condemned(&unknown(), &["r"], &[known]), ["r"]);
+}
+
+#[test]
+fn p4_what_was_reported_is_never_condemned_any_more() {
+    let reported = Record::Reported { rows: vec![id("r")], why: "test".into() };
+    let own = after(unknown(), reported, 200);
+    assert!(why(judged(&own, &["r"], &[])).contains("reported"));
+}
+
+/// While it had ended the journal forgot whoever made rows meanwhile.
+#[test]
+fn p4_a_create_that_evidence_reopens_condemns_nothing() {
+    let rejected = Record::Finished { resolution: Resolution::Rejected };
+    let own = cut(after(unknown(), rejected, 130));
+    assert!(why(judged(&own, &["r"], &[])).contains("no complete list"));
+}
+
+#[test]
+fn p4_nothing_is_reported_while_one_of_the_rows_waits() {
+    let in_flight = Operation { before: Some([id("s")].into()), ..create(Mode::Enforce, None) };
+    let own = Operation { before: None, ..unknown() };
+    assert_eq!(judged(&own, &["r", "s"], &[in_flight]).rest, Verdict::Wait);
+}

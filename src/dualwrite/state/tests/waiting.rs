@@ -1,0 +1,69 @@
+//! How long an operation waits for what it can't know yet.
+
+use super::*;
+
+/// The wall clock was set forward by an hour while no process ran: what was recorded before seems old.
+#[test]
+fn s4_p2_after_a_restart_what_is_unknown_is_waited_for_anew() {
+    let hour = 3600;
+    let mut create = fixtures::create(Mode::Enforce, None);
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    take(&mut create, Event::Restarted, at(hour)).unwrap();
+    take(&mut create, Event::Probed(Verdict::NoRow, at(hour)), at(hour)).unwrap();
+    assert_eq!(create.phase, Phase::Unknown);
+    take(&mut create, Event::Probed(Verdict::NoRow, at(hour + 120)), at(hour + 120)).unwrap();
+    assert_eq!(create.phase, Phase::Finished(Resolution::Rejected));
+
+    let mut delete = fixtures::delete(&["k"], false, false);
+    take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(10)).unwrap();
+    take(&mut delete, Event::Restarted, at(hour)).unwrap();
+    take(&mut delete, looks::looked(at(hour), &[], false), at(hour)).unwrap();
+    assert_eq!(delete.phase, Phase::Looking);
+
+    let mut swept = fixtures::delete(&["k"], true, true);
+    take(&mut swept, Event::DeleteAnswered(DeleteOutcome::Done), at(10)).unwrap();
+    let ids = BTreeSet::from([id("k")]);
+    take(&mut swept, Event::Deregistered { ids, young: false }, at(10)).unwrap();
+    take(&mut swept, Event::Restarted, at(hour)).unwrap();
+    assert_eq!(next(&swept, at(hour), &policy()), Task::Wait(at(hour + 120)));
+}
+
+/// A read may be λ old: it shows nothing of what happened since.
+#[test]
+fn c3_p2_an_unknown_create_ends_only_with_a_list_that_can_not_lag_behind_its_last_effect() {
+    let mut lagging = policy();
+    lagging.bounds.read_lag = Duration::from_secs(30);
+    let mut create = fixtures::create(Mode::Enforce, None);
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    for (asked, records) in [(10 + 120, 0), (10 + 149, 0), (10 + 150, 1)] {
+        let looked = Event::Probed(Verdict::NoRow, at(asked));
+        let told = on(&mut create, looked, at(asked), &lagging).unwrap();
+        assert_eq!(told.records.len(), records, "{asked}");
+    }
+}
+
+/// The parent is gone, so that its rows can't be listed any more, or the service is down for good.
+#[test]
+fn r2_p9_a_create_that_stays_unknown_is_reported_to_a_person() {
+    let mut create = fixtures::create(Mode::Enforce, None);
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    let half_an_hour = 1800;
+    assert_eq!(next(&create, at(10 + half_an_hour - 1), &policy()), Task::Probe);
+    assert_eq!(next(&create, at(10 + half_an_hour), &policy()), Task::Expire);
+    take(&mut create, Event::Expired, at(10 + half_an_hour)).unwrap();
+    assert!(matches!(create.phase, Phase::Reported(_)), "{:?}", create.phase);
+}
+
+/// The service answered the id of a row that is being removed: no client may be told of it.
+#[test]
+fn p4_a_create_that_is_answered_with_a_condemned_id_is_refused_and_looked_for() {
+    let taken = |condemned| Event::Taken { id: id("k"), condemned };
+    let mut create = fixtures::create(Mode::Enforce, None);
+    let told = take(&mut create, taken(true), at(2)).unwrap();
+    assert_eq!((told.reply, &create.phase), (Some(Reply::Conflict), &Phase::Unknown));
+    assert!(take(&mut create, taken(true), at(3)).unwrap().records.is_empty());
+    let mut other = fixtures::create(Mode::Enforce, None);
+    let told = take(&mut other, taken(false), at(2)).unwrap();
+    assert_eq!(told.reply, Some(Reply::Conflict));
+    assert!(matches!(other.phase, Phase::Reported(_)));
+}
