@@ -61,7 +61,7 @@ RULES = {   # `--without NAME` leaves the rule out
     'come_back': 'Where ids come back, an id is condemned only if no create without enforcement may mean it.',
     'came_back': 'A row that is there after a delete is reported if an unresolved create may have made it again.',
     'replay_look': 'A create with a replay key gets the later look once it is registered.',
-    'keep': 'A create that knows its row is kept while a create of its type is unresolved.',
+    'keep': 'A delete, or a create that knows its row, is kept while a create prepared before it may be forgotten is unresolved.',
 }
 CONTROLS = {    # `--control NAME`: ways to be wrong that have nothing to do with a single rule
     'enqueue': 'committed is only enqueued while the registration is sent.',
@@ -434,7 +434,7 @@ class World:
     def doubt(w, id, fields, c, deletes, ids):
         """Whether a row with this id that stood before c was sent may have gone and come back since."""
         if not w.has('doubt') or w.s.proof == 'always': return False
-        i, since = ids.get(id), c.at if c.began is None else c.began - w.s.lam
+        i, since = ids.get(id), c.at if c.began is None else c.began
         return bool(i and (i.open or i.wish == 'gone')) or any(
             (id in x.targets or may_mean(x.fields, fields)) and x.closed + w.s.L + w.s.lam >= since for x in deletes)
     def unenforced_may_mean(w, id, fields):
@@ -848,12 +848,13 @@ class World:
         s = w.s
         for i in [i for i in w.ids.values() if i.wish == 'gone' and not i.open and w.now > i.since + s.L + s.lam
                   and not any(c.state in ('prepared', 'unknown') and c.at <= i.since + s.L + s.lam for c in w.creates.values())]: del w.ids[i.id]
-        unresolved = [c for c in w.creates.values() if c.state in ('prepared', 'unknown', 'committed')]
+        unresolved = [c for c in w.creates.values() if c.state in ('prepared', 'unknown', 'committed', 'registered')]
+        def kept(until): return w.now <= until or w.has('keep') and any(u.at <= until for u in unresolved)
         for c in list(w.creates.values()):
             if c.closed == INF or c.state in ('prepared', 'unknown', 'committed', 'registered'): continue
             if w.control == 'forget': keep = False
             elif c.state == 'reported' and c.id is None: keep = any(u.at < c.closed + s.L + s.lam for u in unresolved) or w.now <= c.closed + s.L + s.lam
-            else: keep = w.now <= c.closed + 2 * s.L + s.lam + s.M or w.has('keep') and bool(unresolved)
+            else: keep = kept(c.closed + 2 * s.L + s.lam + s.M)
             i = w.ids.get(c.id) if c.id else None
             if keep or i and i.holder == c.op and i.open: continue
             if i and i.holder == c.op:
@@ -862,7 +863,7 @@ class World:
             del w.creates[c.op]; w.log('   forgotten', c.op)
         for x in list(w.deletes.values()):
             if not x.ended: continue
-            if w.now > x.closed + s.L + s.lam + s.M or w.control == 'forget': del w.deletes[x.op]
+            if not kept(x.closed + 2 * s.L + s.lam + s.M) or w.control == 'forget': del w.deletes[x.op]
     def run(w):
         for p in w.processes: w.start(p)
         w.spawn(w.client()); w.spawn(w.chaos())
