@@ -765,28 +765,23 @@ class World:
     def delete(w, p, op, fields, parent):
         by_id, seen, began = 'id' in fields, set(), w.now
         if by_id:
-            kind, a = yield w.request('look-up', w.s_get(fields['id']), p)
-            seen = set(a or ())
+            seen = set((yield w.request('look-up', w.s_get(fields['id']), p))[1] or ())
         else:
             got = yield from w.read_list(p, ('delete', parent))
             if got is None or not got[2] and w.has('complete_delete'): return
-            kind, seen = 'ok', {id for id, name in got[0].items() if name == fields['name']}
+            seen = {id for id, name in got[0].items() if name == fields['name']}
             began = got[1]
         seen_at = w.now
         x = Rec(op=op, fields=fields, targets=set(seen), since=began, owner=p.n, at=INF, closed=INF, answered=False, ended=False)
         match = lambda r: r.id == fields['id'] if by_id else r.name == fields['name'] and r.parent == parent
         def prepare():
-            recent = any(c.closed + w.s.L + w.s.lam >= w.now for c in w.creates.values())
-            if by_id and kind == 'ok' and not seen and not recent and not (fields['id'] in w.ids): return False
             x.at, w.deletes[op] = w.now, x
             if by_id and w.has('target'): x.targets.add(fields['id'])
             w.look_for_creates(x)
             w.log(op, 'prepared, delete', fields, sorted(x.targets))
-            return True
-        recorded = yield from w.J(p, prepare)
+        yield from w.J(p, prepare)
         asked = w.now
         r = yield w.request('delete %s' % fields, w.s_delete(match, 'client'), p)
-        if not recorded: return
         def closed():
             x.closed, x.answered = w.now, r[0] == 'ok'
             w.look_for_creates(x)
