@@ -29,11 +29,10 @@ INF = float('inf')
 RULES = {   # `--without NAME` leaves the rule out
     'one_id': 'An id that is committed or condemned refuses everybody who comes second.',
     'found_503': 'A found row is answered with 503 while an unresolved create may have made it.',
-    'replay': 'A create with a replay key is never proven new.',
+    'replay': 'A create with a replay key is never proven new, and a row that it may have made is never condemned.',
     'unenforced': 'Unless ids are always fresh, a row is proven new only if no create without enforcement may have made it.',
     'stood_before': 'A record makes an id found only if the id stood before this create was sent.',
     'doubt': 'An id is unproven, not found, while a delete that may mean it is open or closed too recently.',
-    'bypass_503': 'A bypassed create that is answered with a condemned id gets 503.',
     'record_all': 'A bypassed create that cannot be recorded is refused.',
     'trust_now': 'While the type is not trusted, only answers of services whose ids are always fresh are undone.',
     'trust_kept': 'A condemned id is reported instead, unless ids are always fresh, when the trust in its type is lost.',
@@ -84,7 +83,6 @@ FOCUS = {       # where the table looks for a rule that is rarely needed: settin
     'gone': 'kind=chosen,proof_c=listed,exclusive=1,lists=1,sees_all=1,names=1,parents=1,max_age=50,keeps_owner=0,bypass=0,observer=0',
     'third': 'kind=fresh,proof_f=always,exclusive=1,lists=1,sees_all=1,names=2,parents=1,page=1,new_first=1,lam=40,horizon=1,bypass=0',
     'came_back': 'kind=chosen,proof_c=status,exclusive=1,bypass=.3,names=1,parents=1',
-    'bypass_503': 'kind=replay,proof_r=always,keeps_owner=1,exclusive=1,sees_all=1,lists=1,names=1,parents=1,bypass=.3',
     'pass_looks': 'kind=revive,proof_v=status,exclusive=1,names=1,parents=1,bypass=.3',
     'replay_fields': 'kind=replay,keeps_owner=1,exclusive=1,names=2,parents=1',
     'unenforced': 'kind=upsert,proof_u=listed,exclusive=1,side=.2,lists=1,sees_all=1,names=1,parents=1',
@@ -203,7 +201,7 @@ def judge_row(s, rules, control, makers, trust):
     """Section 3: what happens to a listed row that nobody holds. One of ignore, wait, condemn, report."""
     if not makers: return 'ignore'
     if 'wait_in_flight' in rules and any(m.state == 'prepared' for m in makers): return 'wait'
-    sure = s.proof == 'always' and all(m.enforced and m.state != 'reported' and m.before is not None for m in makers) or control == 'eager'
+    sure = s.proof == 'always' and all(m.enforced and m.state != 'reported' and m.before is not None and not (m.key and 'replay' in rules) for m in makers) or control == 'eager'
     return 'condemn' if sure and trust else 'report'
 
 
@@ -545,7 +543,6 @@ class World:
             w.close(c, 'prepared', True)
             if not enforced:
                 i = w.ids.get(id)
-                if i and i.wish == 'condemned' and w.has('bypass_503') and not p.observes: c.saw = id; w.close(c, 'unknown', True); return 'conflict'
                 if i and i.wish == 'condemned': i.wish = 'stands'; w.cover['gave way'] += 1
                 c.saw, c.state = id, 'passed'
                 w.pass_on(c, id, p)
@@ -786,7 +783,7 @@ class World:
             x.closed, x.answered = w.now, r[0] == 'ok'
             w.look_for_creates(x)
             w.watch(x.targets, p)
-            if by_id and seen and r == ('ok', 200) and asked >= seen_at + w.s.lam: w.ids[fields['id']].proof = asked
+            if w.s.before_answer and by_id and seen and r == ('ok', 200) and asked >= seen_at + w.s.lam: w.ids[fields['id']].proof = asked
         yield from w.J(p, closed)
         yield from w.last_look(p, x)
     def last_look(w, p, x):
