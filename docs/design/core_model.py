@@ -59,7 +59,6 @@ RULES = {   # `--without NAME` leaves the rule out
     'refuse_named': 'A create that may mean a condemned id, or one that is being deleted, is refused unsent.',
     'come_back': 'Where ids come back, an id is condemned only if no create without enforcement may mean it.',
     'came_back': 'A row that is there after a delete is reported if an unresolved create may have made it again.',
-    'replay_look': 'A create with a replay key gets the later look once it is registered.',
     'keep': 'A delete, or a create that knows its row, is kept while a create prepared before it may be forgotten is unresolved.',
 }
 CONTROLS = {    # `--control NAME`: ways to be wrong that have nothing to do with a single rule
@@ -80,13 +79,13 @@ FOCUS = {       # where the table looks for a rule that is rarely needed: settin
     'trust': 'kind=fresh,proof_f=always,exclusive=1,sees_all=1,lists=1,observer=1,full=.2,names=1,parents=1,page=1000',
     'trust_now': 'kind=chosen,exclusive=0',
     'release': 'kind=chosen,exclusive=1,names=1,parents=1',
-    'gone': 'kind=chosen,proof_c=listed,exclusive=1,lists=1,sees_all=1,names=1,parents=1,max_age=50,keeps_owner=0,bypass=0,observer=0',
+    'gone': 'kind=chosen,proof_c=listed,exclusive=1,lists=1,sees_all=1,names=1,parents=1,max_age=50,keeps_owner=0,bypass=0,observer=0,faults=.6',
     'third': 'kind=fresh,proof_f=always,exclusive=1,lists=1,sees_all=1,names=2,parents=1,page=1,new_first=1,lam=40,horizon=1,bypass=0',
+    'come_back': 'kind=revive,proof_v=status,exclusive=1,bypass=.3,names=1,parents=1',
     'came_back': 'kind=chosen,proof_c=status,exclusive=1,bypass=.3,names=1,parents=1',
     'pass_looks': 'kind=revive,proof_v=status,exclusive=1,names=1,parents=1,bypass=.3',
     'replay_fields': 'kind=replay,keeps_owner=1,exclusive=1,names=2,parents=1',
     'unenforced': 'kind=upsert,proof_u=listed,exclusive=1,side=.2,lists=1,sees_all=1,names=1,parents=1',
-    'replay_look': 'kind=replay,keeps_owner=1,exclusive=1,sees_all=1,lists=1,names=1,parents=1',
     'enqueue': 'kind=fresh,proof_f=always,exclusive=1,crash=.02,names=1,parents=1',
     'answer_first': 'kind=fresh,proof_f=always,exclusive=1,crash=.02',
 }
@@ -753,7 +752,7 @@ class World:
             hit = w.overlapping(c, c.id)
             if w.has('look_after'):
                 for x in hit: x.targets.add(c.id)
-                if hit or c.key and w.has('replay_look') or i and (i.deregistering or i.dereg_until > c.at): w.watch([c.id], p)
+                if hit or i and (i.deregistering or i.dereg_until > c.at): w.watch([c.id], p)
         yield from w.J(p, look)
     def look_for_creates(w, x):
         if not w.has('delete_looks'): return
