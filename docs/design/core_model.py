@@ -681,7 +681,10 @@ class World:
         busy = p.busy
         def facts():
             i = w.ids.get(id)
-            return i and i.open and i.owner == p.n and i.wish != 'committed' and (i.copy(), w.made(i), w.removed(i))
+            if not (i and i.open and i.owner == p.n and i.wish != 'committed'): return None
+            f = i.copy(), w.made(i), w.removed(i)
+            i.proof = -INF                                              # it counts as one confirm
+            return f
         try:
             while True:
                 f = yield from w.J(p, facts)
@@ -782,7 +785,8 @@ class World:
             x.closed, x.answered = w.now, r[0] == 'ok'
             w.look_for_creates(x)
             w.watch(x.targets, p)
-            if w.s.before_answer and by_id and seen and r == ('ok', 200) and asked >= seen_at + w.s.lam: w.ids[fields['id']].proof = asked
+            i = w.ids.get(fields.get('id'))
+            if w.s.before_answer and seen and r == ('ok', 200) and asked >= seen_at + w.s.lam and i and i.open and asked >= w.made(i): i.proof = asked
         yield from w.J(p, closed)
         yield from w.last_look(p, x)
     def last_look(w, p, x):
