@@ -91,6 +91,9 @@ pub const SETTINGS: [Setting; 28] = [
     setting("AUTHZ_SIDECAR_BOUNDS_LATE_EFFECT", "bounds.late_effect", |file, text, _| {
         parsed(&mut file.bounds.value.late_effect, text)
     }),
+    setting("AUTHZ_SIDECAR_BOUNDS_READ_LAG", "bounds.read_lag", |file, text, _| {
+        parsed(&mut file.bounds.value.read_lag, text)
+    }),
     setting("AUTHZ_SIDECAR_BOUNDS_CLOCK_SKEW", "bounds.clock_skew", |file, text, _| {
         parsed(&mut file.bounds.value.clock_skew, text)
     }),

@@ -44,22 +44,24 @@ pub(crate) fn bounds(times: &Times) -> dualwrite::Config {
     }
 }
 
-/// What configurations differ in: which rules observe, and whether documents are probed for.
-type Variant = (Observes, bool);
+/// What configurations differ in: which rules observe, whether documents are probed for, and whether a
+/// list may hide rows, so that it can't tell which rows there are before a create.
+type Variant = (Observes, bool, bool);
 
 /// The configuration of a replica.
 pub(crate) fn config(schedule: &Schedule, replica: usize) -> Arc<Config> {
     thread_local! {
         static PARSED: RefCell<BTreeMap<Variant, Arc<Config>>> = RefCell::default();
     }
-    let variant = (schedule.observes[replica], schedule.habits.documents_probed);
+    let habits = &schedule.habits;
+    let variant = (schedule.observes[replica], habits.documents_probed, habits.hides);
     PARSED.with_borrow_mut(|parsed| {
         let config = parsed.entry(variant).or_insert_with(|| parse(variant));
         Arc::clone(config)
     })
 }
 
-fn parse((observes, documents_probed): Variant) -> Arc<Config> {
+fn parse((observes, documents_probed, hides): Variant) -> Arc<Config> {
     let shipped = include_str!("../../config/agentex.yaml");
     let (_, rules) = shipped.split_once("\nrules:\n").expect("it has rules");
     // Small pages, so that lists have several.
@@ -83,6 +85,9 @@ fn parse((observes, documents_probed): Variant) -> Arc<Config> {
     for rule in rules_observed {
         let name = format!("  - name: {rule}\n");
         text = text.replace(&name, &format!("{name}    mode: observe\n"));
+    }
+    if hides {
+        text = text.replace("before: true", "before: false");
     }
     let config = Config::parse("simulation.yaml", &text, []);
     Arc::new(config.unwrap_or_else(|error| panic!("{error}")))
