@@ -6,6 +6,7 @@
 //! | [`operation`] | pure: an operation is the fold of its records |
 //! | [`index`] | pure: how the journal finds an operation, and which others it keeps for it |
 //! | [`state`] | pure: operation × event → records and reply (`state::on`); operation → next task |
+//! | [`newness`] | pure: whether the row of an answer is new, or was found |
 //! | [`rows`] | pure: whose a listed row may be |
 //! | [`overlap`] | pure: who may have removed whose row |
 //! | `create`, `delete`, `register`, `exchange` | the sagas up to the client's answer |
@@ -37,6 +38,7 @@ pub mod index;
 mod ledger;
 mod metrics;
 mod neighbours;
+pub mod newness;
 pub mod operation;
 mod operators;
 pub mod outcome;
@@ -133,6 +135,7 @@ impl DualWrite {
             answer: parts.config.answer.0,
             pages: parts.config.probe_pages,
             lag: parts.config.read_lag.0,
+            list: parts.config.list(),
         };
         let circuit = parts.service_circuit.clone();
         let service =

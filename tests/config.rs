@@ -51,6 +51,7 @@ rules:
       type: api_key
       id: $response.body#/id
       parent: { type: agent, id: $steps.agent#/id }
+      new: always
     undo: { request: 'DELETE /keys/{$register.id}' }
     confirm: { request: 'GET /keys/{$register.id}' }
     probe:
@@ -181,7 +182,7 @@ fn mistakes_in_rules_that_create_are_told_with_place_and_mend() {
         ),
         (
             c("POST /keys/{owner}", "POST /keys/{user}"),
-            "18:23: `match` has no parameter {owner}; the path has {user}",
+            "19:23: `match` has no parameter {owner}; the path has {user}",
         ),
         (
             c("type: api_key", "type: 'api key'"),
@@ -244,59 +245,71 @@ fn mistakes_in_undo_confirm_and_probe_are_told_with_place_and_mend() {
         ),
         (
             c("DELETE /keys/{$register.id}", "DELETE /keys"),
-            "14:22: the path has {$register.id} 0 times; write it once, as in DELETE /things/{$register.id}",
+            "15:22: the path has {$register.id} 0 times; write it once, as in DELETE /things/{$register.id}",
         ),
         (
             c("DELETE /keys/{$register.id}", "DELETE /keys/{$register.id}/{$register.id}"),
-            "14:22: the path has {$register.id} 2 times; write it once, as in DELETE /things/{$register.id}",
+            "15:22: the path has {$register.id} 2 times; write it once, as in DELETE /things/{$register.id}",
         ),
         (
             c("DELETE /keys/{$register.id}'", "DELETE /keys/{$register.id}', accepted_on: []"),
-            "14:22: `accepted_on` is not a list of HTTP statuses; write it as in [200, 204, 404]",
+            "15:22: `accepted_on` is not a list of HTTP statuses; write it as in [200, 204, 404]",
         ),
         (
             c("GET /keys/{$register.id}'", "GET /keys/{$register.id}', gone_on: [404, 403]"),
-            "15:62: the status 403 proves no row's absence; use 404 or 410",
+            "16:62: the status 403 proves no row's absence; use 404 or 410",
         ),
         (
             c("GET /keys/{$register.id}'", "GET /keys/{$register.id}', id: id"),
-            "15:57: `id` is no JSON Pointer; a JSON Pointer is empty or begins with \"/\" (RFC 6901): write \"/id\"",
+            "16:57: `id` is no JSON Pointer; a JSON Pointer is empty or begins with \"/\" (RFC 6901): write \"/id\"",
         ),
         (
             c("GET /keys/{$register.id}'", "GET /keys/{$register.id}', as: service"),
-            "15:57: `as: service` has no credentials to use; set credentials.service.headers_file, or use `as: caller`",
+            "16:57: `as: service` has no credentials to use; set credentials.service.headers_file, or use `as: caller`",
         ),
         (
             c("GET /keys/{$register.id}'", "GET /keys/{$register.id}?x=1'"),
-            "15:25: `{$register.id}?x=1` can't be a path segment; put the query's parameters under `query`",
+            "16:25: `{$register.id}?x=1` can't be a path segment; put the query's parameters under `query`",
         ),
         (
             c("size: limit", "size: count"),
-            "19:13: `query` gives \"count\", the rows per page, no whole number; write it under `query`, as in count: 1000",
+            "20:13: `query` gives \"count\", the rows per page, no whole number; write it under `query`, as in count: 1000",
         ),
         (
             c("number: page", "number: owner"),
-            "19:13: `query` and `page` both set the parameter \"owner\"; leave it to `page`",
+            "20:13: `query` and `page` both set the parameter \"owner\"; leave it to `page`",
         ),
         (
             c("limit: 100", "limit: '{$request.query.limit}'"),
-            "18:51: `{$request.query.limit}` mixes text and an expression; a query value is a constant or one expression without braces\n19:13: `query` gives \"limit\", the rows per page, no whole number; write it under `query`, as in limit: 1000",
+            "19:51: `{$request.query.limit}` mixes text and an expression; a query value is a constant or one expression without braces\n20:13: `query` gives \"limit\", the rows per page, no whole number; write it under `query`, as in limit: 1000",
         ),
         (
             c("{ /name: $request.body#/name }", "{ name: $request.body#/name }"),
-            "20:22: `name` is no JSON Pointer into the row; a JSON Pointer is empty or begins with \"/\" (RFC 6901): write \"/name\"",
+            "21:22: `name` is no JSON Pointer into the row; a JSON Pointer is empty or begins with \"/\" (RFC 6901): write \"/name\"",
         ),
         (
             c("{ /name: $request.body#/name }", "{ /name: $request.body#/secret }"),
-            "20:23: `$request.body#/secret` names a secret (\"secret\"), and its value would be kept; use a field that is no secret, such as an id or a name",
+            "21:23: `$request.body#/secret` names a secret (\"secret\"), and its value would be kept; use a field that is no secret, such as an id or a name",
         ),
         (
             c("{ /name: $request.body#/name }", "{ /name: { value: k, default: k } }"),
-            "20:23: a constant has no use for a default; leave `default` out",
+            "21:23: a constant has no use for a default; leave `default` out",
+        ),
+        (
+            c("      new: always\n", ""),
+            "11:7: the rule has no `register.new`; add it: `always`, if the service never answers a create with an id that it gave before; else `{status: [201]}` or `listed_before`",
+        ),
+        (
+            c("new: always", "new: { status: [] }"),
+            "14:12: `new` is not a list of HTTP statuses; write it as in [200, 204, 404]",
+        ),
+        (
+            c("before: true", "before: false").replace("new: always", "new: listed_before"),
+            "14:12: `new: listed_before` needs the rows before; add `before: true` to the rule's `probe`",
         ),
         (
             c("row: { id: /id }", "row: { id: /id, created_at: /created_at }"),
-            "21:23: unknown field `created_at`; here may be: id",
+            "22:23: unknown field `created_at`; here may be: id",
         ),
         (
             c("    register:", "    deregister: { type: api_key, id: $row.id }\n    register:"),
@@ -355,7 +368,7 @@ fn every_mistake_is_told_at_once() {
         .replace("size: limit", "size: count");
     let told = parse_with(&text, &[("AUTHZ_SIDECAR_LISTEN", "x")]).unwrap_err().to_string();
     let places: Vec<_> = told.lines().map(|line| line.split(": ").next().unwrap()).collect();
-    assert_eq!(places, ["AUTHZ_SIDECAR_LISTEN", "c.yaml:3:12", "c.yaml:12:11", "c.yaml:19:13"]);
+    assert_eq!(places, ["AUTHZ_SIDECAR_LISTEN", "c.yaml:3:12", "c.yaml:12:11", "c.yaml:20:13"]);
 }
 
 #[test]

@@ -103,12 +103,12 @@ async fn kill(run: Run) -> ExitCode {
     let tally = if run.round.is_some() { Tally::default() } else { Tally::read(&log) };
     let bounds = Bounds::default();
     println!(
-        "seed={} faults={} lanes={} L={:?} S={:?} exchange={:?}; {} rounds and {} kills are in {}",
+        "seed={} faults={} lanes={} L={:?} lag={:?} exchange={:?}; {} rounds and {} kills are in {}",
         run.seed,
         run.faults,
         run.lanes,
         bounds.late_effect,
-        bounds.clock_skew,
+        bounds.read_lag,
         bounds.exchange,
         tally.rounds.len(),
         tally.kills,

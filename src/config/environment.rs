@@ -24,7 +24,7 @@ const PREFIX: &str = "AUTHZ_SIDECAR_";
 const OTHERS: [&str; 2] = ["AUTHZ_SIDECAR_LOG", "AUTHZ_SIDECAR_ADMIN_TOKEN"];
 
 /// Every variable there is.
-pub const SETTINGS: [Setting; 28] = [
+pub const SETTINGS: [Setting; 29] = [
     setting("AUTHZ_SIDECAR_LISTEN", "listen", |file, text, place| {
         located(&mut file.listen, text, place)
     }),

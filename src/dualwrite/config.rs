@@ -7,6 +7,9 @@ use serde::Deserialize;
 
 use crate::model::{Bounds, ByteSize, Span};
 
+/// How often a list of several pages is read at most, until three readings in a row agree.
+pub(super) const READINGS: u32 = 6;
+
 /// Times and sizes that bound an intercepted request and what comes after it.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -65,6 +68,13 @@ impl Default for Config {
 }
 
 impl Config {
+    /// M: how long reading a list may take, all of its pages and readings. In the time between the list
+    /// and what is concluded from it nothing may be forgotten.
+    #[must_use]
+    pub fn list(&self) -> Duration {
+        READINGS * (self.call.0 + self.read_lag.0)
+    }
+
     /// The bounds that the pure core takes.
     #[must_use]
     pub fn bounds(&self) -> Bounds {

@@ -18,6 +18,7 @@ use super::credentials::Credentials;
 use super::driver::{Memory, Progress, drive, settled};
 use super::exchange::{self, Exchange};
 use super::inbox::{Letter, Letters};
+use super::newness;
 use super::operation::{Operation, Phase};
 use super::outcome::{self, CreateOutcome};
 use super::overlap::may_be_removed;
@@ -31,7 +32,7 @@ use crate::failpoint;
 use crate::http::breaker::Entry;
 use crate::journal::{self, Of};
 use crate::model::{
-    CreatePlan, Late, Mode, OperationId, Plan, Principal, Record, ResourceId, UndoReason,
+    CreatePlan, Kind, Late, Mode, OperationId, Plan, Principal, Record, ResourceId, UndoReason,
 };
 
 /// A create that is about to begin.
@@ -65,6 +66,13 @@ impl Create {
             Ok(caller) => caller,
             Err(refused) => return *refused,
         };
+        if caller.pass.is_none()
+            && self.plan.mode == Mode::Enforce
+            && newness::is_hopeless(&self.how)
+        {
+            self.context.metrics.refused(&self.plan.rule, "replay_key");
+            return reply::replay_key(self.id);
+        }
         let before = if caller.pass.is_none() { self.list_before().await } else { None };
         let Self { context, id, plan, how, request, credentials, room } = self;
         let stored = caller.principal.as_ref().map(|principal| context.resolver.stored(principal));
@@ -117,6 +125,29 @@ impl Create {
     }
 }
 
+/// What an answer with an id means. If the journal can't tell now, the rows tell later.
+async fn judged(
+    context: &Context,
+    operation: &Operation,
+    exchange: &Exchange,
+    outcome: CreateOutcome,
+) -> CreateOutcome {
+    let (Kind::Create(plan), Some(status)) = (&operation.plan.kind, exchange.status()) else {
+        return outcome;
+    };
+    let CreateOutcome::Committed(id) = outcome else { return outcome };
+    let (holder, others) = if newness::needs_others(plan) {
+        let holder = context.holder(&operation.resource(&id)).await;
+        match (holder, context.others(operation, Of::Creates).await) {
+            (Ok(holder), Ok(others)) => (holder, others),
+            _ => return CreateOutcome::Disputed(id),
+        }
+    } else {
+        (None, Vec::new())
+    };
+    newness::judge(operation, plan, status, id, holder.as_ref(), &others)
+}
+
 /// Most rows that are kept of the list before a create (promise P8): some 40 KiB of UUIDs.
 const MOST_BEFORE: usize = 1000;
 
@@ -157,6 +188,7 @@ impl Prepared {
             beside(wait, self.look_up(), committed, self.context.register).await;
         failpoint::hit("create.answered");
         let (outcome, gets) = classified(&exchange);
+        let outcome = judged(&self.context, &self.operation, &exchange, outcome).await;
         let (answer, letters) = match exchange {
             Exchange::Answered(answer) => (Some(*answer), None),
             Exchange::Failed(_) => (None, None),
@@ -229,6 +261,7 @@ impl Prepared {
         tokio::spawn(async move {
             let exchange = running.within(until).await;
             let outcome = outcome::create(&exchange.seen(Some(&pointer), limit)).0;
+            let outcome = judged(&context, &operation, &exchange, outcome).await;
             let row = match &outcome {
                 CreateOutcome::Committed(id) => {
                     failpoint::hit("create.late");
@@ -254,8 +287,10 @@ impl Prepared {
         parent: Parent,
     ) -> Result<state::Reply, Halt> {
         let committed = match &outcome {
-            CreateOutcome::Committed(id) => Some(id.clone()),
-            CreateOutcome::NotSent | CreateOutcome::Rejected | CreateOutcome::Unknown => None,
+            CreateOutcome::Committed(id) | CreateOutcome::Found { id, held: false } => {
+                Some(id.clone())
+            }
+            _ => None,
         };
         let event = Event::CreateAnswered(outcome, parent.resource().cloned());
         if let Some(reply) = self.take(event, committed.as_ref()).await? {
@@ -293,14 +328,16 @@ impl Prepared {
             (Err(Halt::Journal(journal::Error::Taken { holder, .. })), Some(id)) => {
                 let operation = self.operation.id;
                 tracing::error!(%operation, %holder, "another operation holds the id that was answered");
-                let condemned = self.context.is_undone(holder).await?;
+                // If the holder can't be read now, the rows tell later.
+                let condemned = self.context.is_undone(holder).await.unwrap_or(true);
                 let taken = Event::Taken { id: id.clone(), condemned };
                 self.context.take(&mut self.operation, taken).await
             }
             (taken, _) => taken,
         };
         let reply = taken?.reply;
-        if self.operation.phase == Phase::Passed && self.operation.pass.is_none() {
+        let observes = self.operation.plan.mode == Mode::Observe && self.operation.pass.is_none();
+        if self.operation.phase == Phase::Passed && observes {
             self.context.metrics.exception(&self.operation.plan.rule, "observed");
         }
         Ok(reply)

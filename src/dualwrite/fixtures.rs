@@ -7,8 +7,8 @@ use super::operation::Operation;
 use super::state::Policy;
 use crate::model::{
     As, Bounds, Call, Condition, Confirm, CreatePlan, DeletePlan, Entry, IdCall, Kind, Mode,
-    OperationId, PassReason, Plan, Pointer, Probe, Record, Resource, ResourceId, ResourceType, Row,
-    Stored, StoredPrincipal, Timestamp, Undo,
+    Newness, OperationId, PassReason, Plan, Pointer, Probe, Record, Resource, ResourceId,
+    ResourceType, Row, Stored, StoredPrincipal, Timestamp, Undo,
 };
 
 pub(super) fn policy() -> Policy {
@@ -33,7 +33,16 @@ pub(super) fn create(mode: Mode, pass: Option<PassReason>) -> Operation {
 pub(super) fn create_named(name: &str, mode: Mode, pass: Option<PassReason>) -> Operation {
     let undo = Undo { call: call("DELETE"), accepted_on: vec![200, 404] };
     let (id, probe) = (pointer("/id"), Some(probe(name)));
-    let plan = CreatePlan { id, parent: None, undo, confirm: confirm(), probe, before: true };
+    let plan = CreatePlan {
+        id,
+        parent: None,
+        undo,
+        confirm: confirm(),
+        probe,
+        before: true,
+        new: Newness::Always,
+        replayed: false,
+    };
     begin(mode, Kind::Create(plan), pass, None)
 }
 

@@ -366,6 +366,7 @@ impl Phase {
             Self::Finished(Resolution::Unsettled) => "finished_unsettled",
             Self::Finished(Resolution::Registered) => "finished_registered",
             Self::Finished(Resolution::Passed) => "finished_passed",
+            Self::Finished(Resolution::Found) => "finished_found",
             Self::Finished(Resolution::Undone) => "finished_undone",
             Self::Finished(Resolution::Deregistered) => "finished_deregistered",
             Self::Finished(Resolution::NotDeleted) => "finished_not_deleted",

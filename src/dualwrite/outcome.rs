@@ -58,6 +58,23 @@ pub enum CreateOutcome {
     Rejected,
     /// The service made a row with this id.
     Committed(ResourceId),
+    /// The service answered with a row that stood before. `held` says whether an operation holds its id.
+    Found {
+        /// The row's id.
+        id: ResourceId,
+        /// Whether an operation holds it.
+        held: bool,
+    },
+    /// The service answered with a row, and nothing proves whether it is new, or stood before.
+    Unproven {
+        /// The row's id.
+        id: ResourceId,
+        /// What is missing.
+        why: &'static str,
+    },
+    /// The service answered with a row that a create with an unknown outcome may have made: no client may be
+    /// told of it.
+    Disputed(ResourceId),
     /// There may be a row.
     Unknown,
 }

@@ -99,11 +99,11 @@ pub fn owed_by<'a>(others: impl Iterator<Item = &'a Operation>) -> BTreeSet<Reso
     others.flat_map(|other| other.gone.iter().cloned()).collect()
 }
 
-/// Whether no row that `create` can make is one that `delete` can mean: both compare the same
+/// Whether no row that `create` can make is one that `other` can make or mean: both compare the same
 /// field, with different values.
-fn are_disjoint(create: &Operation, delete: &Operation) -> bool {
+pub(super) fn are_disjoint(create: &Operation, other: &Operation) -> bool {
     let made = conditions(create);
-    conditions(delete)
+    conditions(other)
         .iter()
         .any(|meant| made.iter().any(|made| made.field == meant.field && made.value != meant.value))
 }

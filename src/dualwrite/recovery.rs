@@ -78,16 +78,15 @@ impl Recovered {
 const PRUNE_EVERY: Duration = Duration::from_secs(30);
 
 /// Forgets, for ever, what no judgement of rows and no overlap can need any more: a finished record is kept
-/// at least L + S, and while an open operation's window overlaps it.
+/// for 2 L + λ + M (docs/design/CORE.md, section 7), and while an open operation's window overlaps it.
 pub(super) async fn prune(context: Arc<Context>) {
     let bounds = context.policy.bounds;
     let every = PRUNE_EVERY.min(bounds.late_effect.max(Duration::from_secs(1)));
     loop {
         tokio::time::sleep(every).await;
         let now = context.now();
-        // Twice, since windows are compared by their two ends.
-        let kept = bounds.late_sight() + 3 * context.policy.apart();
-        let before = now.minus(2 * kept);
+        let kept = 2 * bounds.late_effect + bounds.read_lag + context.config.list();
+        let before = now.minus(kept + 6 * context.policy.apart());
         match context.journal.prune(now, before).await {
             Ok(0) => {}
             Ok(forgotten) => tracing::debug!(forgotten, "finished operations were forgotten"),

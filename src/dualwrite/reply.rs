@@ -43,6 +43,13 @@ pub(super) fn overloaded(operation: OperationId) -> Reply {
     problem(Problem::new(Kind::Overloaded, detail).operation(operation).retry_after(RETRY_AFTER))
 }
 
+/// A create that could not be undone, whatever the service answers.
+pub(super) fn replay_key(operation: OperationId) -> Reply {
+    let detail = "the request has a replay key (replay_headers), so that its answer may repeat an earlier one: a \
+                  row could not be proven new, nor be undone; nothing was sent. Send it without the key";
+    problem(Problem::new(Kind::BadRequest, detail).operation(operation))
+}
+
 /// A create that does not stand.
 pub(super) fn not_registered(operation: OperationId, undo: UndoState) -> Reply {
     let detail = match undo {
@@ -66,7 +73,7 @@ pub(super) fn discarded(operation: OperationId) -> Reply {
 
 /// A create whose id belongs to another operation.
 pub(super) fn conflict(operation: OperationId) -> Reply {
-    let detail = "the service answered with the id of another create; nothing was undone";
+    let detail = "the service answered with a row that can't be proven to be this create's; nothing was undone";
     let undo = UndoState::Unknown;
     problem(Problem::new(Kind::NotRegistered, detail).operation(operation).undo(undo))
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, response};
 use serde_json::Value;
 
+use super::config::READINGS;
 use super::credentials::Credentials;
 use super::outcome::{BodySeen, Seen};
 use super::rows::SightedRow;
@@ -39,6 +40,8 @@ pub(super) struct Limits {
     pub(super) pages: usize,
     /// λ.
     pub(super) lag: Duration,
+    /// M: for all pages and readings of a list.
+    pub(super) list: Duration,
 }
 
 /// The service's answer to an intercepted request, as far as it is in memory.
@@ -217,7 +220,18 @@ impl Service {
         probe: &Probe,
         credentials: &Credentials,
     ) -> Result<Vec<SightedRow>, CallError> {
-        const READINGS: usize = 6;
+        let reading = self.list_completely(probe, credentials);
+        match tokio::time::timeout(self.limits.list, reading).await {
+            Ok(listed) => listed,
+            Err(_) => Err(no_answer(&probe.call, "the list took too long")),
+        }
+    }
+
+    async fn list_completely(
+        &self,
+        probe: &Probe,
+        credentials: &Credentials,
+    ) -> Result<Vec<SightedRow>, CallError> {
         const EQUAL: usize = 3;
         let (mut rows, pages) = self.list_once(probe, credentials).await?;
         if pages <= 1 {

@@ -11,7 +11,7 @@ use crate::model::{Entry, OperationId, Resource};
 /// |---|---|
 /// | 1 | the first records |
 /// | 2 | `retried`, `discarded`, and `finished` as `discarded` |
-/// | 3 | `prepared` with the rows that were there before; `undoing` with `listed` as evidence |
+/// | 3 | `prepared` with the rows before and what proves newness; `undoing` as `listed`; `found` |
 pub(super) const RECORD_VERSION: u32 = 3;
 
 /// One call's worth of an operation, as it will be written.

@@ -75,6 +75,27 @@ pub struct CreatePlan {
     /// request, whatever its name is.
     #[serde(default)]
     pub before: bool,
+    /// What proves that the row of an answer is new. Plans of earlier releases prove nothing.
+    #[serde(default)]
+    pub new: Newness,
+    /// Whether the request carries a replay key: then its answer may repeat that of an earlier request.
+    #[serde(default)]
+    pub replayed: bool,
+}
+
+/// What proves that the row which a create's answer names was made by that create.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Newness {
+    /// Nothing does.
+    #[default]
+    Unproven,
+    /// The service never answers a create with an id that it has given before.
+    Always,
+    /// These statuses tell a new row; another success tells a row that was found.
+    Status(Vec<u16>),
+    /// It is new if the list before lacked it.
+    ListedBefore,
 }
 
 /// Where the parent's id comes from.

@@ -178,6 +178,8 @@ pub enum PassReason {
     Bypass,
     /// The rule observes, and the registration failed.
     Observed,
+    /// The service answered with a row that stood before: whoever made it registered it, or did not.
+    Found,
 }
 
 /// Why a create is undone.
@@ -210,6 +212,8 @@ pub enum Resolution {
     Registered,
     /// A create stands unregistered, by configuration.
     Passed,
+    /// The service answered with a row that stood before, and that another operation holds.
+    Found,
     /// A create was undone: no row, no relationship.
     Undone,
     /// A delete removed rows, and they are deregistered.

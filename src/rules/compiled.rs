@@ -1,12 +1,13 @@
 //! Compiled rules: only what can be carried out is a value of these types.
 
+use http::HeaderName;
 use serde_json::Value;
 
 use super::route::MatchTemplate;
 use super::source::Source;
 use super::strict::Dialect;
 use super::template::{IdTemplate, Template};
-use crate::model::{Mode, Page, Pointer, ResourceType, Row};
+use crate::model::{Mode, Newness, Page, Pointer, ResourceType, Row};
 
 /// One compiled rule.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub(super) struct CreateRule {
     pub(super) probe: Option<ProbeRule>,
     /// Whether the rows are listed before the create is sent, too.
     pub(super) before: bool,
+    pub(super) new: Newness,
+    pub(super) replay_headers: Vec<HeaderName>,
 }
 
 #[derive(Debug)]

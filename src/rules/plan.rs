@@ -29,7 +29,7 @@ impl Rule {
         };
         let request = request.taken(self.dialect);
         let kind = match &self.action {
-            Action::Create(create) => Kind::Create(create.plan(&request)?),
+            Action::Create(create) => Kind::Create(create.plan(&request, head)?),
             Action::Delete(delete) => Kind::Delete(delete.plan(&request)?),
         };
         let resource_type = self.resource_type.clone();
@@ -38,7 +38,7 @@ impl Rule {
 }
 
 impl CreateRule {
-    fn plan(&self, request: &Request<'_>) -> Result<CreatePlan, PlanError> {
+    fn plan(&self, request: &Request<'_>, head: &Parts) -> Result<CreatePlan, PlanError> {
         let undo = Undo { call: self.undo.fill(request)?, accepted_on: self.accepted_on.clone() };
         let probe = self.probe.as_ref().map(|probe| probe.plan(request)).transpose()?;
         Ok(CreatePlan {
@@ -48,6 +48,8 @@ impl CreateRule {
             confirm: self.confirm.plan(request)?,
             probe: probe.flatten(),
             before: self.before,
+            new: self.new.clone(),
+            replayed: self.replay_headers.iter().any(|name| head.headers.contains_key(name)),
         })
     }
 }
@@ -318,7 +320,7 @@ mod tests {
     #[test]
     fn a_body_that_no_expression_needs_is_not_read() {
         let rules = compiled(
-            "[{name: c, match: POST /t, register: {type: t, id: $response.body#/id}, \
+            "[{name: c, match: POST /t, register: {type: t, id: $response.body#/id, new: always}, \
              undo: {request: 'DELETE /t/{$register.id}'}, confirm: {request: 'GET /t/{$register.id}'}}]",
         )
         .unwrap();
@@ -329,7 +331,7 @@ mod tests {
     #[test]
     fn a_create_that_could_not_be_undone_is_refused() {
         let rules = compiled(
-            "[{name: c, match: POST /t, register: {type: t, id: $response.body#/id}, \
+            "[{name: c, match: POST /t, register: {type: t, id: $response.body#/id, new: always}, \
              undo: {request: 'DELETE /o/{$request.query.o}/t/{$register.id}'}, \
              confirm: {request: 'GET /t/{$register.id}/x', query: {o: $request.query.o, all: true}}}]",
         )

@@ -67,8 +67,33 @@ pub struct RawRegister {
     pub kind: Located<String>,
     /// Where the service's answer holds its id, as in `$response.body#/id`.
     pub id: Located<String>,
+    /// What proves that the row is new, and not an older one that the service found: `always`, if the service
+    /// never answers a create with an id that it has given before; `{status: [201]}`, if these statuses tell a
+    /// new row from one that was found; `listed_before`, if it is new unless the list before showed it.
+    /// Required, unless the rule only observes: only what is new is ever undone.
+    pub new: Option<Located<RawNew>>,
+    /// Headers by which the service repeats the answer to an earlier request. Default `[idempotency-key]`.
+    #[serde(default = "replay_headers")]
+    pub replay_headers: Vec<Located<String>>,
     /// The resource it belongs to; without it no permission cascades.
     pub parent: Option<RawParent>,
+}
+
+fn replay_headers() -> Vec<Located<String>> {
+    vec![Located { value: "idempotency-key".into(), ..Located::default() }]
+}
+
+/// What proves that a row is new.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "New")]
+pub enum RawNew {
+    /// The service never answers a create with an id that it has given before.
+    Always,
+    /// It is new unless the list before showed it; needs `probe: {before: true}`.
+    ListedBefore,
+    /// These statuses tell a new row; every other success tells one that was found.
+    Status(Vec<u16>),
 }
 
 /// The parent edge.

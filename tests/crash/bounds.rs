@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use crate::support::sidecar::Config;
 
+/// How long a call may take.
+const CALL: Duration = Duration::from_millis(500);
+
 /// The bounds that a lane's sidecar has.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// L.
     pub late_effect: Duration,
-    /// S.
-    pub clock_skew: Duration,
     /// How long the service may take to answer.
     pub exchange: Duration,
-    /// How far the service's reads may be behind where they are. No setting says so yet: what reads do
-    /// not show in time is a part of L.
+    /// How far the service's reads may be behind where they are.
     pub read_lag: Duration,
 }
 
@@ -22,7 +22,6 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             late_effect: Duration::from_secs(2),
-            clock_skew: Duration::from_secs(2),
             exchange: Duration::from_millis(600),
             read_lag: Duration::from_millis(400),
         }
@@ -34,9 +33,9 @@ impl Bounds {
     pub fn configure(self, config: Config) -> Config {
         config
             .late_effect(self.late_effect)
-            .clock_skew(self.clock_skew)
+            .set("/bounds/read_lag", format!("{}ms", self.read_lag.as_millis()))
             .set("/bounds/exchange", format!("{}ms", self.exchange.as_millis()))
-            .set("/bounds/call", "500ms")
+            .set("/bounds/call", format!("{}ms", CALL.as_millis()))
             .set("/bounds/reply", "500ms")
             .set("/bounds/inline_deregister", "100ms")
             .set("/bounds/retry", "200ms")
@@ -47,6 +46,6 @@ impl Bounds {
 
     /// For how long the journal keeps what ended, at least.
     pub fn kept(self) -> Duration {
-        2 * (self.late_effect + 2 * self.clock_skew)
+        2 * self.late_effect + self.read_lag + 6 * (CALL + self.read_lag)
     }
 }

@@ -10,8 +10,8 @@ use authz_sidecar::journal::{
 };
 use authz_sidecar::model::{
     As, Call, Confirm, CreatePlan, DeletePlan, Effect, Entry, Evidence, IdCall, Kind, Mode,
-    OperationId, PassReason, Plan, Pointer, Probe, Record, Resolution, Resource, ResourceId,
-    ResourceType, Row, Stored, StoredPrincipal, Timestamp, Undo, UndoReason, Words,
+    Newness, OperationId, PassReason, Plan, Pointer, Probe, Record, Resolution, Resource,
+    ResourceId, ResourceType, Row, Stored, StoredPrincipal, Timestamp, Undo, UndoReason, Words,
 };
 
 use crate::support::database::Database;
@@ -90,7 +90,16 @@ pub(crate) fn create(intent: i64) -> Entry {
     let call = IdCall { method: "DELETE".into(), ..confirm().call };
     let undo = Undo { call, accepted_on: vec![200, 404] };
     let (id, probe) = (confirm().id, Some(probe()));
-    let plan = CreatePlan { id, parent: None, undo, confirm: confirm(), probe, before: false };
+    let plan = CreatePlan {
+        id,
+        parent: None,
+        undo,
+        confirm: confirm(),
+        probe,
+        before: false,
+        new: Newness::Always,
+        replayed: false,
+    };
     begun("api_key", intent, Kind::Create(plan))
 }
 

@@ -3,8 +3,8 @@
 use authz_sidecar::dualwrite::index::begin;
 use authz_sidecar::journal::{Journal, OpenOptions, SqliteJournal};
 use authz_sidecar::model::{
-    As, Confirm, CreatePlan, Effect, Entry, IdCall, Kind, Mode, OperationId, Plan, Pointer, Record,
-    ResourceType, StoredPrincipal, Timestamp, Undo,
+    As, Confirm, CreatePlan, Effect, Entry, IdCall, Kind, Mode, Newness, OperationId, Plan,
+    Pointer, Record, ResourceType, StoredPrincipal, Timestamp, Undo,
 };
 
 use serde_json::json;
@@ -152,6 +152,7 @@ async fn p8_p9_of_thousands_each_page_reads_its_own_and_all_are_listed_once() {
         journal.enqueue(begin(operation, entries).unwrap().1).await.unwrap();
         expected.push(operation.to_string());
     }
+    journal.flush().await.unwrap();
     drop(journal);
     let at = format!("sqlite:{}", path.display());
     let ids = |listed: &serde_json::Value| -> Vec<String> {
@@ -185,6 +186,8 @@ fn prepared(intent: Timestamp) -> Record {
         confirm: Confirm { call: call("GET"), gone_on: vec![404], id: pointer() },
         probe: None,
         before: false,
+        new: Newness::Always,
+        replayed: false,
     });
     let resource_type = ResourceType::new("api_key");
     let plan = Plan { rule: "create-key".into(), mode: Mode::Enforce, resource_type, kind };

@@ -14,8 +14,8 @@ use authz_sidecar::http::breaker;
 use authz_sidecar::journal::{Arrival, Deposit, Journal, Receipt};
 use authz_sidecar::model::{
     As, Call, Clock, Condition, Confirm, CreatePlan, DeletePlan, Effect, Entry, IdCall, Kind, Late,
-    Mode, OperationId, Plan, Pointer, Probe, Record, Resolution, ResourceId, ResourceType, Row,
-    Stored, StoredPrincipal, SystemClock, Timestamp, Undo,
+    Mode, Newness, OperationId, Plan, Pointer, Probe, Record, Resolution, ResourceId, ResourceType,
+    Row, Stored, StoredPrincipal, SystemClock, Timestamp, Undo,
 };
 use authz_sidecar::principal::{self, Resolver};
 use authz_sidecar::upstream;
@@ -117,6 +117,8 @@ fn registered(id: &ResourceId, at: i64) -> Stored {
         confirm: confirm(),
         probe: None,
         before: false,
+        new: Newness::Always,
+        replayed: false,
     });
     let committed = Record::Committed { id: id.clone(), parent: None };
     let registered = Record::Registered { id: id.clone(), ambiguous: false };

@@ -33,7 +33,7 @@ pub(crate) fn bounds(times: &Times) -> dualwrite::Config {
     dualwrite::Config {
         late_effect: Span(late_effect),
         read_lag: Span(times.read_lag),
-        unresolved: Span(4 * (late_effect + times.read_lag)),
+        unresolved: Span(Duration::from_mins(1)),
         clock_skew: Span(skew(times)),
         exchange: Span(times.exchange),
         call: Span(late_effect * 8 / 100),

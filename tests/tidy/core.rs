@@ -4,7 +4,7 @@ use super::code::{Word, without_tests, words};
 use super::tree::Tree;
 
 /// The saga's decisions: the same input gives the same answer, whenever and wherever.
-const PURE: [&str; 6] = ["state", "operation", "outcome", "rows", "overlap", "index"];
+const PURE: [&str; 7] = ["state", "operation", "outcome", "newness", "rows", "overlap", "index"];
 
 /// What would make a decision depend on more than its input, or wait.
 const IMPURE: [&[&str]; 9] = [

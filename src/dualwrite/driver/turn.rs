@@ -56,6 +56,9 @@ impl Driver {
         let attempt = match attempt {
             // The journal can't be asked for now, and what is durable is as it was.
             Err(Halt::Journal(journal::Error::Unavailable(why))) => Attempt::Failed("journal", why),
+            Err(Halt::Journal(full @ journal::Error::Full { .. })) => {
+                Attempt::Failed("journal", full.to_string())
+            }
             attempt => attempt?,
         };
         let (call, failure) = match attempt {

@@ -178,6 +178,7 @@ pub(super) fn exception(why: PassReason) -> &'static str {
         PassReason::NoCreator => "its principal has no creator (principal.creator)",
         PassReason::Bypass => "a header of principal.bypass was present",
         PassReason::Observed => "the rule only observes",
+        PassReason::Found => "the service answered with a row that stood before",
     }
 }
 
@@ -307,6 +308,7 @@ pub(super) fn ended(resolution: Resolution) -> &'static str {
         Resolution::Unsettled => "it was never known whether there is a row, which may stand",
         Resolution::Registered => "the row stands and is registered",
         Resolution::Passed => "the row stands, unregistered, by configuration",
+        Resolution::Found => "the service answered with a row that stood before, and is held",
         Resolution::Undone => "the create was undone: no row, no relationship",
         Resolution::Deregistered => "rows are gone and deregistered",
         Resolution::NotDeleted => "the delete removed nothing",

@@ -16,7 +16,13 @@ pub fn evidence(operation: &Operation, event: &Event) -> Option<Late> {
     match event {
         Event::CreateAnswered(CreateOutcome::Committed(id), _)
         | Event::LateAnswer(CreateOutcome::Committed(id)) => Some(Late::Answer { id: id.clone() }),
-        Event::CreateAnswered(CreateOutcome::Unknown, _)
+        Event::CreateAnswered(
+            CreateOutcome::Unknown
+            | CreateOutcome::Found { .. }
+            | CreateOutcome::Disputed(_)
+            | CreateOutcome::Unproven { .. },
+            _,
+        )
         | Event::DeleteAnswered(DeleteOutcome::Done | DeleteOutcome::Look(_)) => Some(Late::Sent),
         // Also where none was acknowledged: an attempt may land.
         Event::Acknowledged { .. } | Event::NotAcknowledged(_) => registration(),

@@ -94,7 +94,31 @@ fn create_answered(
             // row at any time, and then only this record tells what to deregister after a crash.
             durable(Record::Committed { id, parent })
         }
+        CreateOutcome::Found { held: true, .. } => {
+            durable(Record::Finished { resolution: Resolution::Found }).reply(Reply::Success)
+        }
+        CreateOutcome::Found { id, held: false } => {
+            let why = operation.pass.unwrap_or(PassReason::Found);
+            durable(Record::Passed { id, why }).reply(Reply::Success)
+        }
+        // Whoever made it is found out; of one that is not enforced the client is told all the same.
+        CreateOutcome::Disputed(_) if operation.is_enforced() => {
+            return closed(Effect::Past, Some(Reply::Conflict));
+        }
+        CreateOutcome::Disputed(id) => stands(operation, id).reply(Reply::Success),
+        CreateOutcome::Unproven { id, why } => {
+            let reply = if operation.is_enforced() { Reply::Conflict } else { Reply::Success };
+            unproven(operation, id, why).reply(reply)
+        }
     })
+}
+
+/// Nobody may undo it, and nobody may be told of it; of one that is not enforced the client is told.
+fn unproven(operation: &Operation, id: ResourceId, why: &str) -> Transition {
+    if operation.is_enforced() {
+        return durable(Record::Reported { rows: vec![id], why: why.to_owned() });
+    }
+    stands(operation, id)
 }
 
 fn delete_answered(operation: &Operation, outcome: DeleteOutcome) -> Option<Transition> {
@@ -132,7 +156,11 @@ fn late_answer(operation: &Operation, outcome: CreateOutcome) -> Transition {
         CreateOutcome::Rejected => finished(Resolution::Rejected),
         // The wait for a connection may end as late as the one for the answer.
         CreateOutcome::NotSent => finished(Resolution::NotSent),
-        CreateOutcome::Unknown => Transition::default(),
+        CreateOutcome::Unproven { id, why } => unproven(operation, id, why),
+        // A row that was found is not this create's: whether it made one is looked for.
+        CreateOutcome::Found { .. } | CreateOutcome::Disputed(_) | CreateOutcome::Unknown => {
+            Transition::default()
+        }
     }
 }
 

@@ -1,14 +1,16 @@
 //! Rules that create.
 
+use http::HeaderName;
+
 use super::super::compiled::{CreateRule, ParentFrom, ParentRule};
 use super::super::expression::Expression;
 use super::super::place::{Flaw, Located, Place};
-use super::super::raw::{RawParent, RawRegister, RawRule, RawUndo};
+use super::super::raw::{RawNew, RawParent, RawRegister, RawRule, RawUndo};
 use super::super::route::MatchTemplate;
 use super::super::source::Source;
 use super::super::template::{IdTemplate, Template, Written};
 use super::Compiler;
-use crate::model::Pointer;
+use crate::model::{Mode, Newness, Pointer};
 
 impl Compiler<'_> {
     pub(super) fn create(
@@ -36,6 +38,11 @@ impl Compiler<'_> {
             None => Some(None),
             Some(probe) => self.probe(&probe.value, matches).map(Some),
         };
+        let before = raw.probe.as_ref().is_some_and(|probe| probe.value.before());
+        let new = self.newness(raw, register, place, before);
+        let headers = register.replay_headers.iter();
+        let replay_headers = headers.map(|name| self.noted(name.place, header(&name.value)));
+        let replay_headers = replay_headers.collect::<Option<_>>();
         let (undo, accepted_on) = undo?;
         Some(CreateRule {
             id: id?,
@@ -44,8 +51,38 @@ impl Compiler<'_> {
             accepted_on,
             confirm: confirm?,
             probe: probe?,
-            before: raw.probe.as_ref().is_some_and(|probe| probe.value.before()),
+            before,
+            new: new?,
+            replay_headers: replay_headers?,
         })
+    }
+
+    /// Without a proof of newness nothing could be undone, so that an enforced create could not fail closed.
+    fn newness(
+        &mut self,
+        raw: &RawRule,
+        register: &RawRegister,
+        place: Place,
+        before: bool,
+    ) -> Option<Newness> {
+        let Some(new) = &register.new else {
+            if raw.mode == Mode::Observe {
+                return Some(Newness::Unproven);
+            }
+            let is = "`always`, if the service never answers a create with an id that it gave before; \
+                      else `{status: [201]}` or `listed_before`";
+            return self.lacking(place, "register.new", is);
+        };
+        match &new.value {
+            RawNew::Always => Some(Newness::Always),
+            RawNew::Status(codes) => self.statuses(new.place, "new", codes).map(Newness::Status),
+            RawNew::ListedBefore if before => Some(Newness::ListedBefore),
+            RawNew::ListedBefore => {
+                let what = "`new: listed_before` needs the rows before";
+                self.problem(new.place, what, "add `before: true` to the rule's `probe`");
+                None
+            }
+        }
     }
 
     fn undo(&mut self, undo: &RawUndo, matches: &MatchTemplate) -> Option<(IdTemplate, Vec<u16>)> {
@@ -121,6 +158,12 @@ impl Compiler<'_> {
         self.problem(place, format!("the rule has no `{part}`"), format!("add it: {is}"));
         None
     }
+}
+
+fn header(name: &str) -> Result<HeaderName, Flaw> {
+    HeaderName::try_from(name).map_err(|_| {
+        Flaw::new(format!("`{name}` is no name of a header"), "write it as in Idempotency-Key")
+    })
 }
 
 fn created_id(text: &str) -> Result<Pointer, Flaw> {
