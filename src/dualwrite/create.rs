@@ -2,8 +2,8 @@
 //! then is the driver's.
 
 mod caller;
+mod rows;
 
-use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request};
 
 use self::caller::Caller;
+use self::rows::judged;
 use super::adoption::hand_in;
 use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
@@ -24,7 +25,6 @@ use super::outcome::{self, CreateOutcome};
 use super::overlap::may_be_removed;
 use super::register::{Parent, Registration, look_up};
 use super::reply::{self, Reply};
-use super::rows::Trust;
 use super::service::Answer;
 use super::{Event, state};
 use crate::error::UndoState;
@@ -32,7 +32,7 @@ use crate::failpoint;
 use crate::http::breaker::Entry;
 use crate::journal::{self, Of};
 use crate::model::{
-    CreatePlan, Kind, Late, Mode, OperationId, Plan, Principal, Record, ResourceId, UndoReason,
+    CreatePlan, Late, Mode, OperationId, Plan, Principal, Record, ResourceId, UndoReason,
 };
 
 /// A create that is about to begin.
@@ -102,54 +102,6 @@ impl Create {
             .await
     }
 }
-
-impl Create {
-    /// The rows that are there before the create is sent. Without them a row that is found later can't be
-    /// told from an older one, and is reported. So nothing is listed where it would be reported anyway.
-    async fn list_before(&self) -> Option<BTreeSet<ResourceId>> {
-        let Self { context, plan, how, credentials, .. } = self;
-        let probe = how.probe.as_ref().filter(|_| how.before && plan.mode == Mode::Enforce)?;
-        if context.trust(&plan.resource_type) != Trust::Complete {
-            return None;
-        }
-        match context.service.list(probe, credentials).await {
-            Ok(rows) if rows.len() <= MOST_BEFORE => {
-                Some(rows.into_iter().map(|row| row.id).collect())
-            }
-            Ok(_) => None,
-            Err(error) => {
-                tracing::debug!(%error, "the rows before a create could not be listed");
-                None
-            }
-        }
-    }
-}
-
-/// What an answer with an id means. If the journal can't tell now, the rows tell later.
-async fn judged(
-    context: &Context,
-    operation: &Operation,
-    exchange: &Exchange,
-    outcome: CreateOutcome,
-) -> CreateOutcome {
-    let (Kind::Create(plan), Some(status)) = (&operation.plan.kind, exchange.status()) else {
-        return outcome;
-    };
-    let CreateOutcome::Committed(id) = outcome else { return outcome };
-    let (holder, others) = if newness::needs_others(plan) {
-        let holder = context.holder(&operation.resource(&id)).await;
-        match (holder, context.others(operation, Of::Creates).await) {
-            (Ok(holder), Ok(others)) => (holder, others),
-            _ => return CreateOutcome::Disputed(id),
-        }
-    } else {
-        (None, Vec::new())
-    };
-    newness::judge(operation, plan, status, id, holder.as_ref(), &others)
-}
-
-/// Most rows that are kept of the list before a create (promise P8): some 40 KiB of UUIDs.
-const MOST_BEFORE: usize = 1000;
 
 /// Runs two things at once. Where the first is done and shows that the second is `needed`, that is
 /// waited for, for at most `longest`; else it is given up, so that a refusal waits for no look-up.

@@ -1,7 +1,8 @@
 //! The saga's calls to the service: the intercepted exchange itself, and the probes, look-ups,
 //! confirmations and undos around it.
 
-use std::collections::BTreeSet;
+mod list;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +10,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, response};
 use serde_json::Value;
 
-use super::config::READINGS;
 use super::credentials::Credentials;
 use super::outcome::{BodySeen, Seen};
-use super::rows::SightedRow;
 use super::state::Presence;
 use crate::failpoint;
 use crate::http::breaker::Breaker;
-use crate::model::{Call, Confirm, Pointer, Probe, ResourceId, Undo};
+use crate::model::{Call, Confirm, Pointer, ResourceId, Undo};
 use crate::rules;
 use crate::upstream::{self, Collected, Sent, Transport};
 
@@ -209,75 +208,6 @@ impl Service {
             .ok_or_else(|| no_answer(call, "the answer holds no id where the rule says"))
     }
 
-    /// Lists, completely, the rows that satisfy the probe's conditions.
-    ///
-    /// A list of several pages is complete when three readings in a row, each begun λ after the one
-    /// before, show the same ids. A row can be missed at the edge of a page because another row is
-    /// removed, which makes the next reading differ, or because another row is made while the pages lag
-    /// apart, which makes this reading differ from the one before: the one in the middle misses nothing.
-    pub(super) async fn list(
-        &self,
-        probe: &Probe,
-        credentials: &Credentials,
-    ) -> Result<Vec<SightedRow>, CallError> {
-        let reading = self.list_completely(probe, credentials);
-        match tokio::time::timeout(self.limits.list, reading).await {
-            Ok(listed) => listed,
-            Err(_) => Err(no_answer(&probe.call, "the list took too long")),
-        }
-    }
-
-    async fn list_completely(
-        &self,
-        probe: &Probe,
-        credentials: &Credentials,
-    ) -> Result<Vec<SightedRow>, CallError> {
-        const EQUAL: usize = 3;
-        let (mut rows, pages) = self.list_once(probe, credentials).await?;
-        if pages <= 1 {
-            return Ok(rows);
-        }
-        let mut equal = 1;
-        for _ in 1..READINGS {
-            tokio::time::sleep(self.limits.lag).await;
-            let (again, _) = self.list_once(probe, credentials).await?;
-            equal = if ids(&again) == ids(&rows) { equal + 1 } else { 1 };
-            rows = again;
-            if equal == EQUAL {
-                return Ok(rows);
-            }
-        }
-        Err(no_answer(&probe.call, "the list changed with every reading"))
-    }
-
-    async fn list_once(
-        &self,
-        probe: &Probe,
-        credentials: &Credentials,
-    ) -> Result<(Vec<SightedRow>, usize), CallError> {
-        let mut rows = Vec::new();
-        for number in 1..=self.limits.pages {
-            let call = match &probe.page {
-                Some(page) => probe.call.with_query(&page.parameter, &number.to_string()),
-                None => probe.call.clone(),
-            };
-            failpoint::hit("list.asking");
-            let answer = self.call(&call, credentials).await?;
-            failpoint::hit("list.told");
-            let answer = self.json(&call, answer)?;
-            let Some(Value::Array(items)) = probe.rows.of(&answer) else {
-                return Err(no_answer(&call, "the answer is not a list of rows"));
-            };
-            for item in items.iter().filter(|item| probe.conditions.iter().all(|c| c.holds(item))) {
-                rows.push(sighted(probe, item, &call)?);
-            }
-            if probe.page.as_ref().is_none_or(|page| items.len() < page.size) {
-                return Ok((rows, number));
-            }
-        }
-        Err(no_answer(&probe.call, "the list has more pages than bounds.probe_pages"))
-    }
-
     /// Makes one call and gives its answer if it is whole.
     async fn call(&self, call: &Call, credentials: &Credentials) -> Result<Answer, CallError> {
         let request = self.request(call, credentials)?;
@@ -375,16 +305,6 @@ impl Answer {
 fn decode(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<Value, String> {
     let encoding = headers.get(header::CONTENT_ENCODING);
     rules::body::json(encoding, body, limit).map_err(|error| error.to_string())
-}
-
-fn sighted(probe: &Probe, item: &Value, call: &Call) -> Result<SightedRow, CallError> {
-    let id = probe.row.id.of(item).and_then(ResourceId::from_json);
-    let id = id.ok_or_else(|| no_answer(call, "a row holds no id where the rule says"))?;
-    Ok(SightedRow { id, json: item.clone() })
-}
-
-fn ids(rows: &[SightedRow]) -> BTreeSet<&ResourceId> {
-    rows.iter().map(|row| &row.id).collect()
 }
 
 fn status(call: &Call, answer: Answer) -> CallError {

@@ -8,7 +8,7 @@ use super::compiled::{
 };
 use super::request::Request;
 use super::source::Source;
-use crate::model::Mode;
+use crate::model::{Mode, Newness};
 
 /// What would be done about one request. Each list is in order, one sentence an item.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -96,7 +96,7 @@ fn explain_create(rule: &Rule, create: &CreateRule, request: &Request<'_>) -> Ex
             )
         }
     };
-    let failures = vec![
+    let mut failures = vec![
         "no principal: 401, authn down: 503; nothing is sent".to_owned(),
         "the service answers 4xx: passed on, nothing is registered".to_owned(),
         format!(
@@ -106,7 +106,30 @@ fn explain_create(rule: &Rule, create: &CreateRule, request: &Request<'_>) -> Ex
         ),
         unknown,
     ];
+    failures.extend(explain_newness(&create.new));
     Explanation { steps, journaled, failures }
+}
+
+/// What happens to a row that is not proven new.
+fn explain_newness(new: &Newness) -> Vec<String> {
+    let unproven = "neither proven new nor found (or a replay key in the request): 503, reported, never undone";
+    let found = |how: &str| {
+        format!("{how}: the row was found; the answer passes on, nothing is registered")
+    };
+    match new {
+        Newness::Always => vec![
+            "the service answers an id that another operation holds: 503, reported, nothing is undone"
+                .into(),
+        ],
+        Newness::Status(codes) => {
+            let codes: Vec<_> = codes.iter().map(u16::to_string).collect();
+            vec![found(&format!("a success that is not {}", codes.join(" or "))), unproven.into()]
+        }
+        Newness::ListedBefore => {
+            vec![found("the list before showed the row"), unproven.into()]
+        }
+        Newness::Unproven => vec![unproven.into()],
+    }
 }
 
 fn explain_delete(rule: &Rule, delete: &DeleteRule, request: &Request<'_>) -> Explanation {

@@ -44,6 +44,9 @@ pub(crate) struct Settings {
     pub(crate) exclusive_writer: bool,
     /// Whether the rules only observe.
     pub(crate) observe: bool,
+    /// What proves that a row is new, and which headers are replay keys.
+    pub(crate) new: &'static str,
+    pub(crate) replay_headers: &'static str,
     /// Whether the rule for webhooks only observes.
     pub(crate) observe_webhooks: bool,
     /// How many operations may be under way or unfinished.
@@ -68,6 +71,8 @@ impl Default for Settings {
             exclusive_writer: true,
             observe: false,
             observe_webhooks: false,
+            new: "always",
+            replay_headers: "[]",
             open_operations: 1000,
             journal: "1GiB",
             breaker: "{}",
@@ -149,6 +154,10 @@ impl World {
         } else {
             rules.to_owned()
         };
+        let rules = rules.replace("new: always", &format!("new: {}", self.settings.new));
+        let none = "replay_headers: []";
+        let rules =
+            rules.replace(none, &format!("replay_headers: {}", self.settings.replay_headers));
         let (keys, provider) = (self.keys.url(), self.provider.url());
         let (journal, settings) = (self.journal().display().to_string(), &self.settings);
         let Settings { late_effect, exchange, register, attempt, reply, answer, .. } = settings;

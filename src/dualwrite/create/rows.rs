@@ -1,0 +1,61 @@
+//! What a create asks about rows: which there were before it, and what the row is that its answer names.
+
+use std::collections::BTreeSet;
+
+use super::Create;
+use crate::dualwrite::context::Context;
+use crate::dualwrite::exchange::Exchange;
+use crate::dualwrite::newness;
+use crate::dualwrite::operation::Operation;
+use crate::dualwrite::outcome::CreateOutcome;
+use crate::dualwrite::rows::Trust;
+use crate::journal::Of;
+use crate::model::{Kind, Mode, ResourceId};
+
+impl Create {
+    /// The rows that are there before the create is sent. Without them a row that is found later can't be
+    /// told from an older one, and is reported. So nothing is listed where it would be reported anyway.
+    pub(super) async fn list_before(&self) -> Option<BTreeSet<ResourceId>> {
+        let Self { context, plan, how, credentials, .. } = self;
+        let probe = how.probe.as_ref().filter(|_| how.before && plan.mode == Mode::Enforce)?;
+        if context.trust(&plan.resource_type) != Trust::Complete {
+            return None;
+        }
+        match context.service.list(probe, credentials).await {
+            Ok(rows) if rows.len() <= MOST_BEFORE => {
+                Some(rows.into_iter().map(|row| row.id).collect())
+            }
+            Ok(_) => None,
+            Err(error) => {
+                tracing::debug!(%error, "the rows before a create could not be listed");
+                None
+            }
+        }
+    }
+}
+
+/// What an answer with an id means. If the journal can't tell now, the rows tell later.
+pub(super) async fn judged(
+    context: &Context,
+    operation: &Operation,
+    exchange: &Exchange,
+    outcome: CreateOutcome,
+) -> CreateOutcome {
+    let (Kind::Create(plan), Some(status)) = (&operation.plan.kind, exchange.status()) else {
+        return outcome;
+    };
+    let CreateOutcome::Committed(id) = outcome else { return outcome };
+    let (holder, others) = if newness::needs_others(plan) {
+        let holder = context.holder(&operation.resource(&id)).await;
+        match (holder, context.others(operation, Of::Creates).await) {
+            (Ok(holder), Ok(others)) => (holder, others),
+            _ => return CreateOutcome::Disputed(id),
+        }
+    } else {
+        (None, Vec::new())
+    };
+    newness::judge(operation, plan, status, id, holder.as_ref(), &others)
+}
+
+/// Most rows that are kept of the list before a create (promise P8): some 40 KiB of UUIDs.
+const MOST_BEFORE: usize = 1000;
