@@ -51,7 +51,7 @@ rules:
       type: api_key
       id: $response.body#/id
       parent: { type: agent, id: $steps.agent#/id }
-      new: always
+    new: always
     undo: { request: 'DELETE /keys/{$register.id}' }
     confirm: { request: 'GET /keys/{$register.id}' }
     probe:
@@ -296,16 +296,16 @@ fn mistakes_in_undo_confirm_and_probe_are_told_with_place_and_mend() {
             "21:23: a constant has no use for a default; leave `default` out",
         ),
         (
-            c("      new: always\n", ""),
-            "11:7: the rule has no `register.new`; add it: `always`, if the service never answers a create with an id that it gave before; else `{status: [201]}` or `listed_before`",
+            c("    new: always\n", ""),
+            "11:7: the rule has no `new`; add it: `always`, if the service never answers a create with an id that it gave before; else `{status: [201]}` or `listed_before`",
         ),
         (
             c("new: always", "new: { status: [] }"),
-            "14:12: `new` is not a list of HTTP statuses; write it as in [200, 204, 404]",
+            "14:10: `new` is not a list of HTTP statuses; write it as in [200, 204, 404]",
         ),
         (
             c("before: true", "before: false").replace("new: always", "new: listed_before"),
-            "14:12: `new: listed_before` needs the rows before; add `before: true` to the rule's `probe`",
+            "14:10: `new: listed_before` needs the rows before; add `before: true` to the rule's `probe`",
         ),
         (
             c("row: { id: /id }", "row: { id: /id, created_at: /created_at }"),

@@ -238,19 +238,20 @@ impl Prepared {
         outcome: CreateOutcome,
         parent: Parent,
     ) -> Result<state::Reply, Halt> {
-        let committed = match &outcome {
-            CreateOutcome::Committed(id) | CreateOutcome::Found { id, held: false } => {
-                Some(id.clone())
-            }
-            _ => None,
+        let named = match &outcome {
+            CreateOutcome::Committed(id)
+            | CreateOutcome::Found { id, .. }
+            | CreateOutcome::Disputed(id)
+            | CreateOutcome::Unproven { id, .. } => Some(id.clone()),
+            CreateOutcome::NotSent | CreateOutcome::Rejected | CreateOutcome::Unknown => None,
         };
         let event = Event::CreateAnswered(outcome, parent.resource().cloned());
-        if let Some(reply) = self.take(event, committed.as_ref()).await? {
+        if let Some(reply) = self.take(event, named.as_ref()).await? {
             return Ok(reply);
         }
         let event = self.register(parent).await;
         // Every event of a committed create has a reply; silence would mean that none is safe.
-        Ok(self.take(event, committed.as_ref()).await?.unwrap_or(state::Reply::NotRegistered))
+        Ok(self.take(event, named.as_ref()).await?.unwrap_or(state::Reply::NotRegistered))
     }
 
     async fn register(&mut self, parent: Parent) -> Event {

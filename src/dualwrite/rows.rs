@@ -11,7 +11,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::operation::{Operation, Phase};
-use crate::model::{Kind, Resolution, ResourceId};
+use crate::model::{DeletePlan, Kind, Newness, Resolution, ResourceId};
 
 /// A row of a list that satisfies the probe's conditions.
 #[derive(Clone, PartialEq)]
@@ -90,16 +90,23 @@ enum Ruling {
 
 /// Judges `free`, the listed rows that no operation holds, for the unknown create `own`. `others` are
 /// all other creates on the type that may not know their row, as of a time after the list was answered.
+/// `deletes` are those after which a row may have come back under its id; none where ids don't come back.
 #[must_use]
 pub fn judge<O: Borrow<Operation>>(
     own: &Operation,
     free: &[SightedRow],
     others: &[O],
+    deletes: &[O],
     trust: Trust,
 ) -> Judgement {
     let (mut judgement, mut reported, mut reason) = (Judgement::default(), Vec::new(), None);
-    for row in free.iter().filter(|row| may_have_made(own, row)) {
-        let makers = others.iter().map(Borrow::borrow).filter(|other| may_have_made(other, row));
+    for row in free {
+        let back = deletes.iter().any(|delete| may_have_removed(delete.borrow(), &row.id));
+        if !may_have_made(own, row, back) {
+            continue;
+        }
+        let others = others.iter().map(Borrow::borrow);
+        let makers = others.filter(|other| may_have_made(other, row, back));
         match rule_on(std::iter::once(own).chain(makers), trust) {
             Ruling::Condemn => judgement.condemned.push(row.id.clone()),
             Ruling::Wait => judgement.rest = Verdict::Wait,
@@ -128,6 +135,9 @@ fn rule_on<'a>(makers: impl Iterator<Item = &'a Operation>, trust: Trust) -> Rul
             _ if !maker.is_enforced() => Some(
                 "a create that is not enforced, and whose outcome is unknown, may have made it",
             ),
+            Phase::Unknown if !ids_are_fresh(maker) => {
+                Some("ids come back under the rule's `new`, so that it may be an older row")
+            }
             Phase::Unknown if maker.before.is_none() => Some(
                 "there is no complete list from before a create that may have made it was sent",
             ),
@@ -139,16 +149,30 @@ fn rule_on<'a>(makers: impl Iterator<Item = &'a Operation>, trust: Trust) -> Rul
 }
 
 /// Whether `create` may have made `row`: it does not know its own row, `row` is as it asked for, and was
-/// not there before it was sent. How the parent was spelled never counts, and a create without a probe
+/// not there before it was sent (`back` says that it may have gone and come back). How the parent was spelled never counts, and a create without a probe
 /// may have made any row.
-fn may_have_made(create: &Operation, row: &SightedRow) -> bool {
+fn may_have_made(create: &Operation, row: &SightedRow, back: bool) -> bool {
     let Kind::Create(plan) = &create.plan.kind else { return false };
     let is_as_asked = plan
         .probe
         .as_ref()
         .is_none_or(|probe| probe.conditions.iter().all(|condition| condition.holds(&row.json)));
     let was_there = create.before.as_ref().is_some_and(|before| before.contains(&row.id));
+    let was_there = was_there && !back;
     may_have_a_row(create) && is_as_asked && !was_there
+}
+
+/// Whether the service never gives an id twice.
+#[must_use]
+pub fn ids_are_fresh(create: &Operation) -> bool {
+    matches!(&create.plan.kind, Kind::Create(plan) if plan.new == Newness::Always)
+}
+
+/// Whether `delete` may have removed a row with this id.
+#[must_use]
+pub fn may_have_removed(delete: &Operation, id: &ResourceId) -> bool {
+    let by_name = matches!(&delete.plan.kind, Kind::Delete(DeletePlan::ByProbe { .. }));
+    by_name || delete.targets.ids.contains(id) || delete.gone.contains(id)
 }
 
 /// Whether a create may have made a row that it does not know.

@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn a_body_that_no_expression_needs_is_not_read() {
         let rules = compiled(
-            "[{name: c, match: POST /t, register: {type: t, id: $response.body#/id, new: always}, \
+            "[{name: c, match: POST /t, new: always, register: {type: t, id: $response.body#/id}, \
              undo: {request: 'DELETE /t/{$register.id}'}, confirm: {request: 'GET /t/{$register.id}'}}]",
         )
         .unwrap();
@@ -331,7 +331,7 @@ mod tests {
     #[test]
     fn a_create_that_could_not_be_undone_is_refused() {
         let rules = compiled(
-            "[{name: c, match: POST /t, register: {type: t, id: $response.body#/id, new: always}, \
+            "[{name: c, match: POST /t, new: always, register: {type: t, id: $response.body#/id}, \
              undo: {request: 'DELETE /o/{$request.query.o}/t/{$register.id}'}, \
              confirm: {request: 'GET /t/{$register.id}/x', query: {o: $request.query.o, all: true}}}]",
         )

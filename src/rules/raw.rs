@@ -32,6 +32,13 @@ pub struct RawRule {
     pub steps: BTreeMap<String, Located<RawStep>>,
     /// What a create registers.
     pub register: Option<Located<RawRegister>>,
+    /// What proves that the row is new, and not an older one that the service found: `always`, if the service
+    /// never answers a create with an id that it has given before; `{status: [201]}`, if these statuses tell a
+    /// new row from one that was found; `listed_before`, if it is new unless the list before showed it.
+    /// Required of a create, unless the rule only observes: only what is new is ever undone.
+    pub new: Option<Located<RawNew>>,
+    /// Headers by which the service repeats the answer to an earlier request. Default `[idempotency-key]`.
+    pub replay_headers: Option<Located<Vec<Located<String>>>>,
     /// What a delete deregisters.
     pub deregister: Option<Located<RawDeregister>>,
     /// How a create is taken back.
@@ -67,20 +74,8 @@ pub struct RawRegister {
     pub kind: Located<String>,
     /// Where the service's answer holds its id, as in `$response.body#/id`.
     pub id: Located<String>,
-    /// What proves that the row is new, and not an older one that the service found: `always`, if the service
-    /// never answers a create with an id that it has given before; `{status: [201]}`, if these statuses tell a
-    /// new row from one that was found; `listed_before`, if it is new unless the list before showed it.
-    /// Required, unless the rule only observes: only what is new is ever undone.
-    pub new: Option<Located<RawNew>>,
-    /// Headers by which the service repeats the answer to an earlier request. Default `[idempotency-key]`.
-    #[serde(default = "replay_headers")]
-    pub replay_headers: Vec<Located<String>>,
     /// The resource it belongs to; without it no permission cascades.
     pub parent: Option<RawParent>,
-}
-
-fn replay_headers() -> Vec<Located<String>> {
-    vec![Located { value: "idempotency-key".into(), ..Located::default() }]
 }
 
 /// What proves that a row is new.

@@ -278,3 +278,26 @@ async fn p4_the_id_of_another_create_is_not_undone() {
     assert_eq!(world.keys.rows(), [first.clone()].into());
     assert!(world.is_registered(&first));
 }
+
+/// The parent was deleted while the outcome of a create was unknown: the list of its rows is a 404 for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn r2_p9_a_list_that_is_refused_time_and_again_is_reported_with_its_cause() {
+    let world = World::new().await;
+    world.keys.on(Route::List, Fault::once());
+    world.keys.on(Route::List, Fault::always().without_effect().status(404));
+    world.keys.on(Route::Create, Fault::once().cut_in_body());
+    world.create("k").send().await.expect_problem(502, "upstream-cut");
+    let operation = world.operation_in("reported").await;
+    let why = operation["unknown"].as_str().unwrap();
+    assert!(why.contains("GET /agent_api_keys was answered 404"), "{operation}");
+    assert_eq!(operation["needs_a_person"], true);
+    assert_eq!(world.keys.rows().len(), 1);
+    // The person brings the parent back, or removes the row.
+    world.keys.mend();
+    let operation = world.operations_until("its row is named", |operations| {
+        operations
+            .iter()
+            .any(|operation| operation["unknown"].to_string().contains("may be this create's"))
+    });
+    operation.await;
+}

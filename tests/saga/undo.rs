@@ -107,3 +107,20 @@ async fn p2_a_404_to_the_undo_is_as_good_as_a_2xx() {
     world.comes_to_nothing().await;
     assert_eq!(world.keys.calls(Route::Delete), 1);
 }
+
+/// The service's reads come from a replica that lags: its DELETE finds no row and answers 200, and `confirm`
+/// answers 404, while the row stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_p2_while_reads_may_lag_no_client_is_told_that_its_row_is_gone() {
+    let world = World::with(|settings| {
+        settings.read_lag = "400ms";
+        settings.reply = "10s";
+    })
+    .await;
+    world.provider.register().answers(403);
+    world.keys.on(Route::Delete, Fault::once().without_effect().status(200));
+    world.keys.on(Route::Get, Fault::once().without_effect().status(404));
+    world.create("k").send().await.expect_undone("done");
+    assert!(world.keys.rows().is_empty(), "done is done");
+    world.comes_to_nothing().await;
+}

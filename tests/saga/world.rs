@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) exclusive_writer: bool,
     /// Whether the rules only observe.
     pub(crate) observe: bool,
+    /// How far reads may lag.
+    pub(crate) read_lag: &'static str,
     /// What proves that a row is new, and which headers are replay keys.
     pub(crate) new: &'static str,
     pub(crate) replay_headers: &'static str,
@@ -71,6 +73,7 @@ impl Default for Settings {
             exclusive_writer: true,
             observe: false,
             observe_webhooks: false,
+            read_lag: "0s",
             new: "always",
             replay_headers: "[]",
             open_operations: 1000,
@@ -162,7 +165,7 @@ impl World {
         let (journal, settings) = (self.journal().display().to_string(), &self.settings);
         let Settings { late_effect, exchange, register, attempt, reply, answer, .. } = settings;
         let Settings { call, exclusive_writer, open_operations, breaker, .. } = settings;
-        let (size, inline) = (settings.journal, settings.inline_deregister);
+        let (size, inline, lag) = (settings.journal, settings.inline_deregister, settings.read_lag);
         let token = self.directory().join("token").display().to_string();
         std::fs::write(&token, TOKEN).unwrap();
         let mut yaml = String::new();
@@ -181,7 +184,7 @@ impl World {
              max_bytes: {size}\n\
              bounds:\n  late_effect: {late_effect}\n  exchange: {exchange}\n  call: {call}\n  \
              reply: {reply}\n  open_operations: {open_operations}\n  answer: {answer}\n  retry: 200ms\n  \
-             inline_deregister: {inline}\n\
+             inline_deregister: {inline}\n  read_lag: {lag}\n\
              limits: {{ workers: 1 }}\ndrain: 10ms\nrules:\n{rules}"
         )
         .unwrap();

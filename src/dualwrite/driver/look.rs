@@ -9,7 +9,7 @@ use crate::dualwrite::context::Halt;
 use crate::dualwrite::driver::{Memory, drive};
 use crate::dualwrite::operation::Operation;
 use crate::dualwrite::overlap::{absence, candidates, owed_by};
-use crate::dualwrite::rows::{Judgement, Verdict, judge};
+use crate::dualwrite::rows::{Judgement, Verdict, ids_are_fresh, judge, may_have_removed};
 use crate::dualwrite::service::CallError;
 use crate::dualwrite::state::{Look, Presence};
 use crate::journal::Of;
@@ -41,15 +41,22 @@ impl Driver {
         };
         self.refusals = 0;
         let others = self.context.others(&self.operation, Of::Creates).await?;
+        // Where ids come back, the row that an operation holds may have gone, and this be another.
+        let deletes = if ids_are_fresh(&self.operation) {
+            Vec::new()
+        } else {
+            self.context.others(&self.operation, Of::Deletes).await?
+        };
         let mut free = Vec::new();
         for row in rows {
+            let back = deletes.iter().any(|delete| may_have_removed(delete, &row.id));
             let holder = self.context.holder(&self.operation.resource(&row.id)).await?;
-            if holder.is_none_or(|holder| holder.id == self.operation.id) {
+            if back || holder.is_none_or(|holder| holder.id == self.operation.id) {
                 free.push(row);
             }
         }
         let trust = self.context.trust(&self.operation.plan.resource_type);
-        let Judgement { condemned, rest } = judge(&self.operation, &free, &others, trust);
+        let Judgement { condemned, rest } = judge(&self.operation, &free, &others, &deletes, trust);
         if !condemned.is_empty() {
             // Most likely one of them is its own: there is no hurry to look for another.
             self.rounds = MANY_ROUNDS;

@@ -9,10 +9,10 @@ use crate::dualwrite::credentials::Credentials;
 use crate::dualwrite::operation::Phase;
 use crate::dualwrite::overlap::presence;
 use crate::dualwrite::service::CallError;
-use crate::dualwrite::state::Task;
+use crate::dualwrite::state::{Presence, Task};
 use crate::failpoint;
 use crate::journal::Of;
-use crate::model::{Kind, ResourceId};
+use crate::model::{Kind, ResourceId, Timestamp};
 
 /// A task as operators see it.
 pub(super) fn name(task: &Task) -> &'static str {
@@ -59,11 +59,21 @@ impl Driver {
                 Ok(seen) => seen,
                 Err(error) => return Ok(self.failed("confirm", &error)),
             };
+        if seen == Presence::Gone && self.may_lag_behind(asked) {
+            seen = Presence::Unsettled;
+        }
         if matches!(self.operation.phase, Phase::Registered | Phase::Passed) {
             let deletes = self.context.others(&self.operation, Of::Deletes).await?;
             seen = presence(seen, &self.operation, &deletes, asked, &self.context.policy);
         }
         Ok(Attempt::Saw(Event::Confirmed(seen)))
+    }
+
+    /// Whether a read of that time may not show yet what the service had made when it answered the create.
+    fn may_lag_behind(&self, asked: Timestamp) -> bool {
+        let lag = self.context.policy.bounds.read_lag + self.context.policy.apart();
+        self.operation.undone
+            && self.operation.answered.is_some_and(|answered| asked < answered.plus(lag))
     }
 
     /// Whether the service's own credentials may be accepted where the caller's were not.

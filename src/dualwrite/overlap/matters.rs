@@ -20,10 +20,12 @@ pub fn matters(own: &Operation, other: &Operation) -> bool {
 /// Whether `delete` may have removed the row of `create`, or saw it.
 fn may_mean(delete: &Operation, create: &Operation) -> bool {
     let by_probe = matches!(&delete.plan.kind, Kind::Delete(DeletePlan::ByProbe { .. }));
-    create.bound.as_ref().is_some_and(|id| {
-        let names = delete.targets.ids.contains(id) || delete.gone.contains(id);
-        names || by_probe && !are_disjoint(create, delete)
-    })
+    let may_be_of_name = by_probe && !are_disjoint(create, delete);
+    match &create.bound {
+        Some(id) => may_be_of_name || delete.targets.ids.contains(id) || delete.gone.contains(id),
+        // A create that does not know its row asks after which deletes one may have come back.
+        None => may_be_of_name || !by_probe,
+    }
 }
 
 /// Whether `create` has, or may yet have, a row that `delete` may have removed.

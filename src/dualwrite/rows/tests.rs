@@ -1,6 +1,6 @@
 //! The schedules that the judgement of rows closes.
 
-use super::super::fixtures::{create, create_named, id};
+use super::super::fixtures::{create, create_named, delete, delete_named, id};
 use super::*;
 use crate::model::{Effect, Entry, Mode, PassReason, Record, Timestamp};
 
@@ -32,7 +32,7 @@ fn with_before(rows: &[&str]) -> Operation {
 
 fn judged(own: &Operation, rows: &[&str], others: &[Operation]) -> Judgement {
     let free: Vec<_> = rows.iter().map(|text| row(text)).collect();
-    judge(own, &free, others, Trust::Complete)
+    judge(own, &free, others, &[], Trust::Complete)
 }
 
 fn condemned(own: &Operation, rows: &[&str], others: &[Operation]) -> Vec<String> {
@@ -81,7 +81,7 @@ fn s1_p2_of_two_unknown_creates_of_one_name_each_has_every_row_removed() {
 fn s3_p4_where_a_rule_on_the_type_observes_no_row_is_condemned() {
     for (trust, told) in [(Trust::Observed, "observes"), (Trust::NotExclusive, "exclusive_writer")]
     {
-        let judgement = judge::<Operation>(&unknown(), &[row("r")], &[], trust);
+        let judgement = judge::<Operation>(&unknown(), &[row("r")], &[], &[], trust);
         assert!(why(judgement).contains(told));
     }
 }
@@ -149,4 +149,31 @@ fn p4_nothing_is_reported_while_one_of_the_rows_waits() {
     let in_flight = Operation { before: Some([id("s")].into()), ..create(Mode::Enforce, None) };
     let own = Operation { before: None, ..unknown() };
     assert_eq!(judged(&own, &["r", "s"], &[in_flight]).rest, Verdict::Wait);
+}
+
+/// As `PUT` makes them: the row of an id may go, and another come under it.
+fn comes_back(create: Operation) -> Operation {
+    let mut plan = (*create.plan).clone();
+    if let Kind::Create(create) = &mut plan.kind {
+        create.new = Newness::Status(vec![201]);
+    }
+    Operation { plan: plan.into(), ..create }
+}
+
+#[test]
+fn p4_where_ids_come_back_a_row_is_reported_and_never_condemned() {
+    let own = comes_back(unknown());
+    assert!(why(judged(&own, &["r"], &[])).contains("ids come back"));
+    assert!(why(judged(&unknown(), &["r"], &[comes_back(unknown())])).contains("ids come back"));
+}
+
+#[test]
+fn p2_a_row_that_may_have_gone_and_come_back_was_not_there_before() {
+    let own = comes_back(with_before(&["r"]));
+    let judged = |deletes: &[Operation]| judge(&own, &[row("r")], &[], deletes, Trust::Complete);
+    assert_eq!(judged(&[]), Judgement::default());
+    for removes in [delete(&["r"], true, false), delete_named("n", &[])] {
+        assert!(why(judged(&[removes])).contains("ids come back"));
+    }
+    assert_eq!(judged(&[delete(&["s"], true, false)]), Judgement::default());
 }

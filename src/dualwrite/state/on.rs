@@ -8,8 +8,8 @@ use crate::dualwrite::operation::{Illegal, Operation, Phase, Step};
 use crate::dualwrite::outcome::{CreateOutcome, DeleteOutcome};
 use crate::dualwrite::rows::Verdict;
 use crate::model::{
-    DeletePlan, Effect, Evidence, Kind, Late, Order, PassReason, Record, Resolution, Resource,
-    ResourceId, Timestamp, UndoReason,
+    DeletePlan, Effect, Evidence, Kind, Late, Mode, Order, PassReason, Record, Resolution,
+    Resource, ResourceId, Timestamp, UndoReason,
 };
 
 /// What follows from `event` at `now`.
@@ -38,6 +38,12 @@ pub fn on(
             operation.bound.clone().map(|id| durable(record(id)).reply(Reply::Success))
         }
         (Phase::Committed, Event::NotAcknowledged(reason)) => not_acknowledged(operation, reason),
+        // What is not enforced is not refused: the row is another operation's, and the client is told of it.
+        (Phase::Prepared, Event::Taken { condemned, .. })
+            if passes(operation) && (!condemned || operation.plan.mode == Mode::Observe) =>
+        {
+            Some(durable(Record::Finished { resolution: Resolution::Found }).reply(Reply::Success))
+        }
         // The row is being removed; which create made it does not matter, and this one goes on looking.
         (Phase::Prepared, Event::Taken { condemned: true, .. }) if operation.is_create() => {
             closed(Effect::Past, Some(Reply::Conflict))
@@ -75,6 +81,11 @@ pub fn on(
         _ => None,
     };
     transition.ok_or_else(|| operation.illegal(name))
+}
+
+/// Whether a client is told of this create's row, registered or not.
+fn passes(operation: &Operation) -> bool {
+    operation.is_create() && !operation.is_enforced()
 }
 
 fn create_answered(
@@ -212,8 +223,14 @@ fn confirmed(operation: &mut Operation, phase: Phase, presence: Presence) -> Opt
         Presence::Present => Step::Delete,
         Presence::Gone => Step::Deregister,
         Presence::Unsettled => {
-            let stands = matches!(phase, Phase::Registered | Phase::Passed);
-            return stands.then(Transition::default);
+            let may_be_asked_again = matches!(
+                phase,
+                Phase::Registered
+                    | Phase::Passed
+                    | Phase::Undoing(_, Step::Confirm)
+                    | Phase::Sweeping(_, Step::Confirm)
+            );
+            return may_be_asked_again.then(Transition::default);
         }
     };
     Some(match (phase, presence) {

@@ -38,6 +38,9 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(CreateOutcome::Rejected),
         Just(CreateOutcome::Unknown),
         Just(CreateOutcome::Committed(id("k"))),
+        any::<bool>().prop_map(|held| CreateOutcome::Found { id: id("k"), held }),
+        Just(CreateOutcome::Unproven { id: id("k"), why: "test" }),
+        Just(CreateOutcome::Disputed(id("k"))),
     ];
     let delete = prop_oneof![
         Just(DeleteOutcome::NotSent),
@@ -134,12 +137,15 @@ proptest! {
             let Ok(transition) = take(&mut operation, event, at(seconds)) else { continue };
             stands |= transition.records.iter().any(|record| match record {
                 Record::Registered { .. } => true,
+                // A row that was found was registered, or not, by whoever made it.
+                Record::Passed { why: PassReason::Found, .. }
+                | Record::Finished { resolution: Resolution::Found } => true,
                 Record::Passed { .. } => !enforced,
                 _ => false,
             });
             if transition.reply == Some(Reply::Success) {
                 told = true;
-                prop_assert!(stands, "a success needs Registered, or Passed where nothing is enforced");
+                prop_assert!(stands, "a success needs Registered, Found, or Passed where nothing is enforced");
                 prop_assert_eq!(transition.wait, Wait::Durable);
             }
             if stands {

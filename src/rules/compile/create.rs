@@ -39,10 +39,8 @@ impl Compiler<'_> {
             Some(probe) => self.probe(&probe.value, matches).map(Some),
         };
         let before = raw.probe.as_ref().is_some_and(|probe| probe.value.before());
-        let new = self.newness(raw, register, place, before);
-        let headers = register.replay_headers.iter();
-        let replay_headers = headers.map(|name| self.noted(name.place, header(&name.value)));
-        let replay_headers = replay_headers.collect::<Option<_>>();
+        let new = self.newness(raw, place, before);
+        let replay_headers = self.replay_headers(raw);
         let (undo, accepted_on) = undo?;
         Some(CreateRule {
             id: id?,
@@ -58,20 +56,14 @@ impl Compiler<'_> {
     }
 
     /// Without a proof of newness nothing could be undone, so that an enforced create could not fail closed.
-    fn newness(
-        &mut self,
-        raw: &RawRule,
-        register: &RawRegister,
-        place: Place,
-        before: bool,
-    ) -> Option<Newness> {
-        let Some(new) = &register.new else {
+    fn newness(&mut self, raw: &RawRule, place: Place, before: bool) -> Option<Newness> {
+        let Some(new) = &raw.new else {
             if raw.mode == Mode::Observe {
                 return Some(Newness::Unproven);
             }
             let is = "`always`, if the service never answers a create with an id that it gave before; \
                       else `{status: [201]}` or `listed_before`";
-            return self.lacking(place, "register.new", is);
+            return self.lacking(place, "new", is);
         };
         match &new.value {
             RawNew::Always => Some(Newness::Always),
@@ -83,6 +75,14 @@ impl Compiler<'_> {
                 None
             }
         }
+    }
+
+    fn replay_headers(&mut self, raw: &RawRule) -> Option<Vec<HeaderName>> {
+        let Some(names) = &raw.replay_headers else {
+            return Some(vec![HeaderName::from_static("idempotency-key")]);
+        };
+        let names = names.value.iter();
+        names.map(|name| self.noted(name.place, header(&name.value))).collect()
     }
 
     fn undo(&mut self, undo: &RawUndo, matches: &MatchTemplate) -> Option<(IdTemplate, Vec<u16>)> {

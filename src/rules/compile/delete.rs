@@ -18,6 +18,9 @@ impl Compiler<'_> {
         matches: &MatchTemplate,
     ) -> Option<DeleteRule> {
         self.refuse(raw.undo.as_ref(), "undo", "a delete is not taken back: remove it");
+        let of_creates = "it is for creates: remove it";
+        self.refuse(raw.new.as_ref(), "new", of_creates);
+        self.refuse(raw.replay_headers.as_ref(), "replay_headers", of_creates);
         let step = raw.steps.values().next();
         self.refuse(step, "steps", "a delete looks nothing up: remove it, or use `probe`");
         let id = &deregister.id;

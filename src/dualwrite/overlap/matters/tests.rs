@@ -94,7 +94,7 @@ fn r1_p4_a_create_is_judged_by_those_that_matter_as_by_all() {
         for beside in pool().into_iter().filter(Operation::is_create) {
             let all = [other.clone(), beside];
             let some: Vec<_> = all.iter().filter(|other| matters(own, other)).cloned().collect();
-            let judged = |others: &[Operation]| judge(own, &rows, others, Trust::Complete);
+            let judged = |others: &[Operation]| judge(own, &rows, others, &[], Trust::Complete);
             assert_eq!(judged(&some), judged(&all), "{all:?}");
         }
     }
