@@ -16,7 +16,7 @@
 //! | `explain`, `ledger`, `operators` | what people see of operations, and may order |
 //! | `board`, `metrics`, `config`, `context` | counters, bounds, what sagas share |
 //!
-//! Three invariants, from which the rest follows (DESIGN §3): (a) before a request that may have
+//! Three invariants, from which the rest follows (docs/DESIGN.md, section 2): (a) before a request that may have
 //! an effect leaves, the journal durably holds a state from which recovery finds that effect;
 //! (b) before a 2xx to a create leaves, it durably holds a state that recovery never undoes;
 //! (c) evidence is never refused: a late id reopens an operation.

@@ -176,7 +176,7 @@ pub enum Error {
     /// authn answered 401 or 403: the client gets a 401.
     #[error("the authentication service does not accept the request's credentials")]
     Unauthenticated,
-    /// A credential header occurs twice (DESIGN §4): the client gets a 400.
+    /// A credential header occurs twice: the client gets a 400.
     #[error("the header \"{0}\" occurs more than once")]
     Duplicate(String),
     /// A header is a credential, or a bypass, to some services only: the client gets a 400.

@@ -1,4 +1,4 @@
-//! Principal resolution: DESIGN §4's last paragraph, sentence by sentence, over real sockets.
+//! Principal resolution: what counts as credentials, and what is cached, over real sockets.
 #![allow(missing_docs, reason = "tests are named by what they prove")]
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
 //! The sagas over real sockets: a client, the sidecar, a keys service and a provider, and at each
-//! branch the fault that leads there. Tests are named after the promise (DESIGN §2) they prove.
+//! branch the fault that leads there. Tests are named after the promise (README) they prove.
 
 #![allow(
     clippy::unwrap_used,

@@ -208,7 +208,7 @@ impl Context {
         if let (Err(journal::Error::Fenced | journal::Error::NotOwned(_)), Some(late)) =
             (&kept, late)
         {
-            // Decisions are another's now; what was seen is not refused (DESIGN §3, (c)).
+            // Decisions are another's now; what was seen is not refused (docs/DESIGN.md, section 2).
             hand_in(self, operation, late);
         }
         kept?;

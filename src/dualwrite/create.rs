@@ -1,4 +1,4 @@
-//! The saga of a create (DESIGN §3, "Create"), up to the client's answer. What is unfinished
+//! The saga of a create (docs/DESIGN.md, section 4), up to the client's answer. What is unfinished
 //! then is the driver's.
 
 mod caller;

@@ -42,7 +42,7 @@ impl Credentials {
 }
 
 /// Headers that speak about the original request or its body, not about who sent it. A probe
-/// that carried `If-None-Match` or `Range` would not get a row (DESIGN §7).
+/// that carried `If-None-Match` or `Range` would not get a row.
 fn describes_the_request(name: &HeaderName) -> bool {
     let about = [
         header::ACCEPT,

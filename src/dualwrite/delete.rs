@@ -1,4 +1,4 @@
-//! The saga of a delete (DESIGN §3, "Delete"): best effort towards the client, at least once
+//! The saga of a delete (docs/DESIGN.md, section 6): best effort towards the client, at least once
 //! towards the back end.
 
 use std::sync::Arc;

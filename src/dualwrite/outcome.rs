@@ -1,4 +1,4 @@
-//! What an exchange with the service means (DESIGN §3, create step 4): one total table for
+//! What an exchange with the service means (docs/DESIGN.md, section 4): one total table for
 //! creates and one for deletes. Pure.
 
 use crate::model::{Effect, ResourceId};

@@ -1,4 +1,4 @@
-//! Creates and deletes that overlap: who may have removed whose row (DESIGN §3, the overlap rule). Pure.
+//! Creates and deletes that overlap: who may have removed whose row (docs/DESIGN.md, section 6). Pure.
 
 mod matters;
 mod presence;

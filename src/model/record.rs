@@ -1,4 +1,4 @@
-//! The records of the journal (DESIGN §3, "Records").
+//! The records of the journal.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! A create and a delete of one row at the same time (the overlap rule of DESIGN §3).
+//! A create and a delete of one row at the same time (docs/DESIGN.md, section 6).
 
 use std::time::Duration;
 

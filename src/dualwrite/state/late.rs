@@ -1,5 +1,5 @@
 //! Evidence: what a process learnt of an operation that another had taken over. It is never
-//! refused (DESIGN §3, (c)): it reopens the operation where that has drawn other conclusions. Pure.
+//! refused (docs/DESIGN.md, section 2): it reopens the operation where that has drawn other conclusions. Pure.
 
 use super::on::{closed_again, durable, stands};
 use super::{Event, Transition};
