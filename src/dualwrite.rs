@@ -11,7 +11,7 @@
 //! | [`overlap`] | pure: who may have removed whose row |
 //! | `create`, `delete`, `register`, `exchange` | the sagas up to the client's answer |
 //! | `driver`, `inbox`, `recovery`, `adoption` | what is unfinished then, in this process and after a crash |
-//! | `peers`, `neighbours` | who may call the service and the back end now; what other operations may matter |
+//! | `peers`, `neighbours`, `line` | who may call the service and the back end now; what other operations may matter; one answer for all who ask at once |
 //! | `service`, `credentials`, `reply` | calls to the service; what the client gets |
 //! | `explain`, `ledger`, `operators` | what people see of operations, and may order |
 //! | `board`, `metrics`, `config`, `context` | counters, bounds, what sagas share |
@@ -36,6 +36,7 @@ mod fixtures;
 mod inbox;
 pub mod index;
 mod ledger;
+mod line;
 mod metrics;
 mod neighbours;
 pub mod newness;

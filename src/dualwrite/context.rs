@@ -17,7 +17,7 @@ use super::neighbours::Neighbours;
 use super::operation::Operation;
 use super::peers::Peers;
 use super::rows::Trust;
-use super::service::Service;
+use super::service::{Lists, Service};
 use super::state::{Policy, Transition, Wait, evidence, on};
 use super::{Event, Illegal, index};
 use crate::authz::{Authorizer, Circuits};
@@ -47,6 +47,7 @@ pub(super) struct Context {
     room: Arc<Semaphore>,
     pub(super) peers: Peers,
     neighbours: Neighbours,
+    pub(super) lists: Lists,
     /// Types of which a rule observes creates.
     observed: BTreeSet<ResourceType>,
     ids: fn() -> OperationId,
@@ -95,6 +96,7 @@ impl Context {
         Self {
             room: Arc::new(Semaphore::new(config.open_operations)),
             neighbours: Neighbours::new(Arc::clone(&journal)),
+            lists: Lists::default(),
             board: Arc::clone(&metrics.board),
             inbox: Inbox::default(),
             config,

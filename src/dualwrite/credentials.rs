@@ -24,6 +24,16 @@ impl Credentials {
         Self { caller: Some(headers) }
     }
 
+    /// Writes to `key` what tells these from others. It holds credentials: for memory only.
+    pub(super) fn identify(&self, key: &mut Vec<u8>) {
+        for (name, value) in self.caller.iter().flatten() {
+            key.extend_from_slice(name.as_str().as_bytes());
+            key.extend_from_slice(b": ");
+            key.extend_from_slice(value.as_bytes());
+            key.push(b'\n');
+        }
+    }
+
     /// Whether the caller's headers are not known.
     pub(super) fn is_empty(&self) -> bool {
         self.caller.is_none()

@@ -1,17 +1,12 @@
-//! What other operations may matter to one, as the journal tells.
-//!
-//! Many ask at once: after an outage every unfinished operation looks at all others, and each
-//! reading replays them all. So whoever asks while a reading is under way waits for the next, which
-//! then serves all that wait. It begins after each of them asked, and therefore shows everything
-//! that was durable when they did.
+//! What other operations may matter to one, as the journal tells: one reading for all that ask at once, page
+//! by page.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tokio::sync::OnceCell;
+use std::sync::{Arc, Mutex};
 
 use super::context::Halt;
 use super::index::{index, place};
+use super::line::{Line, lock};
 use super::operation::Operation;
 use super::overlap::matters;
 use crate::journal::{Index, Journal, Of, Window};
@@ -24,24 +19,13 @@ const PAGE: usize = 256;
 pub(super) struct Neighbours {
     journal: Arc<dyn Journal>,
     /// As many as there are types in the configuration, twice.
-    lines: Mutex<HashMap<(ResourceType, Of), Arc<Line>>>,
+    lines: Mutex<HashMap<(ResourceType, Of), Arc<Readings>>>,
 }
 
-/// Those who want the same.
-#[derive(Default)]
-struct Line {
-    /// The reading that has not begun.
-    next: Mutex<Option<Arc<Reading>>>,
-    /// Held by the reading that is under way.
-    turn: tokio::sync::Mutex<()>,
-}
+type Readings = Line<Question, Found>;
 
-/// One reading, for all who joined it.
-#[derive(Default)]
-struct Reading {
-    asked: Mutex<Vec<Arc<Question>>>,
-    found: OnceCell<Result<Vec<Neighbour>, Halt>>,
-}
+/// What a reading found.
+type Found = Result<Arc<Vec<Neighbour>>, Halt>;
 
 /// What one wants.
 struct Question {
@@ -73,16 +57,13 @@ impl Neighbours {
         window: Window,
     ) -> Result<Vec<Arc<Operation>>, Halt> {
         let line = {
+            let key = (window.resource_type.clone(), window.of);
             let mut lines = lock(&self.lines);
-            Arc::clone(lines.entry((window.resource_type.clone(), window.of)).or_default())
+            Arc::clone(lines.entry(key).or_insert_with(|| Arc::new(Line::resting(0))))
         };
         let question = Arc::new(Question { own: own.clone(), window });
-        let reading = line.join(Arc::clone(&question));
-        let read = reading.found.get_or_init(|| async {
-            let _turn = line.turn.lock().await;
-            self.read(&line.begin(&reading)).await
-        });
-        let found = read.await.as_ref().map_err(Clone::clone)?;
+        let read = async |asked: Vec<Arc<Question>>| self.read(&asked).await.map(Arc::new);
+        let found = line.ask(Arc::clone(&question), read).await?;
         let mine = found.iter().filter(|neighbour| question.wants(neighbour));
         Ok(mine.map(|neighbour| Arc::clone(&neighbour.operation)).collect())
     }
@@ -117,31 +98,6 @@ fn union(asked: &[Arc<Question>]) -> Option<Window> {
         to: one.to.max(other.to),
         ..one
     })
-}
-
-impl Line {
-    /// The reading that begins next, which answers this question too.
-    fn join(&self, question: Arc<Question>) -> Arc<Reading> {
-        let mut next = lock(&self.next);
-        let reading = Arc::clone(next.get_or_insert_default());
-        lock(&reading.asked).push(question);
-        reading
-    }
-
-    /// `reading` begins: nobody joins it from here on. Gives what it has to answer. (It may begin
-    /// again, if the task that read for all was dropped meanwhile.)
-    fn begin(&self, reading: &Arc<Reading>) -> Vec<Arc<Question>> {
-        let mut next = lock(&self.next);
-        if next.as_ref().is_some_and(|next| Arc::ptr_eq(next, reading)) {
-            *next = None;
-        }
-        lock(&reading.asked).clone()
-    }
-}
-
-// A panic of another holder leaves a whole value behind: each change is one assignment.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

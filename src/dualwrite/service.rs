@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, response};
 use serde_json::Value;
 
+pub(super) use self::list::Lists;
 use super::credentials::Credentials;
 use super::outcome::{BodySeen, Seen};
 use super::state::Presence;

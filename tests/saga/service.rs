@@ -1,6 +1,7 @@
 //! The service misbehaves while a key is being created.
 
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -300,4 +301,24 @@ async fn r2_p9_a_list_that_is_refused_time_and_again_is_reported_with_its_cause(
             .any(|operation| operation["unknown"].to_string().contains("may be this create's"))
     });
     operation.await;
+}
+
+/// After a storm of failures hundreds of creates look for their rows in the same list, which takes its time.
+#[tokio::test(flavor = "multi_thread")]
+async fn r3_p8_however_many_look_for_rows_they_take_a_share_of_the_service_s_time() {
+    const CREATES: usize = 60;
+    const TAKES: Duration = Duration::from_millis(20);
+    let world = World::new().await;
+    world.keys.on(Route::Create, Fault::times(CREATES).status(500));
+    world.keys.on(Route::List, Fault::times(CREATES));
+    world.keys.on(Route::List, Fault::always().changed(|_| std::thread::sleep(TAKES)));
+    for n in 0..CREATES {
+        world.create(&format!("k-{n}")).send().await.expect(500);
+    }
+    let (began, listed) = (Instant::now(), world.keys.calls(Route::List));
+    world.comes_to_nothing().await;
+    let lists = u32::try_from(world.keys.calls(Route::List) - listed).unwrap();
+    // One that rests for four times the length of each takes a fifth.
+    let (busy, all) = (TAKES * lists, began.elapsed());
+    assert!(busy < all / 4, "{lists} lists, {busy:?} of {all:?}");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Attempt, Driver};
 use crate::dualwrite::Event;
-use crate::dualwrite::context::Halt;
+use crate::dualwrite::context::{Context, Halt};
 use crate::dualwrite::driver::{Memory, drive};
 use crate::dualwrite::operation::Operation;
 use crate::dualwrite::overlap::{absence, candidates, owed_by};
@@ -35,7 +35,8 @@ impl Driver {
             let why = "the rule has no probe that could find the row".to_owned();
             return Ok(Attempt::Saw(unprovable(why, asked)));
         };
-        let rows = match self.context.service.list(probe, &self.memory.credentials).await {
+        let Context { service, lists, .. } = &*self.context;
+        let rows = match lists.of(service, probe, &self.memory.credentials).await {
             Ok(rows) => rows,
             Err(error) => return Ok(self.not_listed(&error, asked)),
         };

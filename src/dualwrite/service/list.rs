@@ -1,64 +1,79 @@
 //! Lists of rows, complete or not at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
 use super::{CallError, Service, no_answer};
 use crate::dualwrite::config::READINGS;
 use crate::dualwrite::credentials::Credentials;
+use crate::dualwrite::line::{Line, lock};
 use crate::dualwrite::rows::SightedRow;
 use crate::failpoint;
-use crate::model::{Call, Probe, ResourceId};
+use crate::model::{Probe, ResourceId};
 
 impl Service {
     /// Lists, completely, the rows that satisfy the probe's conditions.
-    ///
-    /// A list of several pages is complete when three readings in a row, each begun λ after the one
-    /// before, show the same ids. A row can be missed at the edge of a page because another row is
-    /// removed, which makes the next reading differ, or because another row is made while the pages lag
-    /// apart, which makes this reading differ from the one before: the one in the middle misses nothing.
     pub(in crate::dualwrite) async fn list(
         &self,
         probe: &Probe,
         credentials: &Credentials,
     ) -> Result<Vec<SightedRow>, CallError> {
-        let reading = self.list_completely(probe, credentials);
+        self.list_any(probe, &[probe], credentials).await
+    }
+
+    /// Lists, completely, the rows that satisfy the conditions of any of `probes`, which make the same calls
+    /// as `call`.
+    ///
+    /// A list of several pages is complete when three readings in a row, each begun λ after the one
+    /// before, show the same ids. A row can be missed at the edge of a page because another row is
+    /// removed, which makes the next reading differ, or because another row is made while the pages lag
+    /// apart, which makes this reading differ from the one before: the one in the middle misses nothing.
+    pub(super) async fn list_any(
+        &self,
+        call: &Probe,
+        probes: &[&Probe],
+        credentials: &Credentials,
+    ) -> Result<Vec<SightedRow>, CallError> {
+        let reading = self.list_completely(call, probes, credentials);
         match tokio::time::timeout(self.limits.list, reading).await {
             Ok(listed) => listed,
-            Err(_) => Err(no_answer(&probe.call, "the list took too long")),
+            Err(_) => Err(no_answer(&call.call, "the list took too long")),
         }
     }
 
     async fn list_completely(
         &self,
-        probe: &Probe,
+        call: &Probe,
+        probes: &[&Probe],
         credentials: &Credentials,
     ) -> Result<Vec<SightedRow>, CallError> {
         const EQUAL: usize = 3;
-        let (mut rows, pages) = self.list_once(probe, credentials).await?;
-        if pages <= 1 {
-            return Ok(rows);
+        let mut last = self.list_once(call, probes, credentials).await?;
+        if last.pages <= 1 {
+            return Ok(last.wanted);
         }
         let mut equal = 1;
         for _ in 1..READINGS {
             tokio::time::sleep(self.limits.lag).await;
-            let (again, _) = self.list_once(probe, credentials).await?;
-            equal = if ids(&again) == ids(&rows) { equal + 1 } else { 1 };
-            rows = again;
+            let again = self.list_once(call, probes, credentials).await?;
+            equal = if again.ids == last.ids { equal + 1 } else { 1 };
+            last = again;
             if equal == EQUAL {
-                return Ok(rows);
+                return Ok(last.wanted);
             }
         }
-        Err(no_answer(&probe.call, "the list changed with every reading"))
+        Err(no_answer(&call.call, "the list changed with every reading"))
     }
 
     async fn list_once(
         &self,
         probe: &Probe,
+        probes: &[&Probe],
         credentials: &Credentials,
-    ) -> Result<(Vec<SightedRow>, usize), CallError> {
-        let mut rows = Vec::new();
+    ) -> Result<Listed, CallError> {
+        let mut listed = Listed::default();
         for number in 1..=self.limits.pages {
             let call = match &probe.page {
                 Some(page) => probe.call.with_query(&page.parameter, &number.to_string()),
@@ -71,23 +86,77 @@ impl Service {
             let Some(Value::Array(items)) = probe.rows.of(&answer) else {
                 return Err(no_answer(&call, "the answer is not a list of rows"));
             };
-            for item in items.iter().filter(|item| probe.conditions.iter().all(|c| c.holds(item))) {
-                rows.push(sighted(probe, item, &call)?);
+            for item in items {
+                let id = probe.row.id.of(item).and_then(ResourceId::from_json);
+                let id =
+                    id.ok_or_else(|| no_answer(&call, "a row holds no id where the rule says"))?;
+                if probes.iter().any(|probe| satisfies(item, probe)) {
+                    listed.wanted.push(SightedRow { id: id.clone(), json: item.clone() });
+                }
+                listed.ids.insert(id);
             }
+            listed.pages = number;
             if probe.page.as_ref().is_none_or(|page| items.len() < page.size) {
-                return Ok((rows, number));
+                return Ok(listed);
             }
         }
         Err(no_answer(&probe.call, "the list has more pages than bounds.probe_pages"))
     }
 }
 
-fn sighted(probe: &Probe, item: &Value, call: &Call) -> Result<SightedRow, CallError> {
-    let id = probe.row.id.of(item).and_then(ResourceId::from_json);
-    let id = id.ok_or_else(|| no_answer(call, "a row holds no id where the rule says"))?;
-    Ok(SightedRow { id, json: item.clone() })
+/// One reading of all pages.
+#[derive(Default)]
+struct Listed {
+    wanted: Vec<SightedRow>,
+    ids: BTreeSet<ResourceId>,
+    pages: usize,
 }
 
-fn ids(rows: &[SightedRow]) -> BTreeSet<&ResourceId> {
-    rows.iter().map(|row| &row.id).collect()
+fn satisfies(item: &Value, probe: &Probe) -> bool {
+    probe.conditions.iter().all(|condition| condition.holds(item))
+}
+
+/// Lists that unfinished operations share: after an outage hundreds look for rows in a few lists.
+#[derive(Default)]
+pub(in crate::dualwrite) struct Lists {
+    lines: Mutex<HashMap<Vec<u8>, Arc<Readings>>>,
+}
+
+type Readings = Line<Probe, Answer>;
+
+/// What a reading came to.
+type Answer = Result<Arc<Vec<SightedRow>>, Arc<CallError>>;
+
+/// A line of lists rests for as many times the length of each: looking takes at most a fifth of what one
+/// connection can ask of the service, however many look.
+const REST: u32 = 4;
+
+impl Lists {
+    /// Lists the rows that satisfy the probe's conditions, together with all who ask for the same list.
+    pub(in crate::dualwrite) async fn of(
+        &self,
+        service: &Service,
+        probe: &Probe,
+        credentials: &Credentials,
+    ) -> Result<Vec<SightedRow>, Arc<CallError>> {
+        let line = self.line(probe, credentials);
+        let read = async |asked: Vec<Arc<Probe>>| {
+            let probes: Vec<&Probe> = asked.iter().map(Arc::as_ref).collect();
+            let listed = service.list_any(probe, &probes, credentials).await;
+            listed.map(Arc::new).map_err(Arc::new)
+        };
+        let listed = line.ask(Arc::new(probe.clone()), read).await?;
+        Ok(listed.iter().filter(|row| satisfies(&row.json, probe)).cloned().collect())
+    }
+
+    /// Those who make the same calls with the same credentials. A line that nobody is in is dropped
+    /// once it has rested.
+    fn line(&self, probe: &Probe, credentials: &Credentials) -> Arc<Readings> {
+        let Probe { call, page, rows, row, .. } = probe;
+        let mut key = format!("{call:?} {page:?} {rows:?} {row:?} ").into_bytes();
+        credentials.identify(&mut key);
+        let mut lines = lock(&self.lines);
+        lines.retain(|_, line| Arc::strong_count(line) > 1 || line.is_busy());
+        Arc::clone(lines.entry(key).or_insert_with(|| Arc::new(Line::resting(REST))))
+    }
 }
