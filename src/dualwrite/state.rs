@@ -160,6 +160,13 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Whether a read that was asked for at `asked` shows what the service had done at `done`.
+    #[must_use]
+    pub fn shows(&self, asked: Timestamp, done: Timestamp) -> bool {
+        let lag = self.bounds.read_lag;
+        lag.is_zero() || asked >= done.plus(lag + self.apart())
+    }
+
     /// How far the clocks of two processes on this journal may be apart: each is within S of the true
     /// time. A time that one of them recorded is compared with another's clock with this margin.
     #[must_use]

@@ -9,6 +9,7 @@ use authz_sidecar::model::Stored;
 
 use crate::clients::{Client, Told};
 use crate::provider::Edge;
+use crate::replica::served;
 use crate::schedule::{Draws, Wish};
 use crate::service::rows::Row;
 use crate::wire::Whose;
@@ -166,6 +167,12 @@ impl State {
             }
             self.counts.reports += 1;
             rows.extend(operation.reported.iter().map(ToString::to_string));
+            // Where no list could be read, a person was told of the create, and not of its row.
+            if let Some(client) = served(operation.id) {
+                let there = self.service.there.values();
+                let made = there.filter(|row| row.maker == Whose::Client(client));
+                rows.extend(made.map(|row| row.id.clone()));
+            }
         }
         rows
     }

@@ -199,7 +199,7 @@ fn ids() -> OperationId {
 }
 
 /// Which request of a client an operation serves.
-fn served(operation: OperationId) -> Option<usize> {
+pub(crate) fn served(operation: OperationId) -> Option<usize> {
     let hex: String = operation.to_string().chars().filter(char::is_ascii_hexdigit).collect();
     let client = u16::from_str_radix(hex.get(28..)?, 16).ok()?;
     (client != u16::MAX).then_some(client.into())

@@ -71,9 +71,8 @@ impl Driver {
 
     /// Whether a read of that time may not show yet what the service had made when it answered the create.
     fn may_lag_behind(&self, asked: Timestamp) -> bool {
-        let lag = self.context.policy.bounds.read_lag + self.context.policy.apart();
-        self.operation.undone
-            && self.operation.answered.is_some_and(|answered| asked < answered.plus(lag))
+        let shows = |answered| self.context.policy.shows(asked, answered);
+        self.operation.undone && !self.operation.answered.is_none_or(shows)
     }
 
     /// Whether the service's own credentials may be accepted where the caller's were not.

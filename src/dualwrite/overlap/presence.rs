@@ -37,7 +37,7 @@ pub fn presence<O: Borrow<Operation>>(
 /// What it means that the row with `id` was not to be seen at `asked`. `maker` is the create that
 /// holds the id, if one does.
 ///
-/// It is gone if somebody saw it before, or if it can't be yet to come.
+/// It is gone if somebody saw it λ before, or if it can't be yet to come.
 #[must_use]
 pub fn absence<'a>(
     id: &ResourceId,
@@ -47,7 +47,8 @@ pub fn absence<'a>(
     policy: &Policy,
 ) -> Presence {
     let born = maker.is_none_or(|maker| asked >= born_by(maker, policy));
-    if born || deletes.any(|delete| saw(delete, id)) { Presence::Gone } else { Presence::Unsettled }
+    let seen = |delete: &Operation| saw(delete, id) && policy.shows(asked, delete.intent);
+    if born || deletes.any(seen) { Presence::Gone } else { Presence::Unsettled }
 }
 
 /// Whether the probe before `delete` saw the row with `id`, or it is proven gone since.

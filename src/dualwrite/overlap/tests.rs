@@ -108,3 +108,14 @@ fn p3_a_delete_that_was_answered_before_a_create_was_sent_did_not_choose_its_row
     assert!(may_be_removed(&own, &[closed(Effect::Past, 1 - 10)], &shared));
     assert!(!may_be_removed(&own, &[closed(Effect::Past, 1 - 11)], &shared));
 }
+
+/// Readers lag each for itself: that one saw the row does not make another's 404 a proof.
+#[test]
+fn c3_p3_a_read_that_may_lag_does_not_prove_that_a_row_which_was_seen_is_gone() {
+    let mut lagging = policy();
+    lagging.bounds.read_lag = std::time::Duration::from_secs(30);
+    let (maker, seen) = (committed("k"), [delete(&["k"], true, false)]);
+    let absent = |asked| absence(&id("k"), Some(&maker), seen.iter(), at(asked), &lagging);
+    assert_eq!(absent(1 + 29), Presence::Unsettled);
+    assert_eq!(absent(1 + 30), Presence::Gone);
+}

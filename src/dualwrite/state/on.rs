@@ -28,7 +28,7 @@ pub fn on(
             create_answered(operation, outcome, parent)
         }
         (Phase::Prepared, Event::DeleteAnswered(outcome)) if !operation.is_create() => {
-            delete_answered(operation, outcome)
+            delete_answered(operation, outcome, policy)
         }
         (Phase::Prepared, Event::Restarted) => closed(Effect::MayCome, None),
         (Phase::Committed, Event::Restarted) => not_acknowledged(operation, UndoReason::Crash),
@@ -132,11 +132,17 @@ fn unproven(operation: &Operation, id: ResourceId, why: &str) -> Transition {
     stands(operation, id)
 }
 
-fn delete_answered(operation: &Operation, outcome: DeleteOutcome) -> Option<Transition> {
+fn delete_answered(
+    operation: &Operation,
+    outcome: DeleteOutcome,
+    policy: &Policy,
+) -> Option<Transition> {
+    // The service may have looked where the row was not to be seen yet.
+    let proves = operation.targets.seen && policy.bounds.read_lag.is_zero();
     let transition = match outcome {
         DeleteOutcome::NotSent => finished(Resolution::NotSent),
         DeleteOutcome::Refused => finished(Resolution::NotDeleted),
-        DeleteOutcome::Done if operation.targets.seen => {
+        DeleteOutcome::Done if proves => {
             let ids = operation.targets.ids.iter().cloned().collect();
             enqueued(Record::Deleted { ids })
         }
