@@ -5,9 +5,13 @@
 
 use std::sync::Arc;
 
+use authz_sidecar::dualwrite::index::{begin, go_on};
+use authz_sidecar::dualwrite::operation::Operation;
 use authz_sidecar::dualwrite::{Config, Ledger};
 use authz_sidecar::journal::{Journal, MemoryJournal};
-use authz_sidecar::model::{Entry, OperationId, Order, Record, SystemClock, Timestamp};
+use authz_sidecar::model::{
+    Entry, OperationId, Order, Record, Stored, SystemClock, Timestamp,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &str| {
@@ -23,13 +27,24 @@ fuzz_target!(|input: &str| {
     let id = OperationId::new();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
+        // A history that can't be is refused, and no panic.
+        drop(Operation::replay(&Stored { id, entries: entries.clone() }));
         // One by one, so that what comes after a refused one is looked at too.
+        let mut operation = None;
         for entry in entries {
-            drop(journal.append(id, vec![entry]).await);
+            let next = match &operation {
+                None => begin(id, vec![entry]),
+                Some(operation) => go_on(operation, vec![entry]),
+            };
+            if let Ok((after, append)) = next
+                && journal.append(append).await.is_ok()
+            {
+                operation = Some(after);
+            }
         }
         let bounds = Config::default().bounds();
         let ledger = Ledger::new(journal, bounds, true, Arc::new(SystemClock));
-        // A history that can't be is refused here, else told, and takes an order.
+        // What is kept is told, and takes an order.
         if let Ok(Some(account)) = ledger.show(id).await {
             serde_json::to_string(&account).expect("an account can be written");
             let by = || "fuzz".parse().expect("a word");
