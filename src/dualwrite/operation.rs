@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::{
-    Effect, Entry, Kind, Mode, OperationId, PassReason, Plan, Record, Resolution, Resource,
-    ResourceId, Stored, StoredPrincipal, Timestamp, UndoReason,
+    Effect, Entry, Kind, Mode, Newness, OperationId, PassReason, Plan, Record, Resolution,
+    Resource, ResourceId, Stored, StoredPrincipal, Timestamp, UndoReason,
 };
 
 /// One intercepted request and all that is known of it.
@@ -321,6 +321,12 @@ impl Operation {
     #[must_use]
     pub fn is_enforced(&self) -> bool {
         self.pass.is_none() && self.plan.mode == Mode::Enforce
+    }
+
+    /// Whether its rule has no proof of newness, as those of earlier releases: then nothing is undone.
+    #[must_use]
+    pub fn is_unproven(&self) -> bool {
+        matches!(&self.plan.kind, Kind::Create(create) if create.new == Newness::Unproven)
     }
 
     /// Whether there is nothing more to do.

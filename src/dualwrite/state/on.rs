@@ -154,6 +154,10 @@ fn delete_answered(
 
 fn not_acknowledged(operation: &Operation, reason: UndoReason) -> Option<Transition> {
     let id = operation.bound.clone()?;
+    if operation.is_enforced() && operation.is_unproven() {
+        let why = "an earlier release recorded it, without a proof that its row was new".into();
+        return Some(durable(Record::Reported { rows: vec![id], why }).reply(Reply::Conflict));
+    }
     Some(if operation.is_enforced() {
         let evidence = Evidence::Answer;
         durable(Record::Undoing { id, evidence, reason }).reply(Reply::NotRegistered)

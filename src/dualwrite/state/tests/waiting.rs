@@ -79,3 +79,18 @@ fn c3_p3_where_reads_lag_a_2xx_to_a_delete_proves_nothing() {
         assert_eq!(told.unwrap().records[0].name(), records);
     }
 }
+
+/// An earlier release committed whatever id the service answered, an older row's too.
+#[test]
+fn c1_p4_what_an_earlier_release_left_committed_is_reported_and_not_undone() {
+    let mut create = fixtures::create(Mode::Enforce, None);
+    let mut plan = (*create.plan).clone();
+    if let crate::model::Kind::Create(create) = &mut plan.kind {
+        create.new = crate::model::Newness::Unproven;
+    }
+    create.plan = plan.into();
+    take(&mut create, committed(), at(2)).unwrap();
+    take(&mut create, Event::Restarted, at(3)).unwrap();
+    assert_eq!(create.reported, BTreeSet::from([id("k")]));
+    assert!(!create.undone);
+}
