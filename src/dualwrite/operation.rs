@@ -271,7 +271,7 @@ impl Operation {
             }
             (
                 Record::Reported { why, .. },
-                Prepared | Committed | Unknown | Phase::Reported(_),
+                Prepared | Committed | Unknown | Phase::Sweeping(..) | Phase::Reported(_),
                 true,
             ) => Phase::Reported(why.clone()),
             (Record::Retried { .. } | Record::Discarded { .. }, phase, _) => phase.clone(),

@@ -6,7 +6,7 @@ use super::late::late;
 use super::{Event, Look, Policy, Presence, Reply, Transition, Wait, look_ends};
 use crate::dualwrite::operation::{Illegal, Operation, Phase, Step};
 use crate::dualwrite::outcome::{CreateOutcome, DeleteOutcome};
-use crate::dualwrite::rows::Verdict;
+use crate::dualwrite::rows::{Verdict, ids_are_fresh};
 use crate::model::{
     DeletePlan, Effect, Evidence, Kind, Late, Mode, Order, PassReason, Record, Resolution,
     Resource, ResourceId, Timestamp, UndoReason,
@@ -251,6 +251,12 @@ fn confirmed(operation: &mut Operation, phase: Phase, presence: Presence) -> Opt
         }
         (Phase::Undoing(reason, Step::Confirm), _) => {
             step(operation, Phase::Undoing(reason, removal))
+        }
+        // It was gone before. Where ids come back, this may be another row, and its registration too.
+        (Phase::Sweeping(_, Step::Confirm), Presence::Present) if !ids_are_fresh(operation) => {
+            let why =
+                "it was undone, and a row with its id is there: it came late, or is another".into();
+            durable(Record::Reported { rows: vec![id], why })
         }
         (Phase::Sweeping(due, Step::Confirm), _) => step(operation, Phase::Sweeping(due, removal)),
         _ => return None,

@@ -94,3 +94,30 @@ fn c1_p4_what_an_earlier_release_left_committed_is_reported_and_not_undone() {
     assert_eq!(create.reported, BTreeSet::from([id("k")]));
     assert!(!create.undone);
 }
+
+/// As `PUT` makes rows: after an undo another row may come under the same id.
+#[test]
+fn p4_where_ids_come_back_a_sweep_removes_no_row_and_no_registration() {
+    for (new, swept) in [
+        (crate::model::Newness::Always, Task::Delete(id("k"))),
+        (crate::model::Newness::Status(vec![201]), Task::Nothing),
+    ] {
+        let mut create = fixtures::create(Mode::Enforce, None);
+        let mut plan = (*create.plan).clone();
+        if let crate::model::Kind::Create(create) = &mut plan.kind {
+            create.new = new;
+        }
+        create.plan = plan.into();
+        for event in [
+            committed(),
+            Event::NotAcknowledged(UndoReason::Refused),
+            Event::Removed,
+            Event::Confirmed(Presence::Gone),
+            Event::Deregistered { ids: BTreeSet::from([id("k")]), young: false },
+        ] {
+            take(&mut create, event, at(2)).unwrap();
+        }
+        take(&mut create, Event::Confirmed(Presence::Present), at(200)).unwrap();
+        assert_eq!(next(&create, at(200), &policy()), swept);
+    }
+}
