@@ -14,7 +14,7 @@ use super::config::Config;
 use super::inbox::Inbox;
 use super::metrics::Metrics;
 use super::neighbours::Neighbours;
-use super::operation::Operation;
+use super::operation::{Operation, Phase};
 use super::peers::Peers;
 use super::rows::Trust;
 use super::service::{Lists, Service};
@@ -135,7 +135,7 @@ impl Context {
     ) -> Result<Operation, Halt> {
         let (operation, append) = index::begin(id, self.entries(records))?;
         let begun = self.journal.append(append).await;
-        if matches!(begun, Err(journal::Error::Unanswered)) {
+        if matches!(begun, Err(journal::Error::Unanswered)) && operation.phase == Phase::Prepared {
             self.withdraw(&operation)?;
         }
         begun?;
@@ -159,14 +159,22 @@ impl Context {
         let (evidence, reason) = (Evidence::Listed, UndoReason::Unknown);
         let undoing = Record::Undoing { id, evidence, reason };
         let records = vec![prepared, Record::Closed { effect: Effect::Past }, undoing];
-        match self.begin((self.ids)(), records).await {
-            Ok(operation) => {
-                self.metrics.stands(&operation);
-                Ok(Some(operation))
+        let id = (self.ids)();
+        let begun = match self.begin(id, records).await {
+            Ok(operation) => Some(operation),
+            Err(Halt::Journal(journal::Error::Taken { .. })) => None,
+            // Nothing may be removed before it is known whether that was written.
+            Err(Halt::Journal(journal::Error::Unanswered)) => {
+                self.journal.flush().await?;
+                let stored = self.journal.operation(id).await?;
+                stored.as_ref().map(Operation::replay).transpose()?
             }
-            Err(Halt::Journal(journal::Error::Taken { .. })) => Ok(None),
-            Err(halt) => Err(halt),
+            Err(halt) => return Err(halt),
+        };
+        if let Some(operation) = &begun {
+            self.metrics.stands(operation);
         }
+        Ok(begun)
     }
 
     /// Whether the journal knows every create of `resource_type`.

@@ -14,8 +14,8 @@ use authz_sidecar::http::breaker;
 use authz_sidecar::journal::{Arrival, Deposit, Journal, Receipt};
 use authz_sidecar::model::{
     As, Call, Clock, Condition, Confirm, CreatePlan, DeletePlan, Effect, Entry, IdCall, Kind, Late,
-    Mode, Newness, OperationId, Plan, Pointer, Probe, Record, Resolution, ResourceId, ResourceType,
-    Row, Stored, StoredPrincipal, SystemClock, Timestamp, Undo,
+    Mode, Newness, OperationId, Order, Plan, Pointer, Probe, Record, Resolution, ResourceId,
+    ResourceType, Row, Stored, StoredPrincipal, SystemClock, Timestamp, Undo,
 };
 use authz_sidecar::principal::{self, Resolver};
 use authz_sidecar::upstream;
@@ -142,6 +142,58 @@ async fn left(
     }
     tokio::spawn(process(&world, Arc::clone(&journal)).follow());
     (world, journal, arrivals, left.pop().expect("there is one"), key)
+}
+
+/// A create with an unknown outcome, before which there was no row.
+fn unknown() -> Stored {
+    let pointer = |text| Pointer::parse(text).unwrap();
+    let target = "/agent_api_keys?agent_id=agent-1".into();
+    let probe = Probe {
+        call: Call { method: "GET".into(), target, credentials: As::Service },
+        page: None,
+        rows: pointer(""),
+        conditions: vec![Condition { field: pointer("/name"), value: "k".into() }],
+        row: Row { id: pointer("/id") },
+    };
+    let kind = Kind::Create(CreatePlan {
+        id: pointer("/id"),
+        parent: None,
+        undo: Undo { call: call("DELETE"), accepted_on: vec![200] },
+        confirm: confirm(),
+        probe: Some(probe),
+        before: true,
+        new: Newness::Always,
+        replayed: false,
+    });
+    let closed = Record::Closed { effect: Effect::MayCome };
+    let mut stored = stored(plan("create-key", kind), [(0, closed)]);
+    if let Record::Prepared { before, .. } = &mut stored.entries[0].record {
+        *before = Some(BTreeSet::new());
+    }
+    stored
+}
+
+/// An order ends the attempt that is under way. A removal that it had just put on record has nobody else
+/// to carry it on. (Found by the crash matrix.)
+#[tokio::test]
+async fn p2_p9_an_order_does_not_stop_a_removal_that_is_on_record() {
+    let world = World::without_sidecar().await;
+    let (journal, arrivals) = Slow::new();
+    let stored = unknown();
+    let (_, append) = begin(stored.id, stored.entries.clone()).unwrap();
+    journal.inner.append(append).await.unwrap();
+    world.keys.insert("agent-1", "k", "external");
+    journal.answers.send_replace(false);
+    let process = process(&world, Arc::clone(&journal));
+    tokio::spawn(process.clone().follow());
+    arrivals.send(Arrival::Adopted(stored.id)).await.unwrap();
+    let recorded = || async { (journal.inner.entries().len() == 2).then_some(()) };
+    eventually("the removal is on record", recorded).await;
+    let order = Order::Retry { by: "alice".parse().unwrap(), reason: None };
+    process.order(stored.id, order).await.unwrap();
+    journal.answers.send_replace(true);
+    let gone = || async { world.keys.rows().is_empty().then_some(()) };
+    eventually("the row is removed", gone).await;
 }
 
 #[tokio::test]

@@ -19,6 +19,8 @@ pub(crate) struct Slow {
     enqueued: Mutex<Vec<Append>>,
     /// How many readings of an operation fail from now on.
     pub(crate) unreadable: AtomicUsize,
+    /// Whether what begins an operation is answered, once it is kept.
+    pub(crate) answers: tokio::sync::watch::Sender<bool>,
     arrivals: tokio::sync::Mutex<mpsc::Receiver<Arrival>>,
     pub(crate) settled: AtomicUsize,
 }
@@ -30,6 +32,7 @@ impl Slow {
             inner: MemoryJournal::new(),
             enqueued: Mutex::default(),
             unreadable: AtomicUsize::new(0),
+            answers: tokio::sync::watch::Sender::new(true),
             arrivals: tokio::sync::Mutex::new(arrivals),
             settled: AtomicUsize::new(0),
         };
@@ -57,7 +60,13 @@ impl Slow {
 impl Journal for Slow {
     async fn append(&self, append: Append) -> Result<(), Error> {
         self.flush().await?;
-        self.inner.append(append).await
+        let begins = append.begins;
+        self.inner.append(append).await?;
+        if begins {
+            let mut answers = self.answers.subscribe();
+            answers.wait_for(|answers| *answers).await.expect("the journal lives");
+        }
+        Ok(())
     }
 
     async fn enqueue(&self, append: Append) -> Result<(), Error> {

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tracing::Instrument;
+
 use super::{Attempt, Driver};
 use crate::dualwrite::Event;
 use crate::dualwrite::context::{Context, Halt};
@@ -80,15 +82,24 @@ impl Driver {
     }
 
     /// Has a row removed that a list showed, unless another create that looks was first.
+    ///
+    /// In a task of its own: an order may end this attempt at any time, and a removal that is on record
+    /// must be carried on all the same.
     async fn condemn(&self, id: ResourceId) -> Result<(), Halt> {
-        let Some(removal) = self.context.condemn(&self.operation, id.clone()).await? else {
-            return Ok(());
-        };
-        tracing::info!(row = %id, removal = %removal.id, "a row that no client was told of is undone");
+        let (context, maker) = (Arc::clone(&self.context), self.operation.clone());
         let credentials = self.memory.credentials.clone();
-        let memory = Memory { credentials, room: self.context.enter(), ..Memory::default() };
-        drive(Arc::clone(&self.context), removal, memory);
-        Ok(())
+        let removal = async move {
+            let Some(removal) = context.condemn(&maker, id.clone()).await? else { return Ok(()) };
+            tracing::info!(row = %id, removal = %removal.id, "a row that no client was told of is undone");
+            let memory = Memory { credentials, room: context.enter(), ..Memory::default() };
+            drive(context, removal, memory);
+            Ok(())
+        };
+        match tokio::spawn(removal.in_current_span()).await {
+            Ok(begun) => begun,
+            // The process ends, or the removal panicked: the next look finds the row again.
+            Err(_) => Ok(()),
+        }
     }
 
     /// Looks at the rows that a delete may have removed: its targets, and what creates beside it
