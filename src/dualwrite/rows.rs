@@ -149,8 +149,8 @@ fn rule_on<'a>(makers: impl Iterator<Item = &'a Operation>, trust: Trust) -> Rul
 }
 
 /// Whether `create` may have made `row`: it does not know its own row, `row` is as it asked for, and was
-/// not there before it was sent (`back` says that it may have gone and come back). How the parent was spelled never counts, and a create without a probe
-/// may have made any row.
+/// not there before it was sent. `back` says that the row may have gone and come back since. How the
+/// parent was spelled never counts, and a create without a probe may have made any row.
 fn may_have_made(create: &Operation, row: &SightedRow, back: bool) -> bool {
     let Kind::Create(plan) = &create.plan.kind else { return false };
     let is_as_asked = plan

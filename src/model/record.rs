@@ -178,7 +178,7 @@ pub enum PassReason {
     Bypass,
     /// The rule observes, and the registration failed.
     Observed,
-    /// The service answered with a row that stood before: whoever made it registered it, or did not.
+    /// The service answered with a row that stood before. The create that made it decided its registration.
     Found,
 }
 

@@ -35,7 +35,8 @@ pub struct RawRule {
     /// What proves that the row is new, and not an older one that the service found: `always`, if the service
     /// never answers a create with an id that it has given before; `{status: [201]}`, if these statuses tell a
     /// new row from one that was found; `listed_before`, if it is new unless the list before showed it.
-    /// Required of a create, unless the rule only observes: only what is new is ever undone.
+    /// Required of a create, since only what is new is ever undone; a rule that only observes undoes
+    /// nothing, and may leave it out.
     pub new: Option<Located<RawNew>>,
     /// Headers by which the service repeats the answer to an earlier request. Default `[idempotency-key]`.
     pub replay_headers: Option<Located<Vec<Located<String>>>>,

@@ -93,6 +93,14 @@ async fn p1_observed_requests_pass_a_journal_that_is_full() {
     assert_eq!(world.counted(series).await, 1);
 }
 
+/// `check` asks only enforced rules for a proof of newness.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_observed_creates_are_registered_without_a_proof_of_newness_too() {
+    let world = World::with(|settings| (settings.observe, settings.new) = (true, "")).await;
+    let id = world.create("k").send().await.expect(200).text("id");
+    assert!(world.is_registered(&id));
+}
+
 /// An observed create passes even if it can't be recorded, and its client was told of the row.
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_p4_a_row_that_an_observed_create_may_have_made_unrecorded_is_reported() {

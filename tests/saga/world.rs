@@ -157,7 +157,11 @@ impl World {
         } else {
             rules.to_owned()
         };
-        let rules = rules.replace("new: always", &format!("new: {}", self.settings.new));
+        let new = match self.settings.new {
+            "" => String::new(),
+            new => format!("new: {new}"),
+        };
+        let rules = rules.replace("new: always", &new);
         let none = "replay_headers: []";
         let rules =
             rules.replace(none, &format!("replay_headers: {}", self.settings.replay_headers));

@@ -112,7 +112,7 @@ fn create_answered(
             let why = operation.pass.unwrap_or(PassReason::Found);
             durable(Record::Passed { id, why }).reply(Reply::Success)
         }
-        // Whoever made it is found out; of one that is not enforced the client is told all the same.
+        // The list tells later who made it. If the create is not enforced, its client gets the answer.
         CreateOutcome::Disputed(_) if operation.is_enforced() => {
             return closed(Effect::Past, Some(Reply::Conflict));
         }

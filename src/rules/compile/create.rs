@@ -58,8 +58,9 @@ impl Compiler<'_> {
     /// Without a proof of newness nothing could be undone, so that an enforced create could not fail closed.
     fn newness(&mut self, raw: &RawRule, place: Place, before: bool) -> Option<Newness> {
         let Some(new) = &raw.new else {
+            // It undoes nothing, and registers whatever the service answers.
             if raw.mode == Mode::Observe {
-                return Some(Newness::Unproven);
+                return Some(Newness::Always);
             }
             let is = "`always`, if the service never answers a create with an id that it gave before; \
                       else `{status: [201]}` or `listed_before`";
