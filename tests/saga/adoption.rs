@@ -69,6 +69,19 @@ fn confirm() -> Confirm {
     Confirm { call: call("GET"), gone_on: vec![404], id: Pointer::parse("/id").unwrap() }
 }
 
+/// The list of the agent's keys of that name.
+fn probe() -> Probe {
+    let pointer = |text| Pointer::parse(text).unwrap();
+    let target = "/agent_api_keys?agent_id=agent-1".into();
+    Probe {
+        call: Call { method: "GET".into(), target, credentials: As::Service },
+        page: None,
+        rows: pointer(""),
+        conditions: vec![Condition { field: pointer("/name"), value: "k".into() }],
+        row: Row { id: pointer("/id") },
+    }
+}
+
 /// An operation with these records, each so many milliseconds from now.
 fn stored(plan: Plan, records: impl IntoIterator<Item = (i64, Record)>) -> Stored {
     let now = SystemClock.now();
@@ -93,16 +106,7 @@ fn deleted(id: &ResourceId) -> Stored {
 
 /// A delete by name that was answered, and before which no row was seen.
 fn closed(at: i64) -> Stored {
-    let pointer = |text| Pointer::parse(text).unwrap();
-    let target = "/agent_api_keys?agent_id=agent-1".into();
-    let probe = Probe {
-        call: Call { method: "GET".into(), target, credentials: As::Service },
-        page: None,
-        rows: pointer(""),
-        conditions: vec![Condition { field: pointer("/name"), value: "k".into() }],
-        row: Row { id: pointer("/id") },
-    };
-    let kind = Kind::Delete(DeletePlan::ByProbe { probe, confirm: confirm() });
+    let kind = Kind::Delete(DeletePlan::ByProbe { probe: probe(), confirm: confirm() });
     let targets = Record::Targets { ids: Vec::new(), seen: false, young: false };
     let closed = Record::Closed { effect: Effect::Past };
     stored(plan("delete-key-by-name", kind), [(at, targets), (at, closed)])
@@ -146,21 +150,12 @@ async fn left(
 
 /// A create with an unknown outcome, before which there was no row.
 fn unknown() -> Stored {
-    let pointer = |text| Pointer::parse(text).unwrap();
-    let target = "/agent_api_keys?agent_id=agent-1".into();
-    let probe = Probe {
-        call: Call { method: "GET".into(), target, credentials: As::Service },
-        page: None,
-        rows: pointer(""),
-        conditions: vec![Condition { field: pointer("/name"), value: "k".into() }],
-        row: Row { id: pointer("/id") },
-    };
     let kind = Kind::Create(CreatePlan {
-        id: pointer("/id"),
+        id: Pointer::parse("/id").unwrap(),
         parent: None,
         undo: Undo { call: call("DELETE"), accepted_on: vec![200] },
         confirm: confirm(),
-        probe: Some(probe),
+        probe: Some(probe()),
         before: true,
         new: Newness::Always,
         replayed: false,
