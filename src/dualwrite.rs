@@ -8,7 +8,8 @@
 //! | [`state`] | pure: operation × event → records and reply (`state::on`); operation → next task |
 //! | [`newness`] | pure: whether the row of an answer is new, or was found |
 //! | [`rows`] | pure: whose a listed row may be |
-//! | [`overlap`] | pure: who may have removed whose row |
+//! | [`overlap`] | pure: which delete may have removed whose row |
+//! | [`settle`] | pure: what is concluded from seeing a row, or from not seeing it |
 //! | `create`, `delete`, `register`, `exchange` | the sagas up to the client's answer |
 //! | `driver`, `inbox`, `recovery`, `adoption` | what is unfinished then, in this process and after a crash |
 //! | `peers`, `neighbours`, `line` | who may call the service and the back end now; what other operations may matter; one answer for all who ask at once |
@@ -19,7 +20,7 @@
 //! Three invariants, from which the rest follows (docs/DESIGN.md, section 2): (a) before a request that may have
 //! an effect leaves, the journal durably holds a state from which recovery finds that effect;
 //! (b) before a 2xx to a create leaves, it durably holds a state that recovery never undoes;
-//! (c) evidence is never refused: a late id reopens an operation.
+//! (c) evidence is never refused: a late id has its row removed.
 
 mod adoption;
 mod board;
@@ -50,6 +51,7 @@ mod register;
 mod reply;
 pub mod rows;
 mod service;
+pub mod settle;
 pub mod state;
 
 use std::collections::BTreeSet;
@@ -74,7 +76,7 @@ use self::peers::Peers;
 pub use self::peers::service_circuit;
 pub use self::recovery::Recovered;
 use self::service::{Limits, Service};
-use self::state::{Event, Policy, Presence};
+use self::state::{Event, Policy};
 use crate::authz::{Authorizer, Circuits};
 use crate::error::{Kind as ProblemKind, Problem};
 use crate::failpoint;

@@ -113,7 +113,7 @@ impl World {
         })
         .await;
         self.replicas[replica].wait_quiescent().await;
-        assert_eq!(self.provider.registered(), edges, "also after the sweep");
+        assert_eq!(self.provider.registered(), edges, "also at the end");
     }
 
     /// Waits until a request has reached the service, whose handler may not have run yet.
@@ -178,14 +178,14 @@ async fn p2_p3_what_a_killed_replica_left_another_finishes_within_a_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_a_registration_of_a_killed_replica_that_lands_late_is_swept() {
+async fn p3_a_registration_of_a_killed_replica_that_lands_late_is_removed() {
     let mut world = World::new(2).await;
     let gate = world.provider.register().once().lands_after();
     let client = tokio::spawn(world.create(0, "k").try_send());
     gate.arrived(1).await;
     world.replicas[0].kill9().await;
     assert!(client.await.unwrap().is_err());
-    world.phase(1, "sweeping").await;
+    world.phase(1, "undoing").await;
     assert!(world.service.ids().await.is_empty());
     gate.release();
     world.provider.wait_until(|provider| !provider.registered().is_empty()).await;
@@ -201,7 +201,7 @@ async fn p1_p3_a_stopped_replica_that_wakes_after_l_decides_nothing_and_its_regi
     let client = tokio::spawn(world.create(0, "k").try_send());
     gate.arrived(1).await;
     world.replicas[0].signal("STOP").await;
-    world.replicas[1].wait_operation("adopted", |one| one["phase"] == "sweeping").await;
+    world.replicas[1].wait_operation("adopted", |one| one["phase"] == "undoing").await;
     world.replicas[1].wait_quiescent().await;
     assert!(world.service.ids().await.is_empty());
     gate.release();
@@ -243,7 +243,7 @@ async fn p2_a_stopped_replica_that_wakes_at_once_after_the_take_over_leaves_noth
     let client = tokio::spawn(world.create(0, "k").try_send());
     gate.arrived(1).await;
     world.replicas[0].signal("STOP").await;
-    world.replicas[1].wait_operation("adopted", |one| one["phase"] == "sweeping").await;
+    world.replicas[1].wait_operation("adopted", |one| one["phase"] == "undoing").await;
     gate.release();
     world.replicas[0].signal("CONT").await;
     assert_eq!(client.await.unwrap().unwrap().status, 503);

@@ -86,33 +86,22 @@ async fn learn(context: &Arc<Context>, deposit: Deposit, receipt: Receipt) -> Re
     if context.inbox.post(id, Letter::Evidence(late.clone(), receipt)).await {
         return Ok(());
     }
-    let kept = match read(context, id).await? {
-        None => begin_anew(context, id, opening).await?,
-        kept => kept,
+    let mut operation = match read(context, id).await? {
+        Some(operation) if !operation.is_finished() => operation,
+        _ => begin_anew(context, opening).await?,
     };
-    let Some(mut operation) = kept else { return Ok(()) };
-    let finished = operation.is_finished();
     take(context, &mut operation, late, receipt).await?;
-    if !operation.is_finished() && (finished || !context.inbox.is_open(id)) {
+    if !operation.is_finished() && !context.inbox.is_open(operation.id) {
         resume(context, operation);
     }
     Ok(())
 }
 
-/// Begins a forgotten operation anew, with the records that evidence brought. They have the time at
-/// which they are recorded now: what was forgotten until then is not known for it. None where another
-/// replica was first.
-async fn begin_anew(
-    context: &Context,
-    id: OperationId,
-    opening: Vec<Entry>,
-) -> Result<Option<Operation>, Halt> {
+/// Begins another operation for evidence of one that has ended, with the records that came with it. They
+/// have the time at which they are recorded now: what was forgotten until then is not known for it.
+async fn begin_anew(context: &Context, opening: Vec<Entry>) -> Result<Operation, Halt> {
     let records = opening.into_iter().map(|entry| entry.record).collect();
-    let (operation, append) = index::begin(id, context.entries(records))?;
-    match context.journal.append(append).await {
-        Err(Error::NotOwned(_) | Error::Misplaced(_)) => Ok(None),
-        begun => Ok(begun.map(|()| Some(operation))?),
-    }
+    context.begin(context.new_id(), records).await
 }
 
 /// Records what follows from evidence; then it need not come again.

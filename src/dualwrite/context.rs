@@ -19,7 +19,7 @@ use super::peers::Peers;
 use super::rows::Trust;
 use super::service::{Lists, Service};
 use super::state::{Policy, Transition, Wait, evidence, on};
-use super::{Event, Illegal, index};
+use super::{Event, Illegal, index, settle};
 use crate::authz::{Authorizer, Circuits};
 use crate::journal::{self, Journal, Of, Window};
 use crate::model::{
@@ -115,6 +115,11 @@ impl Context {
         }
     }
 
+    /// An id for an operation that no request began.
+    pub(super) fn new_id(&self) -> OperationId {
+        (self.ids)()
+    }
+
     /// The time.
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
@@ -157,9 +162,9 @@ impl Context {
             before: None,
         };
         let (evidence, reason) = (Evidence::Listed, UndoReason::Unknown);
-        let undoing = Record::Undoing { id, evidence, reason };
+        let undoing = Record::Undoing { id, evidence, reason, ambiguous: false };
         let records = vec![prepared, Record::Closed { effect: Effect::Past }, undoing];
-        let id = (self.ids)();
+        let id = self.new_id();
         let begun = match self.begin(id, records).await {
             Ok(operation) => Some(operation),
             Err(Halt::Journal(journal::Error::Taken { .. })) => None,
@@ -205,7 +210,7 @@ impl Context {
         event: Event,
     ) -> Result<Transition, Halt> {
         let late = evidence(operation, &event);
-        let transition = on(operation, event, self.now(), &self.policy)?;
+        let transition = on(operation, event, &self.policy)?;
         if transition.records.is_empty() {
             return Ok(transition);
         }
@@ -264,15 +269,14 @@ impl Context {
     pub(super) async fn is_undone(&self, id: OperationId) -> Result<bool, Halt> {
         let stored = self.journal.operation(id).await?;
         let holder = stored.as_ref().map(Operation::replay).transpose()?;
-        Ok(holder.is_some_and(|holder| holder.undone))
+        Ok(holder.is_some_and(|holder| holder.is_condemned()))
     }
 
-    /// Whether the create of `resource` is younger than L + λ, so that its registration may still
-    /// land. What no create holds was not registered within that time.
-    pub(super) async fn is_young(&self, resource: &Resource) -> Result<bool, Halt> {
-        let since = self.now().minus(self.policy.bounds.late_sight() + self.policy.apart());
-        let holder = self.holder(resource).await?;
-        Ok(holder.is_some_and(|holder| holder.since >= since || holder.intent >= since))
+    /// Whether a registration of `resource` may still land. What no create holds was not registered within L.
+    pub(super) async fn may_be_registering(&self, resource: &Resource) -> Result<bool, Halt> {
+        let maker = self.holder(resource).await?;
+        let end = maker.map(|maker| settle::registered(&maker, &self.policy));
+        Ok(end.is_some_and(|end| !settle::is_over(end, self.now())))
     }
 
     /// Drops what is cached for credentials that the service itself refused.

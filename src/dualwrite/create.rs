@@ -22,15 +22,15 @@ use super::inbox::{Letter, Letters};
 use super::newness;
 use super::operation::{Operation, Phase};
 use super::outcome::{self, CreateOutcome};
-use super::overlap::may_be_removed;
 use super::register::{Parent, Registration, look_up};
 use super::reply::{self, Reply};
 use super::service::Answer;
+use super::settle::{is_over, until};
 use super::{Event, state};
 use crate::error::UndoState;
 use crate::failpoint;
 use crate::http::breaker::Entry;
-use crate::journal::{self, Of};
+use crate::journal;
 use crate::model::{
     CreatePlan, Late, Mode, OperationId, Plan, Principal, Record, ResourceId, UndoReason,
 };
@@ -226,7 +226,7 @@ impl Prepared {
                 && let Some(id) = row
             {
                 tracing::warn!(operation = %operation.id, row = %id, "a late answer names a row");
-                hand_in(&context, &operation, Late::Answer { id });
+                hand_in(&context, &operation, Late::Row { id });
             }
         });
         letters
@@ -261,7 +261,7 @@ impl Prepared {
         }
         let (Some(id), Some(principal)) = (&self.operation.bound, &self.principal) else {
             // Where there is no principal the create passes before this.
-            return Event::NotAcknowledged(UndoReason::Refused);
+            return Event::NotAcknowledged { reason: UndoReason::Refused, ambiguous: false };
         };
         let resource = self.operation.resource(id);
         let (context, credentials) = (&*self.context, &self.credentials);
@@ -299,8 +299,11 @@ impl Prepared {
     /// Hands the operation over to be undone, and waits for that a while.
     async fn undo(self) -> Reply {
         let (id, wait) = (self.operation.id, self.context.config.reply.0);
+        // If the row can't be proven gone within that time, there is nothing to wait for.
+        let end = until(&self.operation, &self.context.policy);
+        let is_hopeless = !is_over(end, self.context.now().plus(wait));
         let (context, operation, memory) = self.hand_over(None);
-        match settled(drive(context, operation, memory), wait, false).await {
+        match settled(drive(context, operation, memory), wait, is_hopeless).await {
             Progress::Resting { settled: true } => reply::not_registered(id, UndoState::Done),
             Progress::Resting { settled: false } | Progress::Busy => {
                 reply::not_registered(id, UndoState::Pending)
@@ -312,35 +315,11 @@ impl Prepared {
     /// Goes on behind the client's back with what is unfinished.
     fn leave(self, letters: Option<Letters>) {
         match self.operation.phase {
-            Phase::Registered | Phase::Passed => {
-                tokio::spawn(self.confirm_if_disturbed());
-            }
-            Phase::Unknown | Phase::Reported(_) => {
+            Phase::Registered | Phase::Passed | Phase::Unknown | Phase::Reported(_) => {
                 let (context, operation, memory) = self.hand_over(letters);
                 drive(context, operation, memory);
             }
             _ => {}
-        }
-    }
-
-    /// The overlap rule: a create that closes second confirms its row.
-    async fn confirm_if_disturbed(mut self) {
-        let id = self.operation.id;
-        let others = self.context.others(&self.operation, Of::Deletes).await;
-        let undisturbed = match others {
-            Ok(others) if !may_be_removed(&self.operation, &others, &self.context.policy) => {
-                self.context.take(&mut self.operation, Event::Undisturbed).await.map(drop)
-            }
-            // Also where that can't be asked for now.
-            Ok(_) | Err(Halt::Journal(journal::Error::Unavailable(_))) => {
-                let (context, operation, memory) = self.hand_over(None);
-                drive(context, operation, memory);
-                return;
-            }
-            Err(halt) => Err(halt),
-        };
-        if let Err(halt) = undisturbed {
-            tracing::error!(operation = %id, %halt, "the operation is left to recovery");
         }
     }
 

@@ -19,7 +19,7 @@ use crate::error::{Kind, Problem, UndoState};
 use crate::failpoint;
 use crate::journal;
 use crate::model::{
-    Confirm, DeletePlan, Mode, OperationId, Plan, Principal, Probe, Record, Resource, ResourceId,
+    Confirm, DeletePlan, Effect, Mode, OperationId, Plan, Principal, Probe, Record, ResourceId,
 };
 
 /// A delete that is about to begin.
@@ -37,9 +37,7 @@ pub(super) struct Delete {
 /// What the probe before a delete came to.
 enum Before {
     /// These rows may be removed.
-    Targets { ids: Vec<ResourceId>, seen: bool, young: bool },
-    /// There is no such row: nothing can be removed, and nothing is recorded.
-    Nothing,
+    Targets { ids: Vec<ResourceId>, seen: bool },
     /// The service refused the question in its own words, which are the client's answer too.
     Refused(Box<Reply>),
     /// The question could not be asked: the delete is refused, not guessed.
@@ -54,19 +52,16 @@ impl Delete {
         let principal = resolved.map(|resolved| resolved.principal);
         let observes = self.plan.mode == Mode::Observe;
         let record = match before {
-            Ok(Before::Targets { ids, seen, young }) => Record::Targets { ids, seen, young },
-            Ok(Before::Nothing) => return self.pass_on().await,
-            Ok(Before::Refused(_) | Before::Failed(_)) if observes => {
+            Before::Targets { ids, seen } => Record::Targets { ids, seen },
+            Before::Refused(_) | Before::Failed(_) if observes => {
                 return self.unrecorded("observed_probe").await;
             }
-            Ok(Before::Refused(answer)) => {
+            Before::Refused(answer) => {
                 self.context.metrics.refused(&self.plan.rule, "probe_refused");
                 self.context.forget_refused(Some(answer.status()), self.request.headers()).await;
                 return *answer;
             }
-            Ok(Before::Failed(why)) => return self.refuse("probe", &why),
-            Err(_) if observes => return self.unrecorded("unrecorded").await,
-            Err(halt) => return self.refuse("journal", &halt.to_string()),
+            Before::Failed(why) => return self.refuse("probe", &why),
         };
         match self.begin(principal.as_ref(), record).await {
             Ok(operation) => self.send(operation, principal).await,
@@ -91,48 +86,32 @@ impl Delete {
     }
 
     /// Asks the service which rows the request means.
-    async fn probe(&self) -> Result<Before, Halt> {
+    async fn probe(&self) -> Before {
         match &self.how {
             DeletePlan::ById { id, confirm } => self.probe_by_id(id, confirm).await,
             DeletePlan::ByProbe { probe, .. } => self.probe_by_list(probe).await,
         }
     }
 
-    async fn probe_by_id(&self, id: &ResourceId, confirm: &Confirm) -> Result<Before, Halt> {
+    async fn probe_by_id(&self, id: &ResourceId, confirm: &Confirm) -> Before {
         let asked = self.context.service.find(confirm, id, &self.credentials).await;
         let (target, seen) = match asked {
             Ok(Found::Row) => (id.clone(), true),
             Ok(Found::Other(other)) => (other, false),
-            Ok(Found::None) => {
-                // A service that commits after its answer may not show a row that it just made.
-                let young = self.context.is_young(&self.resource(id)).await?;
-                if !young {
-                    return Ok(Before::Nothing);
-                }
-                (id.clone(), false)
-            }
-            Err(error) => return Ok(cannot_tell(error)),
+            // The row may be made while the DELETE is on its way, or not to be seen yet.
+            Ok(Found::None) => (id.clone(), false),
+            Err(error) => return cannot_tell(error),
         };
-        let young = self.context.is_young(&self.resource(&target)).await?;
-        Ok(Before::Targets { ids: vec![target], seen, young })
+        Before::Targets { ids: vec![target], seen }
     }
 
-    async fn probe_by_list(&self, probe: &Probe) -> Result<Before, Halt> {
+    async fn probe_by_list(&self, probe: &Probe) -> Before {
         let rows = match self.context.service.list(probe, &self.credentials).await {
             Ok(rows) => rows,
-            Err(error) => return Ok(cannot_tell(error)),
+            Err(error) => return cannot_tell(error),
         };
-        let mut young = false;
-        let mut ids = Vec::with_capacity(rows.len());
-        for row in rows {
-            young = young || self.context.is_young(&self.resource(&row.id)).await?;
-            ids.push(row.id);
-        }
-        Ok(Before::Targets { ids, seen: false, young })
-    }
-
-    fn resource(&self, id: &ResourceId) -> Resource {
-        Resource { kind: self.plan.resource_type.clone(), id: id.clone() }
+        let ids = rows.into_iter().map(|row| row.id).collect();
+        Before::Targets { ids, seen: false }
     }
 
     async fn begin(
@@ -166,6 +145,7 @@ impl Delete {
         let exchange = exchange::start(&context, request).within(context.config.exchange.0).await;
         failpoint::hit("delete.answered");
         let (outcome, gets) = outcome::delete(&exchange.seen(None, context.config.answer.0));
+        let outcome = judged(&context, &operation, outcome).await;
         let answer = exchange.into_answer();
         context.forget_refused(answer.as_ref().map(Answer::status), &headers).await;
         match context.take(&mut operation, Event::DeleteAnswered(outcome)).await {
@@ -181,6 +161,17 @@ impl Delete {
         }
         reply::classified(id, gets, answer, UndoState::Unknown)
     }
+}
+
+/// What the answer to a delete means. If a registration of its row may still land, the answer ends nothing.
+async fn judged(context: &Context, delete: &Operation, outcome: DeleteOutcome) -> DeleteOutcome {
+    for id in &delete.targets.ids {
+        let landing = context.may_be_registering(&delete.resource(id)).await;
+        if outcome == DeleteOutcome::Done && landing.unwrap_or(true) {
+            return DeleteOutcome::Look(Effect::Past);
+        }
+    }
+    outcome
 }
 
 /// Whether it may leave: another replica may be carrying it on by now. What is only observed is not

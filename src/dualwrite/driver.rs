@@ -3,6 +3,7 @@
 //! that recovery found, so recovery is exercised all the time.
 
 mod look;
+mod settle;
 mod tasks;
 mod turn;
 
@@ -16,10 +17,10 @@ use super::adoption::{self, hand_in};
 use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
 use super::inbox::{Letter, Letters};
-use super::operation::{Operation, Phase, Step};
+use super::operation::{Operation, Phase};
 use super::outcome::CreateOutcome;
-use super::state::{Task, born_by, legacy, look_ends, next, poll_delay};
-use super::{Event, Presence};
+use super::settle::until;
+use super::state::{Event, Task, legacy, next, poll_delay};
 use crate::journal;
 use crate::model::{Late, Principal, Timestamp};
 
@@ -62,8 +63,17 @@ pub(super) fn drive(
     let opened = memory.letters.take();
     let letters = opened.unwrap_or_else(|| context.inbox.open(operation.id));
     context.board.begin(&operation);
-    let driver =
-        Driver { context, operation, memory, report, rounds: 0, refusals: 0, retried_at: 0 };
+    let driver = Driver {
+        context,
+        operation,
+        memory,
+        report,
+        rounds: 0,
+        refusals: 0,
+        retried_at: 0,
+        undo_is_due: true,
+        undo_worked: false,
+    };
     tokio::spawn(driver.run(letters).instrument(span));
     progress
 }
@@ -97,6 +107,10 @@ struct Driver {
     refusals: u32,
     /// How many attempts had failed when the last retry was ordered: from there the backoff counts.
     retried_at: u32,
+    /// Whether the undo's DELETE is to be sent: it was not sent yet, or the row was there after it.
+    undo_is_due: bool,
+    /// Whether the row that is undone was not to be seen once.
+    undo_worked: bool,
 }
 
 /// What an attempt came to.
@@ -154,7 +168,7 @@ impl Driver {
         }
         while let Some(letter) = letters.waiting() {
             if let Letter::LateAnswer(CreateOutcome::Committed(id)) = letter {
-                hand_in(&self.context, &self.operation, Late::Answer { id });
+                hand_in(&self.context, &self.operation, Late::Row { id });
             }
         }
     }
@@ -193,16 +207,15 @@ impl Driver {
 
     async fn saw(&mut self, event: Event) -> Result<Pause, Halt> {
         let before = (self.operation.phase.clone(), self.operation.gone.len());
-        let progressed_by = matches!(event, Event::Deregistered { .. });
-        let repeats_delete = matches!(event, Event::Confirmed(Presence::Present));
+        let progressed_by = matches!(event, Event::Deregistered(_));
         self.take(event).await?;
         self.context.board.succeeded(self.operation.id);
         self.retried_at = 0;
-        if self.row_is_gone() {
+        if self.operation.is_row_gone() {
             self.report.send_replace(Progress::Resting { settled: true });
         }
         let after = (self.operation.phase.clone(), self.operation.gone.len());
-        if (before == after && !progressed_by) || repeats_delete {
+        if before == after && !progressed_by {
             return Ok(self.next_round());
         }
         Ok(Pause::None)
@@ -217,10 +230,7 @@ impl Driver {
 
     fn next_round(&mut self) -> Pause {
         let (now, policy) = (self.context.now(), &self.context.policy);
-        let end = match self.operation.phase {
-            Phase::Registered | Phase::Passed => born_by(&self.operation, policy),
-            _ => look_ends(&self.operation, policy),
-        };
+        let end = until(&self.operation, policy).unwrap_or(now);
         let delay = match self.operation.phase {
             Phase::Reported(_) => policy.bounds.late_effect,
             _ => poll_delay(self.rounds, now, end, policy),
@@ -239,7 +249,7 @@ impl Driver {
     ) -> Result<(), Halt> {
         self.context.board.sleeps_until(self.operation.id, due);
         // Who waits may look only now: what was settled stays so.
-        let settled = settled || self.row_is_gone();
+        let settled = settled || self.operation.is_row_gone();
         self.report.send_replace(Progress::Resting { settled });
         let sleep = tokio::time::sleep(due.since(self.context.now()));
         tokio::select! {
@@ -296,11 +306,6 @@ impl Driver {
         if let Some(peer) = turn::needed(&self.context, &task) {
             peer.expect_success();
         }
-    }
-
-    /// Whether an undone row is confirmed gone, which is what the client waits to hear.
-    fn row_is_gone(&self) -> bool {
-        matches!(self.operation.phase, Phase::Undoing(_, Step::Deregister))
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) use self::history::history;
 use super::board::Note;
 use super::operation::{Operation, Phase};
 use super::state::Policy;
-use crate::model::{Mode, OperationId, ResourceId, Timestamp};
+use crate::model::{Mode, OperationId, ResourceId};
 
 /// One operation as operators see it. It holds no secret.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -106,7 +106,7 @@ pub(super) fn explain(
         next: next(&story, operation, note, teller, policy.shared),
         known: story.known,
         unknown: story.unknown,
-        next_at: due(operation).or(note.and_then(|note| note.next)).map(|at| at.to_string()),
+        next_at: note.and_then(|note| note.next).map(|at| at.to_string()),
         carried_on,
         task: note.and_then(|note| note.task),
         attempts: note.map_or(0, |note| note.attempts),
@@ -118,10 +118,6 @@ pub(super) fn explain(
         discarding: story.discarding.filter(|_| discardable),
         commands: commands(operation, waits, teller),
     }
-}
-
-fn due(operation: &Operation) -> Option<Timestamp> {
-    if let Phase::Sweeping(due, _) = operation.phase { Some(due) } else { None }
 }
 
 fn next(

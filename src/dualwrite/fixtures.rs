@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::operation::Operation;
 use super::state::Policy;
 use crate::model::{
-    As, Bounds, Call, Condition, Confirm, CreatePlan, DeletePlan, Entry, IdCall, Kind, Mode,
-    Newness, OperationId, PassReason, Plan, Pointer, Probe, Record, Resource, ResourceId,
+    As, Bounds, Call, Commits, Condition, Confirm, CreatePlan, DeletePlan, Entry, IdCall, Kind,
+    Mode, Newness, OperationId, PassReason, Plan, Pointer, Probe, Record, Resource, ResourceId,
     ResourceType, Row, Stored, StoredPrincipal, Timestamp, Undo,
 };
 
@@ -47,21 +47,22 @@ pub(super) fn create_named(name: &str, mode: Mode, pass: Option<PassReason>) -> 
 }
 
 /// A delete by id of the first of `ids`.
-pub(super) fn delete(ids: &[&str], seen: bool, young: bool) -> Operation {
+pub(super) fn delete(ids: &[&str], seen: bool) -> Operation {
     let plan = DeletePlan::ById { id: id(ids[0]), confirm: confirm() };
-    begin(Mode::Enforce, Kind::Delete(plan), None, Some(targets(ids, seen, young)))
+    begin(Mode::Enforce, Kind::Delete(plan), None, Some(targets(ids, seen)))
 }
 
 /// A delete by name.
 pub(super) fn delete_named(name: &str, ids: &[&str]) -> Operation {
     let plan = DeletePlan::ByProbe { probe: probe(name), confirm: confirm() };
-    begin(Mode::Enforce, Kind::Delete(plan), None, Some(targets(ids, false, false)))
+    begin(Mode::Enforce, Kind::Delete(plan), None, Some(targets(ids, false)))
 }
 
 fn begin(mode: Mode, kind: Kind, pass: Option<PassReason>, then: Option<Record>) -> Operation {
     let intent = Timestamp::from_micros(1_000_000);
     let resource_type = ResourceType::new("api_key");
-    let plan = Plan { rule: "rule".into(), mode, resource_type, kind };
+    let commits = Commits::Late;
+    let plan = Plan { rule: "rule".into(), mode, resource_type, commits, kind };
     let before = matches!(plan.kind, Kind::Create(_)).then(BTreeSet::new);
     let principal = StoredPrincipal::default();
     let prepared = Record::Prepared { plan, intent, principal, pass, before };
@@ -70,8 +71,8 @@ fn begin(mode: Mode, kind: Kind, pass: Option<PassReason>, then: Option<Record>)
     Operation::replay(&Stored { id: OperationId::new(), entries }).unwrap()
 }
 
-fn targets(ids: &[&str], seen: bool, young: bool) -> Record {
-    Record::Targets { ids: ids.iter().map(|text| id(text)).collect(), seen, young }
+fn targets(ids: &[&str], seen: bool) -> Record {
+    Record::Targets { ids: ids.iter().map(|text| id(text)).collect(), seen }
 }
 
 fn probe(name: &str) -> Probe {

@@ -32,7 +32,7 @@ pub fn go_on(operation: &Operation, entries: Vec<Entry>) -> Result<(Operation, A
 /// The entries with which `operation` began.
 #[must_use]
 pub fn opening(operation: &Operation) -> Vec<Entry> {
-    let Targets { ids, seen, young } = &operation.targets;
+    let Targets { ids, seen } = &operation.targets;
     let prepared = Record::Prepared {
         plan: Plan::clone(&operation.plan),
         intent: operation.intent,
@@ -40,11 +40,8 @@ pub fn opening(operation: &Operation) -> Vec<Entry> {
         pass: operation.pass,
         before: operation.before.clone(),
     };
-    let targets = (!operation.is_create()).then(|| Record::Targets {
-        ids: ids.iter().cloned().collect(),
-        seen: *seen,
-        young: *young,
-    });
+    let targets = (!operation.is_create())
+        .then(|| Record::Targets { ids: ids.iter().cloned().collect(), seen: *seen });
     let records = std::iter::once(prepared).chain(targets);
     records.map(|record| Entry { at: operation.intent, record }).collect()
 }
@@ -61,7 +58,7 @@ pub fn index(operation: &Operation) -> Index {
         opened_at: operation.intent,
         settled_at: operation.settled,
         state: state(operation),
-        holds: operation.bound.iter().cloned().collect(),
+        holds: operation.bound.iter().filter(|_| !is_row_over(operation)).cloned().collect(),
     }
 }
 
@@ -73,6 +70,13 @@ pub fn place(operation: &Operation) -> Place {
 
 fn state(operation: &Operation) -> State {
     match operation.phase {
+        Phase::Finished(_) if is_void(operation) => State::Void(operation.since),
+        Phase::Finished(_) => State::Finished(operation.since),
+        // Its rows are known, or a person decides: what was reported is never condemned.
+        Phase::Undoing(_) | Phase::Reported(_) => State::Alone,
+        _ if operation.is_row_gone() => State::Alone,
+        // The service's answer proved that all its rows are gone.
+        Phase::Looking if operation.closed.is_none() => State::Alone,
         // Looks for rows yet (a create that stands: for deletes that may have removed its own).
         Phase::Prepared
         | Phase::Committed
@@ -80,19 +84,20 @@ fn state(operation: &Operation) -> State {
         | Phase::Registered
         | Phase::Passed
         | Phase::Looking => State::Open,
-        // Its rows are known, or a person decides: what was reported is never condemned.
-        Phase::Undoing(..) | Phase::Gone | Phase::Sweeping(..) | Phase::Reported(_) => State::Alone,
-        Phase::Finished(_) if is_void(operation) => State::Void(operation.since),
-        Phase::Finished(_) => State::Finished(operation.since),
     }
 }
 
-/// Whether no other operation ever needs to know of this one: a create that is known to have made
-/// nothing, and was never in doubt. Thousands of them come within seconds while the service is down.
+/// Whether its row is gone, and deregistered.
+fn is_row_over(operation: &Operation) -> bool {
+    matches!(operation.phase, Phase::Finished(Resolution::Undone | Resolution::Deregistered))
+}
+
+/// Whether no other operation ever needs to know of this one: it is known to have done nothing, and was
+/// never in doubt. Thousands of them come within seconds while the service is down.
 fn is_void(operation: &Operation) -> bool {
-    let made_nothing =
-        matches!(operation.phase, Phase::Finished(Resolution::NotSent | Resolution::Rejected));
-    operation.is_create() && operation.closed.is_none() && made_nothing
+    use Resolution::{NotDeleted, NotSent, Rejected};
+    let did_nothing = matches!(operation.phase, Phase::Finished(NotSent | Rejected | NotDeleted));
+    operation.closed.is_none() && did_nothing
 }
 
 #[cfg(test)]

@@ -154,7 +154,7 @@ impl Ledger {
         // What the process left under way is over: it is first brought where a recovery would.
         for event in [Event::Restarted, Event::Ordered(order)] {
             let at = self.clock.now();
-            let made = on(&mut operation, event, at, &self.policy).map_err(Halt::from)?;
+            let made = on(&mut operation, event, &self.policy).map_err(Halt::from)?;
             for record in made.records {
                 let entry = Entry { at, record };
                 operation.apply(&entry).map_err(Halt::from)?;

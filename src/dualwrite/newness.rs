@@ -81,7 +81,6 @@ fn proof(own: &Operation, plan: &CreatePlan, status: u16, id: &ResourceId) -> Pr
         (Newness::ListedBefore, None) => {
             Proof::None("there is no complete list from before the create was sent")
         }
-        (Newness::Unproven, _) => Proof::None("the rule has no `new` that could prove it"),
     };
     if proof == Proof::New && plan.replayed {
         return Proof::None(

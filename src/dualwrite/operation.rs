@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::{
-    Effect, Entry, Kind, Mode, Newness, OperationId, PassReason, Plan, Record, Resolution,
-    Resource, ResourceId, Stored, StoredPrincipal, Timestamp, UndoReason,
+    Effect, Entry, Kind, Mode, OperationId, PassReason, Plan, Record, Resolution, Resource,
+    ResourceId, Stored, StoredPrincipal, Timestamp, UndoReason,
 };
 
 /// One intercepted request and all that is known of it.
@@ -34,12 +34,12 @@ pub struct Operation {
     pub before: Option<BTreeSet<ResourceId>>,
     /// The row that is bound to this operation.
     pub bound: Option<ResourceId>,
-    /// When it was first on record that the service had answered: a row's id, or rows gone.
+    /// When it was on record that the service had answered: a row's id, or rows gone.
     pub answered: Option<Timestamp>,
+    /// When the last attempt to register its row was over, if one may land late.
+    pub registering: Option<Timestamp>,
     /// When it was on record what became of its request, or how long that may still have an effect.
     pub settled: Option<Timestamp>,
-    /// Whether the row is, or was, being undone.
-    pub undone: bool,
     /// Rows confirmed gone.
     pub gone: BTreeSet<ResourceId>,
     /// Rows that may be this create's, reported to the operator.
@@ -53,9 +53,6 @@ pub struct Operation {
     /// Of [`Operation::gone`], what was deregistered by this process since it last ran. Not
     /// durable: deregistering again is harmless.
     pub(super) deregistered: BTreeSet<ResourceId>,
-    /// Whether a create of one of those was young then: its id may not have been on record yet when
-    /// [`Targets`] were. Not durable either: deregistering again tells it again.
-    pub(super) young: bool,
 }
 
 /// The rows that a delete may remove, as seen before it.
@@ -65,8 +62,6 @@ pub struct Targets {
     pub ids: BTreeSet<ResourceId>,
     /// Whether the row of a delete by id was seen, so that the service's 2xx confirms.
     pub seen: bool,
-    /// Whether a create of one of them is younger than L + S.
-    pub young: bool,
 }
 
 /// The end of an exchange that decided nothing.
@@ -91,29 +86,14 @@ pub enum Phase {
     Registered,
     /// The create stands unregistered, by configuration.
     Passed,
-    /// The row is being removed.
-    Undoing(UndoReason, Step),
-    /// A delete whose targets are being looked at.
+    /// The row is being removed and deregistered.
+    Undoing(UndoReason),
+    /// The rows that a delete may have removed are being looked at, and deregistered if they are gone.
     Looking,
-    /// Rows are gone and are being deregistered.
-    Gone,
-    /// All is done once, and will be done again at `due`.
-    Sweeping(Timestamp, Step),
     /// An operator has to decide.
     Reported(String),
     /// The end.
     Finished(Resolution),
-}
-
-/// How far the removal of a row has come. Not durable: after a crash it starts again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
-    /// DELETE upstream.
-    Delete,
-    /// Ask whether the row is gone: an accepted DELETE proves nothing.
-    Confirm,
-    /// The row is gone: deregister.
-    Deregister,
 }
 
 /// A record that does not follow from the state of its operation.
@@ -169,15 +149,14 @@ impl Operation {
             before: before.clone(),
             bound: None,
             answered: None,
+            registering: None,
             settled: None,
-            undone: false,
             gone: BTreeSet::new(),
             reported: BTreeSet::new(),
             phase: Phase::Prepared,
             since: first.at,
             retries: 0,
             deregistered: BTreeSet::new(),
-            young: false,
         })
     }
 
@@ -188,14 +167,11 @@ impl Operation {
     pub fn apply(&mut self, entry: &Entry) -> Result<(), Illegal> {
         let phase = self.after(&entry.record).ok_or_else(|| self.illegal(entry.record.name()))?;
         match &entry.record {
-            Record::Targets { ids, seen, young } => {
+            Record::Targets { ids, seen } => {
                 let ids = ids.iter().cloned().collect();
-                self.targets = Targets { ids, seen: *seen, young: *young };
+                self.targets = Targets { ids, seen: *seen };
             }
             Record::Closed { effect } => {
-                if self.is_finished() {
-                    self.before = None;
-                }
                 self.closed = Some(Closed { at: entry.at, effect: *effect });
                 self.settled = self.settled.max(Some(entry.at));
             }
@@ -203,9 +179,18 @@ impl Operation {
             | Record::Registered { id, .. }
             | Record::Passed { id, .. }
             | Record::Undoing { id, .. } => {
-                self.undone |= matches!(entry.record, Record::Undoing { .. });
                 self.bound = Some(id.clone());
                 self.answered.get_or_insert(entry.at);
+                if self.may_be_registering(&entry.record) {
+                    self.registering = Some(entry.at);
+                }
+            }
+            Record::Resumed => {
+                let anew = |_| entry.at;
+                self.answered = self.answered.map(anew);
+                self.registering = self.registering.map(anew);
+                self.settled = self.settled.map(anew);
+                self.closed = self.closed.map(|closed| Closed { at: entry.at, ..closed });
             }
             Record::Deleted { ids } => {
                 self.gone.extend(ids.iter().cloned());
@@ -230,48 +215,45 @@ impl Operation {
         Ok(())
     }
 
+    /// Whether a registration may land after `record`.
+    fn may_be_registering(&self, record: &Record) -> bool {
+        match record {
+            Record::Registered { ambiguous, .. } | Record::Undoing { ambiguous, .. } => *ambiguous,
+            Record::Passed { .. } => self.phase == Phase::Committed,
+            _ => false,
+        }
+    }
+
     /// The phase after `record`, or `None` where it can't follow.
     fn after(&self, record: &Record) -> Option<Phase> {
-        use Phase::{Committed, Gone, Looking, Passed, Prepared, Registered, Unknown};
+        use Phase::{Committed, Looking, Passed, Prepared, Registered, Undoing, Unknown};
         let phase = match (record, &self.phase, self.is_create()) {
             (Record::Targets { .. }, Prepared, false) => Prepared,
             (Record::Committed { .. }, Prepared, true) => Committed,
             (Record::Closed { .. }, Prepared | Unknown, true) => Unknown,
             (Record::Closed { .. }, Phase::Reported(why), true) => Phase::Reported(why.clone()),
-            (Record::Closed { .. }, phase, true) if self.may_reopen(phase) => Unknown,
-            (Record::Closed { .. }, Prepared | Looking | Phase::Sweeping(..), false) => Looking,
-            (Record::Closed { .. }, phase, false) if self.may_reopen(phase) => Looking,
+            (Record::Closed { .. }, Prepared | Looking, false) => Looking,
             (Record::Registered { .. }, Committed, true) => Registered,
-            (Record::Passed { .. }, Prepared | Committed | Unknown, true) => Passed,
-            (Record::Passed { .. }, Phase::Reported(_), true) => Passed,
-            (Record::Passed { .. }, phase, true) if self.may_reopen(phase) => Passed,
-            (Record::Undoing { reason, .. }, Committed | Unknown | Phase::Reported(_), true) => {
-                Phase::Undoing(*reason, Step::Delete)
+            (Record::Passed { .. }, Prepared | Committed | Unknown | Phase::Reported(_), true) => {
+                Passed
             }
-            (Record::Undoing { reason, .. }, phase, true)
-                if self.may_reopen(phase) || self.was_undone(phase) =>
-            {
-                Phase::Undoing(*reason, Step::Delete)
-            }
-            (Record::Deleted { .. }, Registered | Passed, true) => Gone,
             (
-                Record::Deleted { .. },
-                Phase::Sweeping(..) | Phase::Finished(Resolution::Deregistered),
+                Record::Undoing { reason, .. },
+                Prepared | Committed | Unknown | Undoing(_) | Phase::Reported(_),
                 true,
-            ) if !self.undone => Gone,
-            (Record::Deleted { .. }, Prepared, false) => Gone,
-            (Record::Deleted { .. }, Looking, false) => Looking,
-            (
-                Record::Sweep { due, .. },
-                Phase::Undoing(..) | Phase::Sweeping(..) | Gone | Looking,
-                _,
-            ) => {
-                let step = if self.undone { Step::Confirm } else { Step::Deregister };
-                Phase::Sweeping(*due, step)
+            ) => Undoing(*reason),
+            (Record::Deleted { .. }, phase @ (Registered | Passed | Undoing(_)), true) => {
+                phase.clone()
             }
+            (Record::Deleted { .. }, Prepared | Looking, false) => Looking,
+            (
+                Record::Resumed,
+                phase @ (Unknown | Registered | Passed | Undoing(_) | Looking | Phase::Reported(_)),
+                _,
+            ) => phase.clone(),
             (
                 Record::Reported { why, .. },
-                Prepared | Committed | Unknown | Phase::Sweeping(..) | Phase::Reported(_),
+                Prepared | Committed | Unknown | Undoing(_) | Phase::Reported(_),
                 true,
             ) => Phase::Reported(why.clone()),
             (Record::Retried { .. } | Record::Discarded { .. }, phase, _) => phase.clone(),
@@ -281,21 +263,6 @@ impl Operation {
             _ => return None,
         };
         Some(phase)
-    }
-
-    /// Whether it ended in a way that late evidence may contradict.
-    fn may_reopen(&self, phase: &Phase) -> bool {
-        use Resolution::{Deregistered, NotDeleted, NotSent, Rejected, Unsettled};
-        match phase {
-            Phase::Finished(NotSent | Rejected | Unsettled) if self.is_create() => true,
-            Phase::Finished(NotSent | NotDeleted | Deregistered) => !self.is_create(),
-            _ => false,
-        }
-    }
-
-    /// Whether its row was removed as far as anybody knew.
-    fn was_undone(&self, phase: &Phase) -> bool {
-        self.undone && matches!(phase, Phase::Sweeping(..) | Phase::Finished(Resolution::Undone))
     }
 
     /// Whether this is a create; otherwise it is a delete.
@@ -323,10 +290,16 @@ impl Operation {
         self.pass.is_none() && self.plan.mode == Mode::Enforce
     }
 
-    /// Whether its rule has no proof of newness, as those of earlier releases: then nothing is undone.
+    /// Whether its row is being removed.
     #[must_use]
-    pub fn is_unproven(&self) -> bool {
-        matches!(&self.plan.kind, Kind::Create(create) if create.new == Newness::Unproven)
+    pub fn is_condemned(&self) -> bool {
+        matches!(self.phase, Phase::Undoing(_))
+    }
+
+    /// Whether its own row is proven gone.
+    #[must_use]
+    pub fn is_row_gone(&self) -> bool {
+        self.bound.as_ref().is_some_and(|id| self.gone.contains(id))
     }
 
     /// Whether there is nothing more to do.
@@ -362,10 +335,8 @@ impl Phase {
             Self::Unknown => "unknown",
             Self::Registered => "registered",
             Self::Passed => "passed",
-            Self::Undoing(..) => "undoing",
+            Self::Undoing(_) => "undoing",
             Self::Looking => "looking",
-            Self::Gone => "gone",
-            Self::Sweeping(..) => "sweeping",
             Self::Reported(_) => "reported",
             Self::Finished(Resolution::NotSent) => "finished_not_sent",
             Self::Finished(Resolution::Rejected) => "finished_rejected",
@@ -381,11 +352,13 @@ impl Phase {
     }
 }
 
-/// A committed create ends through `Registered`, `Passed` or `Undoing` only, unless a person ends it.
+/// A committed create ends through `Registered`, `Passed` or `Undoing` only, and what is undone ends undone,
+/// unless a person ends it.
 fn may_finish(phase: &Phase, resolution: Resolution) -> bool {
     match phase {
         Phase::Finished(_) => false,
-        Phase::Committed | Phase::Undoing(..) => resolution == Resolution::Discarded,
+        Phase::Committed => resolution == Resolution::Discarded,
+        Phase::Undoing(_) => matches!(resolution, Resolution::Undone | Resolution::Discarded),
         _ => true,
     }
 }

@@ -1,30 +1,19 @@
 //! Creates and deletes that overlap: who may have removed whose row (docs/DESIGN.md, section 6). Pure.
 
 mod matters;
-mod presence;
 
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
 
 pub use self::matters::matters;
-pub use self::presence::{absence, presence};
 use super::operation::{Operation, Phase};
-use super::state::{Policy, effect_ends};
-use crate::model::{Condition, DeletePlan, Effect, Kind, Resolution, ResourceId, Timestamp};
+use super::settle::{is_over, until};
+use super::state::Policy;
+use crate::model::{Condition, DeletePlan, Kind, Resolution, ResourceId};
 
-/// Whether a delete among `others` may have removed the row that `create` made, so that the
+/// The deletes among `others` that may have removed the row that `create` made, or still may, so that the
 /// create has to confirm it (the overlap rule, for the one that closes second).
-#[must_use]
-pub fn may_be_removed<O: Borrow<Operation>>(
-    create: &Operation,
-    others: &[O],
-    policy: &Policy,
-) -> bool {
-    removers(create, others, policy).next().is_some()
-}
-
-/// The deletes among `others` that may have removed the row that `create` made, or still may.
-fn removers<'a, O: Borrow<Operation>>(
+pub fn removers<'a, O: Borrow<Operation>>(
     create: &'a Operation,
     others: &'a [O],
     policy: &'a Policy,
@@ -35,19 +24,8 @@ fn removers<'a, O: Borrow<Operation>>(
             (Kind::Delete(DeletePlan::ById { .. }), Some(id)) => other.targets.ids.contains(id),
             (Kind::Delete(DeletePlan::ByProbe { .. }), Some(_)) => !are_disjoint(create, other),
         };
-        means && had_effect(other) && !was_over(other, create, policy)
+        means && had_effect(other) && !is_over(until(other, policy), create.intent)
     })
-}
-
-/// Whether `delete` was answered before `create` was sent, and so can't have chosen its row.
-fn was_over(delete: &Operation, create: &Operation, policy: &Policy) -> bool {
-    let past = delete.closed.is_none_or(|closed| closed.effect == Effect::Past);
-    past && answered(delete).is_some_and(|at| at.plus(policy.apart()) < create.intent)
-}
-
-/// When the exchange of `delete` was over.
-fn answered(delete: &Operation) -> Option<Timestamp> {
-    delete.closed.map(|closed| closed.at).or(delete.answered)
 }
 
 /// Whether a delete did, or may still do, something: it was neither refused nor left unsent.
@@ -68,19 +46,15 @@ pub fn candidates<O: Borrow<Operation>>(
     let mut ids = delete.targets.ids.clone();
     let mut open = false;
     if matches!(delete.plan.kind, Kind::Delete(DeletePlan::ByProbe { .. })) {
-        let end = match delete.closed {
-            Some(closed) if closed.effect == Effect::Past => closed.at,
-            _ => effect_ends(delete, policy),
-        };
-        let end = end.plus(policy.apart());
+        let end = until(delete, policy);
         let others = others.iter().map(Borrow::borrow);
         let beside = others.filter(|other: &&Operation| {
-            other.is_create() && other.intent <= end && !are_disjoint(other, delete)
+            other.is_create() && !is_over(end, other.intent) && !are_disjoint(other, delete)
         });
         for create in beside {
             match (&create.phase, &create.bound) {
                 // What is undone is deregistered by its own operation.
-                (Phase::Undoing(..) | Phase::Sweeping(..), _) => {}
+                (Phase::Undoing(_) | Phase::Finished(Resolution::Undone), _) => {}
                 (_, Some(id)) => _ = ids.insert(id.clone()),
                 (Phase::Prepared, None) => open = true,
                 (_, None) => {}
@@ -90,9 +64,8 @@ pub fn candidates<O: Borrow<Operation>>(
     (ids, open)
 }
 
-/// The rows that others have on record as gone. Whoever recorded a row owes its deregistration,
-/// and its sweep where it is young: nobody else needs to see to it, so that many deletes of one
-/// name don't each deregister what the others removed. A discarded one owes nothing any more.
+/// The rows that others have on record as gone. The operation that recorded a row deregisters it, so that
+/// many deletes of one name don't each deregister what the others removed. A discarded one no longer does.
 #[must_use]
 pub fn owed_by<'a>(others: impl Iterator<Item = &'a Operation>) -> BTreeSet<ResourceId> {
     let others = others.filter(|other| !other.is_discarded());

@@ -89,7 +89,7 @@ impl Registration<'_> {
             let delay = backoff.delay(attempt, fastrand::u64(..));
             match once {
                 Ok(Once::Acknowledged) => return Event::Acknowledged { ambiguous },
-                Ok(Once::Refused(reason)) => return self.failed(reason, &last),
+                Ok(Once::Refused(reason)) => return self.failed(reason, ambiguous, &last),
                 Ok(Once::Again { may_land }) => ambiguous |= may_land,
                 Err(_) => break,
             }
@@ -99,12 +99,13 @@ impl Registration<'_> {
             tokio::time::sleep(delay).await;
         }
         let no_parent = matches!(parent, Parent::ToLookUp);
-        self.failed(if no_parent { UndoReason::NoParent } else { UndoReason::Deadline }, &last)
+        let reason = if no_parent { UndoReason::NoParent } else { UndoReason::Deadline };
+        self.failed(reason, ambiguous, &last)
     }
 
-    fn failed(&self, reason: UndoReason, last: &str) -> Event {
+    fn failed(&self, reason: UndoReason, ambiguous: bool, last: &str) -> Event {
         tracing::warn!(resource = %self.resource, ?reason, last, "a registration failed");
-        Event::NotAcknowledged(reason)
+        Event::NotAcknowledged { reason, ambiguous }
     }
 
     async fn attempt(&self, parent: &mut Parent, last: &mut String) -> Once {

@@ -13,7 +13,7 @@ use serde_json::Value;
 pub(super) use self::list::Lists;
 use super::credentials::Credentials;
 use super::outcome::{BodySeen, Seen};
-use super::state::Presence;
+use super::settle::Presence;
 use crate::failpoint;
 use crate::http::breaker::Breaker;
 use crate::model::{Call, Confirm, Pointer, ResourceId, Undo};

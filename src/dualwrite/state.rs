@@ -13,9 +13,10 @@ use std::time::Duration;
 
 pub use self::late::{evidence, legacy};
 pub use self::on::on;
-use super::operation::{Operation, Phase, Step};
+use super::operation::{Operation, Phase};
 use super::outcome::{CreateOutcome, DeleteOutcome};
 use super::rows::Verdict;
+use super::settle::{registered, until};
 use crate::model::{Bounds, Late, Order, Record, Resource, ResourceId, Timestamp, UndoReason};
 
 /// Something that was seen.
@@ -30,8 +31,13 @@ pub enum Event {
         /// Whether one may.
         ambiguous: bool,
     },
-    /// The registration will not be tried again.
-    NotAcknowledged(UndoReason),
+    /// The registration will not be tried again; an attempt may land late.
+    NotAcknowledged {
+        /// Why it failed.
+        reason: UndoReason,
+        /// Whether one may.
+        ambiguous: bool,
+    },
     /// Another operation holds the id that the service answered.
     Taken {
         /// The id.
@@ -49,48 +55,23 @@ pub enum Event {
     Probed(Verdict, Timestamp),
     /// The outcome of a create was unknown for as long as it may be.
     Expired,
-    /// The service accepted the undo's DELETE. That proves nothing.
-    Removed,
-    /// `confirm` was answered for the bound row.
-    Confirmed(Presence),
-    /// Nothing that ran beside a create can have removed its row.
-    Undisturbed,
-    /// The rows that a delete may have removed were looked at.
-    Looked(Look),
+    /// The operation's rows were looked at.
+    Settled(Settled),
+    /// A row that was proven gone is there, and ids come back: it may be another's.
+    CameBack,
     /// The back end acknowledged the deregistration of these.
-    Deregistered {
-        /// Their ids.
-        ids: BTreeSet<ResourceId>,
-        /// Whether a registration of one of them may still land.
-        young: bool,
-    },
+    Deregistered(BTreeSet<ResourceId>),
     /// A person gave an order.
     Ordered(Order),
 }
 
-/// The answer to `confirm`, where it proves something.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Presence {
-    /// The row is there.
-    Present,
-    /// It is gone.
-    Gone,
-    /// It can't be seen, and may be yet to come; or it is there, and may be about to go.
-    Unsettled,
-}
-
-/// One round of looking at a delete's rows.
+/// What the rows of an operation turned out to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Look {
-    /// When the round began.
-    pub asked: Timestamp,
-    /// The rows now known to be gone.
+pub struct Settled {
+    /// The rows that are proven gone.
     pub gone: BTreeSet<ResourceId>,
-    /// Whether nothing can be found any more: every row that the delete may have meant is gone,
-    /// and no create that ran beside it is without an id.
-    pub complete: bool,
-    /// Whether a row that could not be seen may be yet to come, so that nothing is known of it.
-    pub unsettled: bool,
+    /// Whether nothing is left to ask: each of the others is proven to stand.
+    pub over: bool,
 }
 
 /// What follows from an event. Either records, or (without any) a step that needs no record.
@@ -138,12 +119,8 @@ pub enum Task {
     Expire,
     /// Look for rows that may be this create's.
     Probe,
-    /// Send the undo's DELETE for this row.
-    Delete(ResourceId),
-    /// Ask whether this row exists.
-    Confirm(ResourceId),
-    /// Look at the rows that this delete may have removed.
-    Look,
+    /// Ask which of the operation's rows are there; remove the one that is undone.
+    Settle,
     /// Deregister these.
     Deregister(BTreeSet<ResourceId>),
 }
@@ -160,11 +137,10 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Whether a read that was asked for at `asked` shows what the service had done at `done`.
+    /// For how long a read may not show yet what the service has done: λ, by the clock of any process.
     #[must_use]
-    pub fn shows(&self, asked: Timestamp, done: Timestamp) -> bool {
-        let lag = self.bounds.read_lag;
-        lag.is_zero() || asked >= done.plus(lag + self.apart())
+    pub fn lag(&self) -> Duration {
+        self.bounds.read_lag + self.apart()
     }
 
     /// How far the clocks of two processes on this journal may be apart: each is within S of the true
@@ -178,14 +154,6 @@ impl Policy {
 /// What `operation` needs at `now`.
 #[must_use]
 pub fn next(operation: &Operation, now: Timestamp, policy: &Policy) -> Task {
-    let bound = || operation.bound.clone();
-    let step = |step: Step| match (step, bound()) {
-        (Step::Delete, Some(id)) => Task::Delete(id),
-        (Step::Confirm, Some(id)) => Task::Confirm(id),
-        (Step::Deregister, Some(id)) => Task::Deregister(BTreeSet::from([id])),
-        (Step::Deregister, None) => Task::Deregister(operation.gone.clone()),
-        (Step::Delete | Step::Confirm, None) => Task::Nothing,
-    };
     match &operation.phase {
         Phase::Prepared | Phase::Committed | Phase::Finished(_) => Task::Nothing,
         // Reported ones are looked at again: the operation ends once a person removed the row.
@@ -194,50 +162,28 @@ pub fn next(operation: &Operation, now: Timestamp, policy: &Policy) -> Task {
         Phase::Unknown if now >= expires(operation, policy) => Task::Expire,
         Phase::Unknown if operation.is_enforced() => Task::Probe,
         Phase::Unknown => Task::Wait(expires(operation, policy)),
-        Phase::Registered | Phase::Passed => bound().map_or(Task::Nothing, Task::Confirm),
-        Phase::Undoing(_, at) => step(*at),
-        Phase::Looking => {
+        Phase::Registered | Phase::Passed | Phase::Undoing(_) | Phase::Looking => {
             let left: BTreeSet<_> =
                 operation.gone.difference(&operation.deregistered).cloned().collect();
-            if left.is_empty() { Task::Look } else { Task::Deregister(left) }
+            match registered(operation, policy) {
+                _ if left.is_empty() => Task::Settle,
+                // What lands after the deregistration would stay.
+                Some(end) if now < end => Task::Wait(end),
+                _ => Task::Deregister(left),
+            }
         }
-        Phase::Gone => Task::Deregister(operation.gone.clone()),
-        Phase::Sweeping(due, _) if now < *due => Task::Wait(*due),
-        Phase::Sweeping(_, at) => step(*at),
     }
-}
-
-/// The last instant at which the request of `operation` may take effect, by the clock of whoever
-/// closed it.
-#[must_use]
-pub fn effect_ends(operation: &Operation, policy: &Policy) -> Timestamp {
-    let closed = operation.closed.map_or(operation.intent, |closed| closed.at);
-    closed.plus(policy.bounds.late_effect)
-}
-
-/// From when on, by the clock of whichever process looks, a look shows every effect.
-#[must_use]
-pub fn look_ends(operation: &Operation, policy: &Policy) -> Timestamp {
-    effect_ends(operation, policy).plus(policy.bounds.read_lag + policy.apart())
 }
 
 /// When an unknown create stops being looked for. One that would not be undone anyway is not looked for.
 #[must_use]
 pub fn expires(operation: &Operation, policy: &Policy) -> Timestamp {
-    let end = look_ends(operation, policy);
+    let closed = operation.closed.map_or(operation.intent, |closed| closed.at);
+    let end = until(operation, policy).unwrap_or(closed);
     if !operation.is_enforced() {
         return end;
     }
-    let closed = operation.closed.map_or(operation.intent, |closed| closed.at);
     end.max(closed.plus(policy.bounds.unresolved))
-}
-
-/// From when on the row of `create` is there unless it was removed, by the clock of whichever
-/// process looks: what its request did can't come any later.
-#[must_use]
-pub fn born_by(create: &Operation, policy: &Policy) -> Timestamp {
-    let answered = create.answered.unwrap_or(create.since);
-    answered.plus(policy.bounds.late_sight() + policy.apart())
 }
 
 /// How long to wait before asking again about something that nobody announces: often at first,
@@ -258,18 +204,16 @@ impl Event {
             Self::CreateAnswered(..) => "create answered",
             Self::DeleteAnswered(..) => "delete answered",
             Self::Acknowledged { .. } => "acknowledged",
-            Self::NotAcknowledged(_) => "not acknowledged",
+            Self::NotAcknowledged { .. } => "not acknowledged",
             Self::Taken { .. } => "taken",
             Self::LateAnswer(_) => "late answer",
             Self::Evidence(_) => "evidence",
             Self::Restarted => "restarted",
             Self::Probed(..) => "probed",
             Self::Expired => "expired",
-            Self::Removed => "removed",
-            Self::Confirmed(_) => "confirmed",
-            Self::Undisturbed => "undisturbed",
-            Self::Looked(_) => "looked",
-            Self::Deregistered { .. } => "deregistered",
+            Self::Settled(_) => "settled",
+            Self::CameBack => "came back",
+            Self::Deregistered(_) => "deregistered",
             Self::Ordered(Order::Retry { .. }) => "retry",
             Self::Ordered(Order::Discard { .. }) => "discard",
         }

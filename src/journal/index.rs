@@ -31,7 +31,8 @@ pub struct Index {
     pub settled_at: Option<Timestamp>,
     /// Whether it is over, and whether it needs others.
     pub state: State,
-    /// The ids that are its own. What it held once it holds until it is forgotten.
+    /// The ids that are its own. It keeps those that it held before until it is forgotten, or ends without
+    /// holding any.
     pub holds: Vec<ResourceId>,
 }
 
@@ -83,6 +84,11 @@ impl Index {
         let is_in_time = self.opened_at <= window.to
             && self.settled_at.is_none_or(|settled_at| settled_at >= window.from);
         is_of_kind && is_in_time && !matches!(self.state, State::Void(_))
+    }
+
+    /// Whether it gives up what it held.
+    pub(super) fn releases(&self) -> bool {
+        self.is_finished() && self.holds.is_empty()
     }
 
     /// Whether it is over.

@@ -213,6 +213,9 @@ impl State {
                 _ => {}
             }
         }
+        if index.releases() {
+            self.holders.retain(|_, holder| *holder != operation);
+        }
         self.holders.extend(held.into_iter().map(|resource| (resource, operation)));
         let earlier = self.operations.remove(&operation).map_or(Vec::new(), |kept| kept.entries);
         let entries = earlier.into_iter().chain(entries).collect();

@@ -52,21 +52,20 @@ pub enum OpenError {
         /// The other's process id, as it is in its own PID namespace, and the name of its host.
         holder: String,
     },
-    /// A later release wrote it.
+    /// Another release wrote it, in another form.
     #[error(
-        "journal {path}: written by a later release ({what} {found}, this one knows {known}); \
-         run that release, or let it finish all operations and then move the file away",
-        path = path.display()
+        "journal {place}: another release wrote it (format {found}; this release has {known}); run that release \
+         until `authz-sidecar operations list` shows nothing, then {mend}"
     )]
-    Newer {
-        /// The journal's file.
-        path: PathBuf,
-        /// `schema` or `records`.
-        what: &'static str,
-        /// The version found.
+    OtherFormat {
+        /// The journal's file or URL, which holds no password.
+        place: String,
+        /// The number of its format; 0 for releases that had none.
         found: u32,
-        /// The latest version that this release knows.
+        /// The number that this release writes.
         known: u32,
+        /// How to make place for a new journal.
+        mend: &'static str,
     },
     /// Its write-ahead log lost records that were acknowledged. SQLite would start without them.
     #[error(
@@ -104,20 +103,5 @@ pub enum OpenError {
         problem: String,
         /// What to do about it.
         mend: &'static str,
-    },
-    /// A later release made the tables.
-    #[error(
-        "journal {place}: used by a later release ({what} {found}, this one knows {known}); run that \
-         release"
-    )]
-    NewerDatabase {
-        /// The journal's URL, which holds no password.
-        place: String,
-        /// `schema` or `records`.
-        what: &'static str,
-        /// The version found.
-        found: u32,
-        /// The latest version that this release knows.
-        known: u32,
     },
 }

@@ -40,7 +40,7 @@ use self::write::{Session, Verdict, uuid};
 use self::writer::{Call, Writer};
 use super::config::PostgresUrl;
 use super::index::kind;
-use super::row::Rows;
+use super::row::{FORMAT, Rows};
 use super::shared::{Arrival, Deposit, Owner, Receipt, Shared};
 use super::{Append, Error, Journal, OpenError, Place, Window};
 use crate::model::{OperationId, Resource, Stored, Timestamp};
@@ -75,7 +75,7 @@ impl PostgresJournal {
         let options = Arc::new(options);
         let connector = Connector::new(url, Arc::clone(&options)).map_err(unopened)?;
         let mut link = connector.connect().await.map_err(unopened)?;
-        schema::migrate(&mut link.client).await.map_err(unopened)?;
+        schema::make(&mut link.client).await.map_err(unopened)?;
         let lease = Arc::new(begin(&link, &options).await.map_err(unopened)?);
         let writing = connector.connect().await.map_err(unopened)?;
         let session = Session::prepare(writing).await.map_err(unopened)?;
@@ -320,8 +320,9 @@ fn unopened(url: &PostgresUrl, problem: Problem) -> OpenError {
             mend: "see that the server runs, is not a standby, and has connections left",
         },
         Problem::Unusable { problem, mend } => OpenError::Database { place, problem, mend },
-        Problem::Newer { what, found, known } => {
-            OpenError::NewerDatabase { place, what, found, known }
+        Problem::OtherFormat(found) => {
+            let mend = "stop all replicas of that release, and drop the schema authz_sidecar";
+            OpenError::OtherFormat { place, found, known: FORMAT, mend }
         }
     }
 }

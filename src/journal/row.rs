@@ -1,18 +1,12 @@
-//! An entry as the databases keep it: JSON, with a version. One form for all of them.
+//! An entry as the databases keep it: JSON. One form for all of them.
 
 use super::index::Columns;
 use super::{Append, Index};
 use crate::model::{Entry, OperationId, Resource};
 
-/// The version of the records' JSON, raised with every change that an earlier release could not
-/// read. This release reads all of them.
-///
-/// | version | brought |
-/// |---|---|
-/// | 1 | the first records |
-/// | 2 | `retried`, `discarded`, and `finished` as `discarded` |
-/// | 3 | `prepared` with the rows before and what proves newness; `undoing` as `listed`; `found` |
-pub(super) const RECORD_VERSION: u32 = 3;
+/// The number of the layout and of the records' JSON, raised with every change to either. A journal with
+/// another number is refused.
+pub(super) const FORMAT: u32 = 4;
 
 /// One call's worth of an operation, as it will be written.
 #[derive(Debug)]
@@ -53,6 +47,11 @@ impl Rows {
     pub(super) fn held(&self) -> impl Iterator<Item = Resource> {
         let resource = |id| Resource { kind: self.index.resource_type.clone(), id };
         self.index.holds.iter().cloned().map(resource)
+    }
+
+    /// Whether it gives up what it held.
+    pub(super) fn releases(&self) -> bool {
+        !self.begins && self.index.releases()
     }
 
     /// The index, column by column.

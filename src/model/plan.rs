@@ -34,6 +34,19 @@ pub enum As {
     Service,
 }
 
+/// When the effect of a request to the service is there that the service has answered.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Commits {
+    /// At any time within L (`bounds.late_effect`), as where the service commits behind its answer.
+    #[default]
+    Late,
+    /// Before the answer is sent.
+    BeforeAnswer,
+}
+
 /// A rule resolved against one request.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Plan {
@@ -43,6 +56,8 @@ pub struct Plan {
     pub mode: Mode,
     /// The type of the resource that is created or deleted.
     pub resource_type: ResourceType,
+    /// When an answered request has its effect.
+    pub commits: Commits,
     /// What the request is.
     pub kind: Kind,
 }
@@ -73,23 +88,17 @@ pub struct CreatePlan {
     pub probe: Option<Probe>,
     /// Whether the rows are listed before the create is sent. What was there then was made by another
     /// request, whatever its name is.
-    #[serde(default)]
     pub before: bool,
-    /// What proves that the row of an answer is new. Plans of earlier releases prove nothing.
-    #[serde(default)]
+    /// What proves that the row of an answer is new.
     pub new: Newness,
     /// Whether the request carries a replay key: then its answer may repeat that of an earlier request.
-    #[serde(default)]
     pub replayed: bool,
 }
 
 /// What proves that the row which a create's answer names was made by that create.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Newness {
-    /// Nothing does.
-    #[default]
-    Unproven,
     /// The service never answers a create with an id that it has given before.
     Always,
     /// These statuses tell a new row; another success tells a row that was found.

@@ -25,7 +25,6 @@ pub enum Record {
         /// Set where the create will not be registered, and why.
         pass: Option<PassReason>,
         /// The rows that were there before the create was sent, if a complete list told.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         before: Option<BTreeSet<ResourceId>>,
     },
     /// The rows that a delete may remove, seen before it; durable together with `Prepared`.
@@ -34,8 +33,6 @@ pub enum Record {
         ids: Vec<ResourceId>,
         /// Whether the probe could see the row of a delete by id, so that a 2xx confirms.
         seen: bool,
-        /// Whether a create of one of them is younger than L + S: then the delete sweeps.
-        young: bool,
     },
     /// The service answered a create with an id. Durable before the register.
     Committed {
@@ -72,19 +69,17 @@ pub enum Record {
         evidence: Evidence,
         /// Why it can't stand.
         reason: UndoReason,
+        /// Whether a registration may have been sent that lands late.
+        ambiguous: bool,
     },
     /// Rows confirmed gone, to be deregistered.
     Deleted {
         /// Their ids.
         ids: Vec<ResourceId>,
     },
-    /// Everything is done once; at `due` it is done again, because an effect may land late.
-    Sweep {
-        /// The ids to sweep.
-        ids: Vec<ResourceId>,
-        /// Now + L.
-        due: Timestamp,
-    },
+    /// Another process carries the operation on. It can't compare its clock with the times on record, so
+    /// it waits anew for all that may still have an effect.
+    Resumed,
     /// Rows that may be this create's and can't be proven so; an operator decides (promise P4).
     Reported {
         /// Their ids.
@@ -129,7 +124,7 @@ impl Record {
             Self::Passed { .. } => "passed",
             Self::Undoing { .. } => "undoing",
             Self::Deleted { .. } => "deleted",
-            Self::Sweep { .. } => "sweep",
+            Self::Resumed => "resumed",
             Self::Reported { .. } => "reported",
             Self::Retried { .. } => "retried",
             Self::Discarded { .. } => "discarded",
@@ -159,13 +154,6 @@ pub enum Evidence {
     /// A list showed it, no operation held it, and every create that may have made it is enforced, has
     /// an unknown outcome, and was sent after a list that lacked the row.
     Listed,
-    /// What earlier releases (records of version 2) concluded from the row's `created_at`.
-    Claim {
-        /// The row's `created_at`.
-        created_at: Timestamp,
-        /// When the probe saw it.
-        sighted: Timestamp,
-    },
 }
 
 /// Why a create stands although nothing was registered: the exceptions to promise P1.

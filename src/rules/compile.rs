@@ -98,6 +98,7 @@ impl Compiler<'_> {
         Some(Rule {
             name: name?,
             mode: raw.mode,
+            commits: raw.commits,
             matches,
             resource_type: resource_type?,
             action: action?,

@@ -7,13 +7,14 @@ use super::route::MatchTemplate;
 use super::source::Source;
 use super::strict::Dialect;
 use super::template::{IdTemplate, Template};
-use crate::model::{Mode, Newness, Page, Pointer, ResourceType, Row};
+use crate::model::{Commits, Mode, Newness, Page, Pointer, ResourceType, Row};
 
 /// One compiled rule.
 #[derive(Debug)]
 pub struct Rule {
     pub(super) name: String,
     pub(super) mode: Mode,
+    pub(super) commits: Commits,
     pub(super) matches: MatchTemplate,
     pub(super) resource_type: ResourceType,
     pub(super) action: Action,

@@ -128,7 +128,6 @@ fn explain_newness(new: &Newness) -> Vec<String> {
         Newness::ListedBefore => {
             vec![found("the list before showed the row"), unproven.into()]
         }
-        Newness::Unproven => vec![unproven.into()],
     }
 }
 

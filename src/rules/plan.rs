@@ -33,7 +33,8 @@ impl Rule {
             Action::Delete(delete) => Kind::Delete(delete.plan(&request)?),
         };
         let resource_type = self.resource_type.clone();
-        Ok(Plan { rule: self.name.clone(), mode: self.mode, resource_type, kind })
+        let (rule, mode, commits) = (self.name.clone(), self.mode, self.commits);
+        Ok(Plan { rule, mode, resource_type, commits, kind })
     }
 }
 

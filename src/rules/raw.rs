@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
 use super::place::Located;
-use crate::model::{As, Mode};
+use crate::model::{As, Commits, Mode};
 
 /// One rule: a request that creates or deletes a resource, and what is to be done about it.
 ///
@@ -30,6 +30,11 @@ pub struct RawRule {
     /// Look-ups by name, at most one; their answers are `$steps.NAME#/POINTER`.
     #[serde(default)]
     pub steps: BTreeMap<String, Located<RawStep>>,
+    /// Whether a request has its effect before the service answers it (`before_answer`), or may have it
+    /// later, within `bounds.late_effect` (`late`, the default). It decides how soon a row that can't be seen
+    /// counts as gone, so that `undo: done` can be told.
+    #[serde(default)]
+    pub commits: Commits,
     /// What a create registers.
     pub register: Option<Located<RawRegister>>,
     /// What proves that the row is new, and not an older one that the service found: `always`, if the service

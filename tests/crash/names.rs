@@ -22,7 +22,7 @@ pub fn has_id(record: &str) -> bool {
 
 /// Whether an operation in that phase needs nothing but the passing of L, or a person.
 pub fn waits(phase: &str) -> bool {
-    matches!(phase, "sweeping" | "unknown" | "looking" | REPORTED)
+    matches!(phase, "undoing" | "unknown" | "looking" | REPORTED)
 }
 
 /// What a person knows of the rows of an operation that they discard.
@@ -40,8 +40,7 @@ pub enum Knows {
 pub fn knows(phase: &str, rule: &str) -> Knows {
     match (phase, rule) {
         ("unknown", _) => Knows::One,
-        ("undoing" | "sweeping" | "gone" | "registered" | "passed", _)
-        | ("looking", "delete-key") => Knows::Ids,
+        ("undoing" | "registered" | "passed", _) | ("looking", "delete-key") => Knows::Ids,
         _ => Knows::Nothing,
     }
 }

@@ -4,8 +4,9 @@ use authz_sidecar::journal::{Append, Error, Of, Place, State, Window};
 use authz_sidecar::model::{OperationId, Record, ResourceType, Stored};
 
 use crate::fixture::{
-    Calls, at, closed, committed, create, discarded, done, each, finished, id, ids, names, next,
-    opened, passed, prepared, registered, reported, resource, retried, targets,
+    Calls, at, closed, committed, create, deleted, discarded, done, each, finished, id, ids, names,
+    next, opened, passed, prepared, registered, reported, resource, retried, targets, undoing,
+    undone,
 };
 
 #[tokio::test]
@@ -87,6 +88,21 @@ async fn p4_an_id_belongs_to_one_operation_and_a_refusal_names_it() {
         journal.write(agent, vec![prepared("agent", 7), committed(8, "k")]).await.unwrap();
         let holder = journal.holder(&resource("agent", "k")).await.unwrap();
         assert_eq!(holder.map(|stored| stored.id), Some(agent));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn p4_what_an_operation_gives_up_at_its_end_another_may_hold() {
+    each(|journal| async move {
+        let (first, second) = (opened(&*journal, 1).await, opened(&*journal, 2).await);
+        journal.write(first, vec![committed(2, "k"), undoing(3, "k")]).await.unwrap();
+        assert!(journal.write(second, vec![committed(3, "k")]).await.is_err());
+        journal.write(first, vec![deleted(4, &["k"]), undone(5)]).await.unwrap();
+        assert_eq!(journal.holder(&resource("api_key", "k")).await, Ok(None));
+        journal.write(second, vec![committed(6, "k")]).await.unwrap();
+        let holder = journal.holder(&resource("api_key", "k")).await.unwrap();
+        assert_eq!(holder.map(|stored| stored.id), Some(second));
     })
     .await;
 }

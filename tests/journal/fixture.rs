@@ -9,8 +9,8 @@ use authz_sidecar::journal::{
     Window,
 };
 use authz_sidecar::model::{
-    As, Call, Confirm, CreatePlan, DeletePlan, Effect, Entry, Evidence, IdCall, Kind, Mode,
-    Newness, OperationId, PassReason, Plan, Pointer, Probe, Record, Resolution, Resource,
+    As, Call, Commits, Confirm, CreatePlan, DeletePlan, Effect, Entry, Evidence, IdCall, Kind,
+    Mode, Newness, OperationId, PassReason, Plan, Pointer, Probe, Record, Resolution, Resource,
     ResourceId, ResourceType, Row, Stored, StoredPrincipal, Timestamp, Undo, UndoReason, Words,
 };
 
@@ -108,6 +108,7 @@ fn begun(kind: &str, intent: i64, what: Kind) -> Entry {
         rule: "key".into(),
         mode: Mode::Enforce,
         resource_type: ResourceType::new(kind),
+        commits: Commits::Late,
         kind: what,
     };
     let principal = StoredPrincipal::default();
@@ -158,12 +159,12 @@ pub(crate) fn closed(seconds: i64) -> Entry {
 
 pub(crate) fn targets(seconds: i64, ids: &[&str]) -> Entry {
     let ids = ids.iter().map(|text| id(text)).collect();
-    entry(seconds, Record::Targets { ids, seen: true, young: false })
+    entry(seconds, Record::Targets { ids, seen: true })
 }
 
 pub(crate) fn undoing(seconds: i64, text: &str) -> Entry {
     let (evidence, reason) = (Evidence::Answer, UndoReason::Refused);
-    entry(seconds, Record::Undoing { id: id(text), evidence, reason })
+    entry(seconds, Record::Undoing { id: id(text), evidence, reason, ambiguous: false })
 }
 
 pub(crate) fn deleted(seconds: i64, ids: &[&str]) -> Entry {
@@ -176,6 +177,10 @@ pub(crate) fn reported(seconds: i64) -> Entry {
 
 pub(crate) fn finished(seconds: i64) -> Entry {
     entry(seconds, Record::Finished { resolution: Resolution::Registered })
+}
+
+pub(crate) fn undone(seconds: i64) -> Entry {
+    entry(seconds, Record::Finished { resolution: Resolution::Undone })
 }
 
 pub(crate) fn retried(seconds: i64) -> Entry {
@@ -215,7 +220,12 @@ fn after(index: Option<Index>, entry: &Entry) -> Index {
     let Some(mut index) = index else { return opening(entry) };
     let closed = matches!(entry.record, Record::Closed { .. });
     match &entry.record {
-        Record::Finished { .. } => index.state = State::Finished(entry.at),
+        Record::Finished { resolution } => {
+            index.state = State::Finished(entry.at);
+            if *resolution == Resolution::Undone {
+                index.holds.clear();
+            }
+        }
         Record::Reported { .. } => {
             index.state = State::Alone;
             index.holds.clear();

@@ -204,7 +204,7 @@ async fn p3_evidence_is_accepted_after_a_take_over_and_reaches_the_owner_until_i
     each(|database| async move {
         let (old, new, operation, _) =
             database.taken_over(async |old| opened(&**old, 1).await).await;
-        let late = Late::Answer { id: id("k") };
+        let late = Late::Row { id: id("k") };
         let deposit = Deposit { operation, opening: vec![prepared("api_key", 1)], late };
         old.shares().deposit(deposit.clone()).await.unwrap();
         for _ in 0..2 {
@@ -234,7 +234,7 @@ async fn p3_evidence_of_a_forgotten_operation_reaches_every_replica_until_one_be
         assert!(other.shares().recover().await.unwrap().is_empty());
         new.write(operation, vec![finished(2)]).await.unwrap();
         assert_eq!(new.prune(at(1000), at(900)).await, Ok(1));
-        let (opening, late) = (vec![prepared("api_key", 1)], Late::Answer { id: id("k") });
+        let (opening, late) = (vec![prepared("api_key", 1)], Late::Row { id: id("k") });
         let deposit = Deposit { operation, opening, late };
         old.shares().deposit(deposit.clone()).await.unwrap();
         for replica in [&new, &other] {

@@ -190,7 +190,9 @@ fn prepared(intent: Timestamp) -> Record {
         replayed: false,
     });
     let resource_type = ResourceType::new("api_key");
-    let plan = Plan { rule: "create-key".into(), mode: Mode::Enforce, resource_type, kind };
+    let commits = authz_sidecar::model::Commits::Late;
+    let plan =
+        Plan { rule: "create-key".into(), mode: Mode::Enforce, resource_type, commits, kind };
     Record::Prepared {
         plan,
         intent,

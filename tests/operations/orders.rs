@@ -23,7 +23,7 @@ async fn p9_a_stuck_undo_is_listed_explained_and_retried_at_once() {
     world.keys.mend();
     let retried = world.operator(&["retry", &operation, "--reason", "mended", "--json"]).await;
     let due = retried.json();
-    world.stands("sweeping").await;
+    world.sidecar.wait_operation("it gets on", |one| one["stuck"] == false).await;
     let shown = world.operator(&["show", &operation, "--json"]).await.json();
     assert!(records(&shown).contains(&"retried"), "{shown:#}");
     assert!(shown["history"].to_string().contains("by alice: mended"), "{shown:#}");
@@ -60,7 +60,10 @@ async fn p9_an_undo_is_discarded_and_its_row_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_client_that_waits_for_an_undo_is_not_told_that_a_discard_was_one() {
-    let world = World::with(|config| config.set("/bounds/reply", "20s")).await;
+    let world = World::with(|config| {
+        config.set("/bounds/reply", "20s").rule("create-key", "/commits", "before_answer")
+    })
+    .await;
     world.keys.on(Route::Delete, Fault::always().without_effect().status(500));
     world.provider.register().answers(403);
     let (answer, ()) = tokio::join!(world.create("n"), async {
@@ -84,16 +87,16 @@ async fn p9_a_create_of_unknown_outcome_is_discarded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p9_what_waits_for_its_sweep_or_for_the_back_end_is_discarded() {
+async fn p9_what_waits_for_late_effects_or_for_the_back_end_is_discarded() {
     let mut world = World::start().await;
     world.provider.register().once().answers(403);
-    assert_eq!(world.create("swept").await.status, 503);
-    let sweeping = world.stands("sweeping").await;
-    discarded(&mut world, &sweeping).await;
+    assert_eq!(world.create("undone").await.status, 503);
+    let waiting = world.stands("undoing").await;
+    discarded(&mut world, &waiting).await;
     let made = world.create("deleted").await.id();
     world.provider.deregister().answers(503);
     assert_eq!(world.delete(&made).await.status, 200);
-    let gone = world.stands("gone").await;
+    let gone = world.stands("looking").await;
     discarded(&mut world, &gone).await;
     world.provider.deregister().reset();
     assert_eq!(world.provider.registered().len(), 1, "it stays, as ordered");

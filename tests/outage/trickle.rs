@@ -61,7 +61,7 @@ async fn p2_the_last_byte_of_an_answer_that_trickles_past_its_time_names_the_row
     world.keys.on(Route::Create, Fault::once().trickles_body(slow));
     world.create("k").send().await.expect_problem(504, "upstream-timeout");
     world.operation_in("unknown").await;
-    world.operation_in("sweeping").await;
+    world.operation_in("undoing").await;
     world.comes_to_nothing().await;
     assert_eq!(world.keys.calls(Route::Delete), 1);
 }

@@ -10,13 +10,14 @@ use crate::world::World;
 async fn p1_a_create_that_does_not_stand_is_a_problem_that_says_what_became_of_it() {
     let world = World::new().await;
     world.provider.register().answers(403);
+    world.provider.deregister().answers(503);
     let answer = world.create("k").send().await.expect_undone("done");
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     let seconds: u32 = answer.header("retry-after").unwrap().parse().unwrap();
     assert!(seconds > 0);
     let body = answer.json();
     assert!(body["title"].is_string() && body["detail"].is_string(), "{body}");
-    let operation = world.operation_in("sweeping").await;
+    let operation = world.operation_in("undoing").await;
     assert_eq!(body["operation"], operation["id"], "operators find it by what the client was told");
     let id = world.keys.requests(Route::Get).pop().unwrap().path;
     let id = id.rsplit('/').next().unwrap().to_owned();

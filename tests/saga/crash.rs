@@ -53,19 +53,21 @@ async fn p2_prepared_and_the_row_made_after_the_restart_it_is_claimed_and_undone
     world.restart().await;
     world.operation_in("unknown").await;
     gate.open();
-    world.operation_in("sweeping").await;
+    world.has_asked(Route::Delete, 1).await;
     world.comes_to_nothing().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_committed_it_is_undone_and_a_registration_under_way_is_swept() {
-    let mut world = patient().await;
+async fn p2_committed_it_is_undone_and_a_registration_under_way_is_removed() {
+    let mut world = World::with(|settings| {
+        (settings.register, settings.attempt, settings.late_effect) = ("8s", "8s", "4s");
+    })
+    .await;
     let gate = world.provider.register().once().lands_after();
     let _client = world.create("k").begin().await;
     gate.arrived(1).await;
     world.restart().await;
-    world.operation_in("sweeping").await;
-    assert!(world.keys.rows().is_empty());
+    world.has_asked(Route::Delete, 1).await;
     gate.release();
     world.provider.wait_until(|provider| !provider.registered().is_empty()).await;
     world.comes_to_nothing().await;
@@ -169,12 +171,15 @@ async fn p3_undone_but_not_deregistered_it_is_deregistered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_sweeping_it_is_swept() {
-    let mut world = World::with(|settings| settings.late_effect = "3s").await;
+async fn p3_a_registration_that_lands_after_a_crash_is_removed() {
+    let mut world = World::with(|settings| {
+        (settings.commits, settings.late_effect) = ("before_answer", "4s");
+    })
+    .await;
     let gate = world.provider.register().lands_after();
     world.create("k").send().await.expect_undone("done");
     world.restart().await;
-    world.operation_in("sweeping").await;
+    world.operation_in("undoing").await;
     gate.release();
     world.provider.wait_until(|provider| !provider.registered().is_empty()).await;
     world.comes_to_nothing().await;

@@ -70,13 +70,13 @@ async fn p3_a_row_deleted_by_name_before_its_create_is_answered_leaves_no_edge()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_a_registration_that_lands_after_the_delete_is_swept() {
+async fn p3_a_registration_that_lands_after_the_delete_is_removed() {
     let world = World::with(|settings| settings.register = "8s").await;
     // The first attempt times out and lands much later; the second one is acknowledged.
     let gate = world.provider.register().once().lands_after();
     let id = world.made("k").await;
     world.delete(&id).send().await.expect(200);
-    world.operation_in("sweeping").await;
+    world.operation_in("looking").await;
     gate.release();
     world.provider.wait_until(|provider| !provider.registered().is_empty()).await;
     world.comes_to_nothing().await;
@@ -85,7 +85,7 @@ async fn p3_a_registration_that_lands_after_the_delete_is_swept() {
 /// The delete saw the row before its create had an id on record, and was recorded after the create had
 /// ended: nothing but the delete can know that a registration may land late.
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_a_delete_of_a_row_whose_create_is_not_answered_yet_sweeps() {
+async fn p3_a_delete_of_a_row_whose_create_is_not_answered_yet_waits_for_its_registration() {
     let world = World::with(|settings| {
         settings.register = "8s";
         settings.attempt = "150ms";
@@ -107,7 +107,7 @@ async fn p3_a_delete_of_a_row_whose_create_is_not_answered_yet_sweeps() {
     create.await.unwrap().expect(200);
     authn.release();
     delete.await.unwrap().expect(200);
-    world.operation_in("sweeping").await;
+    world.operation_in("looking").await;
     landing.release();
     world.provider.wait_until(|provider| !provider.registered().is_empty()).await;
     world.comes_to_nothing().await;

@@ -222,7 +222,7 @@ async fn p2_a_late_answer_names_the_row_that_is_undone() {
     world.create("k").send().await.expect_problem(504, "upstream-timeout");
     assert!(world.keys.rows().is_empty());
     gate.open();
-    world.operation_in("sweeping").await;
+    world.operation_in("undoing").await;
     world.comes_to_nothing().await;
     assert_eq!(world.keys.calls(Route::Delete), 1);
 }
@@ -252,14 +252,17 @@ async fn p1_a_row_that_is_committed_after_the_answer_stays_registered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_a_row_that_is_committed_after_its_undo_is_swept() {
+async fn c3_p2_a_row_that_is_committed_after_its_undo_is_removed_before_that_is_told() {
     let world = World::new().await;
     let gate = Gate::closed();
     world.keys.on(Route::Create, Fault::once().lands_after(&gate));
     world.provider.register().answers(403);
-    world.create("k").send().await.expect_undone("done");
-    world.operation_in("sweeping").await;
+    let create = tokio::spawn(world.create("k").send());
+    world.has_asked(Route::Get, 2).await;
+    assert!(!create.is_finished(), "the row may be yet to come");
     gate.open();
+    create.await.unwrap().expect_undone("done");
+    assert!(world.keys.rows().is_empty(), "done is done");
     world.comes_to_nothing().await;
     assert_eq!(world.keys.calls(Route::Delete), 2);
 }

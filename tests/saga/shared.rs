@@ -49,6 +49,13 @@ impl Slow {
         entries.iter().map(|entry| entry.record.name()).collect()
     }
 
+    /// The operation that is not among these.
+    pub(crate) fn other_than(&self, known: &[OperationId]) -> OperationId {
+        let kept = self.inner.entries().into_iter();
+        let mut others = kept.map(|stored| stored.id).filter(|id| !known.contains(id));
+        others.next().expect("there is another")
+    }
+
     /// Waits until the last record of an operation is its end, which can't be read yet.
     pub(crate) async fn ends(&self, id: OperationId) {
         let ended = || async { (self.names(id).last() == Some(&"finished")).then_some(()) };

@@ -5,7 +5,11 @@ use crate::support::provider::DEREGISTER;
 use crate::world::World;
 
 async fn refusing() -> World {
-    let world = World::with(|settings| settings.reply = "500ms").await;
+    let world = World::with(|settings| {
+        settings.reply = "500ms";
+        settings.commits = "before_answer";
+    })
+    .await;
     world.provider.register().answers(403);
     world
 }

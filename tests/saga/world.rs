@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) observe: bool,
     /// How far reads may lag.
     pub(crate) read_lag: &'static str,
+    /// When an answered request has its effect.
+    pub(crate) commits: &'static str,
     /// What proves that a row is new, and which headers are replay keys.
     pub(crate) new: &'static str,
     pub(crate) replay_headers: &'static str,
@@ -67,13 +69,14 @@ impl Default for Settings {
             call: "700ms",
             register: "800ms",
             attempt: "400ms",
-            reply: "2s",
+            reply: "5s",
             inline_deregister: "250ms",
             answer: "64KiB",
             exclusive_writer: true,
             observe: false,
             observe_webhooks: false,
             read_lag: "0s",
+            commits: "late",
             new: "always",
             replay_headers: "[]",
             open_operations: 1000,
@@ -162,6 +165,8 @@ impl World {
             new => format!("new: {new}"),
         };
         let rules = rules.replace("new: always", &new);
+        let commits = format!("\n    commits: {}\n    match:", self.settings.commits);
+        let rules = rules.replace("\n    match:", &commits);
         let none = "replay_headers: []";
         let rules =
             rules.replace(none, &format!("replay_headers: {}", self.settings.replay_headers));

@@ -98,6 +98,11 @@ impl Faults {
         }
     }
 
+    /// Whether what is answered has had its effect by then.
+    pub(crate) fn commit_before_answers(&self) -> bool {
+        !self.commits_late && self.lazy == 0.0 && self.twice == 0.0
+    }
+
     /// How a call that begins at `now` goes. Nothing takes effect later than `limit` after it.
     pub(crate) fn draw(&self, rng: &mut Rng, now: Duration, limit: Duration) -> Manner {
         let out = self.outage.is_some_and(|(from, to)| (from..to).contains(&now));

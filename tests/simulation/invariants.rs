@@ -75,16 +75,11 @@ impl State {
     pub(crate) fn judge_insertion(&mut self, row: &Row) {
         let Whose::Client(maker) = row.maker else { return };
         let told = self.clients[maker].told.as_ref();
-        if told.and_then(Told::undo) == Some("done") && self.judges_undone() {
+        if told.and_then(Told::undo) == Some("done") && self.schedule.is_within_limits() {
             let id = &row.id;
             let what = format!("client {maker} was told that its create is undone: now {id} comes");
             self.breaks(Kind::Undone, what);
         }
-    }
-
-    /// The narrow draws let effects come after answers, and do not ask what an undo may promise.
-    fn judges_undone(&self) -> bool {
-        self.schedule.draws == Draws::Wide && self.schedule.is_within_limits()
     }
 
     /// A client was told something just now.
@@ -94,7 +89,7 @@ impl State {
         if self.schedule.lies || self.schedule.beyond {
             return;
         }
-        if told.undo() == Some("done") && self.judges_undone() {
+        if told.undo() == Some("done") && self.schedule.is_within_limits() {
             let own = |row: &&Row| row.maker == Whose::Client(number);
             if let Some(id) = self.service.there.values().find(own).map(|row| row.id.clone()) {
                 let what =

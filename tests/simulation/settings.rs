@@ -44,9 +44,10 @@ pub(crate) fn bounds(times: &Times) -> dualwrite::Config {
     }
 }
 
-/// What configurations differ in: which rules observe, whether documents are probed for, and whether a
-/// list may hide rows, so that it can't tell which rows there are before a create.
-type Variant = (Observes, bool, bool);
+/// What configurations differ in: which rules observe, whether documents are probed for, whether a list may
+/// hide rows, so that it can't tell which rows there are before a create, and whether the service commits
+/// before it answers.
+type Variant = (Observes, bool, bool, bool);
 
 /// The configuration of a replica.
 pub(crate) fn config(schedule: &Schedule, replica: usize) -> Arc<Config> {
@@ -54,14 +55,15 @@ pub(crate) fn config(schedule: &Schedule, replica: usize) -> Arc<Config> {
         static PARSED: RefCell<BTreeMap<Variant, Arc<Config>>> = RefCell::default();
     }
     let habits = &schedule.habits;
-    let variant = (schedule.observes[replica], habits.documents_probed, habits.hides);
+    let (observes, early) = (schedule.observes[replica], schedule.service.commit_before_answers());
+    let variant = (observes, habits.documents_probed, habits.hides, early);
     PARSED.with_borrow_mut(|parsed| {
         let config = parsed.entry(variant).or_insert_with(|| parse(variant));
         Arc::clone(config)
     })
 }
 
-fn parse((observes, documents_probed, hides): Variant) -> Arc<Config> {
+fn parse((observes, documents_probed, hides, early): Variant) -> Arc<Config> {
     let shipped = include_str!("../../config/agentex.yaml");
     let (_, rules) = shipped.split_once("\nrules:\n").expect("it has rules");
     // Small pages, so that lists have several.
@@ -85,6 +87,9 @@ fn parse((observes, documents_probed, hides): Variant) -> Arc<Config> {
     for rule in rules_observed {
         let name = format!("  - name: {rule}\n");
         text = text.replace(&name, &format!("{name}    mode: observe\n"));
+    }
+    if early {
+        text = text.replace("\n    match:", "\n    commits: before_answer\n    match:");
     }
     if hides {
         text = text.replace("before: true", "before: false");

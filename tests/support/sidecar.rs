@@ -284,7 +284,7 @@ impl Sidecar {
             .sum()
     }
 
-    /// Waits until no operation is unfinished, sweeps included: at least L after the last undo.
+    /// Waits until no operation is unfinished: at least L after the last undo.
     ///
     /// # Panics
     /// With the operations that are left, after `PATIENCE`.

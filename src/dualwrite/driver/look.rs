@@ -1,6 +1,5 @@
-//! The tasks that look for rows: which may be a create's, which a delete may have removed.
+//! The task that looks for the rows of a create whose outcome is unknown.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tracing::Instrument;
@@ -9,13 +8,10 @@ use super::{Attempt, Driver};
 use crate::dualwrite::Event;
 use crate::dualwrite::context::{Context, Halt};
 use crate::dualwrite::driver::{Memory, drive};
-use crate::dualwrite::operation::Operation;
-use crate::dualwrite::overlap::{absence, candidates, owed_by};
 use crate::dualwrite::rows::{Judgement, Verdict, ids_are_fresh, judge, may_have_removed};
 use crate::dualwrite::service::CallError;
-use crate::dualwrite::state::{Look, Presence};
 use crate::journal::Of;
-use crate::model::{DeletePlan, Kind, ResourceId, Timestamp};
+use crate::model::{Kind, ResourceId, Timestamp};
 
 /// So many that the pauses between them are the longest.
 const MANY_ROUNDS: u32 = 16;
@@ -100,66 +96,6 @@ impl Driver {
             // The process ends, or the removal panicked: the next look finds the row again.
             Err(_) => Ok(()),
         }
-    }
-
-    /// Looks at the rows that a delete may have removed: its targets, and what creates beside it
-    /// made.
-    pub(super) async fn look(&mut self) -> Result<Attempt, Halt> {
-        let asked = self.context.now();
-        let Kind::Delete(plan) = &self.operation.plan.kind else {
-            return Ok(Attempt::Failed("confirm", "a create has no targets".into()));
-        };
-        let (creates, deletes) = match plan {
-            DeletePlan::ById { .. } => (Vec::new(), Vec::new()),
-            DeletePlan::ByProbe { .. } => (
-                self.context.others(&self.operation, Of::Creates).await?,
-                self.context.others(&self.operation, Of::Deletes).await?,
-            ),
-        };
-        let (ids, open) = candidates(&self.operation, &creates, &self.context.policy);
-        let mut gone = self.operation.gone.clone();
-        let owed = owed_by(creates.iter().chain(&deletes).map(Arc::as_ref));
-        let left: BTreeSet<_> = &(&ids - &gone) - &owed;
-        let listed = self.listed(plan, left.len()).await;
-        let mut unsettled = false;
-        for id in left.difference(&listed) {
-            let confirm =
-                self.context.service.confirm(plan.confirm(), id, &self.memory.credentials);
-            match confirm.await {
-                Ok(Presence::Gone) if self.is_proven(id, &deletes, asked).await? => {
-                    gone.insert(id.clone());
-                }
-                Ok(Presence::Gone) => unsettled = true,
-                Ok(_) => {}
-                Err(error) => return Ok(self.failed("confirm", &error)),
-            }
-        }
-        let complete = !open && left.is_subset(&gone);
-        Ok(Attempt::Saw(Event::Looked(Look { asked, gone, complete, unsettled })))
-    }
-
-    /// Whether the row with `id`, which was not to be seen at `asked`, is gone.
-    async fn is_proven(
-        &self,
-        id: &ResourceId,
-        deletes: &[Arc<Operation>],
-        asked: Timestamp,
-    ) -> Result<bool, Halt> {
-        let maker = self.context.holder(&self.operation.resource(id)).await?;
-        let deletes = deletes.iter().map(Arc::as_ref).chain([&self.operation]);
-        let presence = absence(id, maker.as_ref(), deletes, asked, &self.context.policy);
-        Ok(presence == Presence::Gone)
-    }
-
-    /// Which rows a list shows to be there, so that only the others need a question each. No
-    /// list, no saving: then each row is asked for.
-    async fn listed(&self, plan: &DeletePlan, left: usize) -> BTreeSet<ResourceId> {
-        let DeletePlan::ByProbe { probe, .. } = plan else { return BTreeSet::new() };
-        if left < 2 {
-            return BTreeSet::new();
-        }
-        let rows = self.context.service.list(probe, &self.memory.credentials).await;
-        rows.unwrap_or_default().into_iter().map(|row| row.id).collect()
     }
 }
 

@@ -17,9 +17,7 @@ use crate::model::Backoff;
 /// The neighbour that a task calls.
 pub(super) fn needed<'a>(context: &'a Context, task: &Task) -> Option<&'a Peer> {
     match task {
-        Task::Probe | Task::Delete(_) | Task::Confirm(_) | Task::Look => {
-            Some(&context.peers.service)
-        }
+        Task::Probe | Task::Settle => Some(&context.peers.service),
         Task::Deregister(_) => Some(&context.peers.back_end),
         Task::Nothing | Task::Wait(_) | Task::Expire => None,
     }
@@ -83,7 +81,7 @@ impl Driver {
         letters: &mut Letters,
     ) -> Result<Option<Turn<'a>>, Halt> {
         let (context, id) = (Arc::clone(&self.context), self.operation.id);
-        let (report, settled) = (self.report.clone(), self.row_is_gone());
+        let (report, settled) = (self.report.clone(), self.operation.is_row_gone());
         let waits = |down: bool| {
             context.board.waits_for(id, down.then_some(peer.name));
             if down {

@@ -32,10 +32,9 @@ fn says(record: &Record) -> String {
         Record::Prepared { plan, pass: Some(why), .. } => {
             format!("rule {}, not to be registered: {}", plan.rule, exception(*why))
         }
-        Record::Targets { ids, seen, young } => {
+        Record::Targets { ids, seen } => {
             let seen = if *seen { ", seen there" } else { "" };
-            let young = if *young { ", young" } else { "" };
-            format!("may remove {}{seen}{young}", list(ids))
+            format!("may remove {}{seen}", list(ids))
         }
         Record::Committed { id, parent: Some(parent) } => format!("made {id} below {parent}"),
         Record::Committed { id, parent: None } => format!("made {id}"),
@@ -46,19 +45,16 @@ fn says(record: &Record) -> String {
             format!("{id} acknowledged; an earlier attempt may land late")
         }
         Record::Passed { id, why } => format!("{id} stands unregistered: {}", exception(*why)),
-        Record::Undoing { id, evidence, reason } => {
+        Record::Undoing { id, evidence, reason, .. } => {
             let proof = match evidence {
-                Evidence::Answer => "the service's answer named it".into(),
-                Evidence::LateAnswer => "a late answer named it".into(),
-                Evidence::Listed => "it was not there before, and no client was told of it".into(),
-                Evidence::Claim { created_at, sighted } => {
-                    format!("made {created_at}, seen {sighted}, and nobody else's")
-                }
+                Evidence::Answer => "the service's answer named it",
+                Evidence::LateAnswer => "a late answer named it",
+                Evidence::Listed => "it was not there before, and no client was told of it",
             };
             format!("{id} is to go, since {}; {proof}", cause(*reason))
         }
         Record::Deleted { ids } => format!("gone: {}", list(ids)),
-        Record::Sweep { ids, due } => format!("{} again at {due}", list(ids)),
+        Record::Resumed => "another process carries on, and waits anew".into(),
         Record::Reported { rows, why } => format!("{}: {why}", list(rows)),
         Record::Retried { by, reason: None } => format!("by {by}"),
         Record::Retried { by, reason: Some(reason) } => format!("by {by}: {reason}"),

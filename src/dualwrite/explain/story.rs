@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::dualwrite::operation::{Operation, Phase, Step};
-use crate::dualwrite::state::{Policy, look_ends};
+use crate::dualwrite::operation::{Operation, Phase};
+use crate::dualwrite::settle::until;
+use crate::dualwrite::state::Policy;
 use crate::model::{Effect, Mode, PassReason, Resolution, ResourceId, UndoReason};
 
 /// What is to be told of a phase.
@@ -55,10 +56,8 @@ pub(super) fn tell(operation: &Operation, policy: &Policy) -> Story {
         Phase::Unknown => unknown(operation, policy),
         Phase::Registered => registered(operation),
         Phase::Passed => passed(operation),
-        Phase::Undoing(reason, step) => undoing(operation, *reason, *step),
+        Phase::Undoing(reason) => undoing(operation, policy, *reason),
         Phase::Looking => looking(operation, policy),
-        Phase::Gone => gone(operation),
-        Phase::Sweeping(..) => sweeping(operation, policy),
         Phase::Reported(why) => reported(operation, policy, why),
         Phase::Finished(resolution) => {
             Story::new(ended(*resolution), "nothing: it ended").not_to_be_ordered()
@@ -101,7 +100,7 @@ fn committed(operation: &Operation) -> Story {
 }
 
 fn unknown(operation: &Operation, policy: &Policy) -> Story {
-    let until = look_ends(operation, policy);
+    let until = until(operation, policy).unwrap_or(operation.intent);
     let known = "the create was sent, and what came back (a time-out, a cut, a 5xx, a success \
                  without a usable id, nothing before the sidecar stopped) does not tell whether \
                  there is a row";
@@ -147,9 +146,10 @@ fn registered(operation: &Operation) -> Story {
     let row = bound(operation);
     Story::new(
         format!("{row} is registered, and the client was told so"),
-        "the service is asked whether the row is there: if so it ends, if not it is deregistered",
+        "if a delete that overlaps it may remove the row, the service is asked whether the row is there: if so \
+         it ends, if not it is deregistered",
     )
-    .unknown("whether a delete that ran beside it removed the row")
+    .unknown("whether a delete that overlaps it removed the row")
     .discarding(format!("if {row} is gone, its relationships stay for good"))
 }
 
@@ -157,7 +157,7 @@ fn passed(operation: &Operation) -> Story {
     let (row, why) = (bound(operation), not_enforced(operation));
     Story::new(
         format!("{row} stands, unregistered, as configured: {why}"),
-        "the service is asked whether the row is there; then it ends",
+        "if a delete that overlaps it may remove the row, the service is asked for it; then it ends",
     )
     .discarding(NOTHING_BUT_THE_QUESTION)
 }
@@ -182,17 +182,21 @@ pub(super) fn exception(why: PassReason) -> &'static str {
     }
 }
 
-fn undoing(operation: &Operation, reason: UndoReason, step: Step) -> Story {
+fn undoing(operation: &Operation, policy: &Policy, reason: UndoReason) -> Story {
     let row = bound(operation);
     let why = cause(reason);
-    let next = match step {
-        Step::Delete => "the undo's DELETE is sent; then the service is asked whether it is gone",
-        Step::Confirm => "the service is asked whether the row is gone; if not, DELETE again",
-        Step::Deregister => "the row is gone; what a late registration left is deregistered",
+    let until = until(operation, policy).unwrap_or(operation.intent);
+    let next = if operation.is_row_gone() {
+        "the row is gone; once no registration can land any more, it is deregistered".into()
+    } else {
+        format!(
+            "the undo's DELETE is sent whenever the row is there; a row that can't be seen from {until} on \
+             is gone, and is deregistered"
+        )
     };
     Story::new(
         format!("{row} may not stand, since {why}; no client was told that it was made"),
-        format!("{next}; once all is done it is done again after bounds.late_effect"),
+        next,
     )
     .discarding(row_stays(&row))
 }
@@ -216,7 +220,7 @@ pub(super) fn cause(reason: UndoReason) -> &'static str {
 }
 
 fn looking(operation: &Operation, policy: &Policy) -> Story {
-    let until = look_ends(operation, policy);
+    let until = until(operation, policy).unwrap_or(operation.intent);
     let known = match operation.closed.map(|closed| closed.effect) {
         Some(Effect::Past) => "the service answered the delete",
         Some(Effect::MayCome) | None => {
@@ -240,32 +244,6 @@ fn looking(operation: &Operation, policy: &Policy) -> Story {
 
 const RELATIONSHIPS_STAY: &str =
     "the relationships of rows that it removed stay for good, where nobody else deletes";
-
-fn gone(operation: &Operation) -> Story {
-    let ids = operation.bound.iter().cloned().chain(operation.gone.iter().cloned()).collect();
-    Story::new(
-        format!("{} gone from the service", are(&ids)),
-        "the back end is told to deregister, until it acknowledges",
-    )
-    .discarding(format!("relationships of {} stay in the back end for good", list(&ids)))
-}
-
-fn sweeping(operation: &Operation, policy: &Policy) -> Story {
-    let late = policy.bounds.late_effect.as_secs_f64();
-    let Phase::Sweeping(due, _) = operation.phase else {
-        return Story::new("everything is done once", "it is done again");
-    };
-    let what =
-        if operation.undone { "the row is asked for and, if it is back, removed; " } else { "" };
-    Story::new(
-        "everything is done once: the row is gone and deregistered",
-        format!("at {due} {what}it is deregistered again, and then it ends"),
-    )
-    .unknown(format!(
-        "whether a request or a registration lands late (up to {late} s, bounds.late_effect)"
-    ))
-    .discarding("what landed late meanwhile stays: a row without relationships, or the reverse")
-}
 
 fn reported(operation: &Operation, policy: &Policy, why: &str) -> Story {
     let rows = if operation.reported.is_empty() {

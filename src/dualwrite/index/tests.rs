@@ -29,7 +29,7 @@ fn enforced() -> Operation {
 }
 
 fn removes() -> Operation {
-    delete(&["k"], true, false)
+    delete(&["k"], true)
 }
 
 fn committed() -> Record {
@@ -41,7 +41,8 @@ fn registered() -> Record {
 }
 
 fn undoing() -> Record {
-    Record::Undoing { id: id("k"), evidence: Evidence::Answer, reason: UndoReason::Crash }
+    let (evidence, reason) = (Evidence::Answer, UndoReason::Crash);
+    Record::Undoing { id: id("k"), evidence, reason, ambiguous: true }
 }
 
 fn closed() -> Record {
@@ -50,10 +51,6 @@ fn closed() -> Record {
 
 fn deleted() -> Record {
     Record::Deleted { ids: vec![id("k")] }
-}
-
-fn sweep() -> Record {
-    Record::Sweep { ids: vec![id("k")], due: at(100) }
 }
 
 fn reported() -> Record {
@@ -85,8 +82,8 @@ fn p3_p4_what_may_look_for_rows_yet_is_open() {
         (removes(), vec![closed(), deleted()]),
         (removes(), vec![closed(), deleted(), retried()]),
         // Evidence tells that the request may take effect yet.
-        (removes(), vec![deleted(), sweep(), closed()]),
-        (enforced(), vec![finished(Resolution::Rejected), closed()]),
+        (removes(), vec![deleted(), closed()]),
+        (removes(), vec![closed(), deleted(), Record::Resumed]),
     ] {
         assert_eq!(told(&begun, records.clone()).state, State::Open, "{records:?}");
     }
@@ -97,12 +94,11 @@ fn p8_what_no_longer_looks_for_rows_needs_no_others() {
     for (begun, records) in [
         (enforced(), vec![committed(), undoing()]),
         (enforced(), vec![closed(), undoing()]),
-        (enforced(), vec![committed(), undoing(), sweep()]),
+        (enforced(), vec![committed(), undoing(), deleted(), Record::Resumed]),
         (enforced(), vec![committed(), registered(), deleted()]),
         (enforced(), vec![committed(), registered(), deleted(), retried()]),
         (removes(), vec![deleted()]),
-        (removes(), vec![deleted(), sweep()]),
-        (removes(), vec![closed(), deleted(), sweep()]),
+        (removes(), vec![deleted(), Record::Resumed]),
         (enforced(), vec![closed(), reported()]),
         // As evidence does it.
         (enforced(), vec![closed(), reported(), closed()]),
@@ -119,9 +115,12 @@ fn r1_p8_a_create_that_made_nothing_and_was_never_in_doubt_is_void() {
         // Who was in doubt may have been registered for a row that no record names.
         let doubted = told(&enforced(), vec![closed(), finished(resolution)]);
         assert_eq!(doubted.state, State::Finished(at(3)), "{resolution:?}");
-        // The rows that its probe saw are evidence for others.
-        let of_delete = told(&removes(), vec![finished(Resolution::NotSent)]);
-        assert_eq!(of_delete.state, State::Finished(at(2)));
+    }
+    for resolution in [Resolution::NotSent, Resolution::NotDeleted] {
+        assert_eq!(told(&removes(), vec![finished(resolution)]).state, State::Void(at(2)));
+        // What was answered may have removed a row.
+        let doubted = told(&removes(), vec![closed(), finished(resolution)]);
+        assert_eq!(doubted.state, State::Finished(at(3)), "{resolution:?}");
     }
     for resolution in [Resolution::Unsettled, Resolution::Registered, Resolution::Passed] {
         let end = told(&enforced(), vec![finished(resolution)]);
@@ -143,12 +142,13 @@ fn p4_a_life_begins_with_the_intent_and_ends_where_the_service_s_part_is_over() 
     let stands = vec![committed(), registered(), finished(Resolution::Registered)];
     assert_eq!(ends(enforced(), stands), Some(at(3)), "the first that tells");
     assert_eq!(ends(enforced(), vec![reported()]), Some(at(2)), "of an id that is another's");
-    assert_eq!(ends(removes(), vec![deleted(), sweep()]), Some(at(2)));
+    assert_eq!(ends(removes(), vec![deleted(), finished(Resolution::Deregistered)]), Some(at(2)));
     // Until it is known what became of it, it may matter to every create that begins.
     assert_eq!(ends(enforced(), vec![closed(), closed()]), None);
     assert_eq!(ends(enforced(), vec![closed(), reported()]), Some(at(3)));
     // Evidence that closes it again moves its end.
-    assert_eq!(ends(removes(), vec![deleted(), sweep(), closed()]), Some(at(4)));
+    assert_eq!(ends(removes(), vec![closed(), deleted(), closed()]), Some(at(4)));
+    assert_eq!(ends(removes(), vec![closed(), Record::Resumed]), Some(at(3)), "as after a crash");
 }
 
 #[test]
@@ -161,4 +161,9 @@ fn p4_a_create_holds_the_row_that_is_its_own() {
     // The id that it only enqueued turned out to be another's.
     assert_eq!(holds(vec![committed(), reported()]), []);
     assert_eq!(told(&removes(), vec![deleted()]).holds, []);
+    // Nobody owns a row that is gone, and deregistered.
+    let undone = vec![committed(), undoing(), deleted()];
+    assert_eq!(holds(undone.clone()), [id("k")]);
+    let ended = undone.into_iter().chain([finished(Resolution::Undone)]).collect();
+    assert_eq!(holds(ended), []);
 }

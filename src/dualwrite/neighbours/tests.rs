@@ -137,7 +137,7 @@ async fn p3_who_asks_during_a_reading_is_served_by_the_next_with_all_that_waits(
 async fn each_gets_what_it_asked_for() {
     let journal = Gated::new(None);
     let neighbours = Arc::new(Neighbours::new(journal.clone()));
-    let (made, deleted) = (create(Mode::Enforce, None), delete(&["k"], true, false));
+    let (made, deleted) = (create(Mode::Enforce, None), delete(&["k"], true));
     journal.keep(&made).await;
     journal.keep(&deleted).await;
     let held = ask(&neighbours, Of::Creates, 9);

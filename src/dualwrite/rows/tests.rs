@@ -136,14 +136,6 @@ fn p4_what_was_reported_is_never_condemned_any_more() {
     assert!(why(judged(&own, &["r"], &[])).contains("reported"));
 }
 
-/// While it had ended the journal forgot whoever made rows meanwhile.
-#[test]
-fn p4_a_create_that_evidence_reopens_condemns_nothing() {
-    let rejected = Record::Finished { resolution: Resolution::Rejected };
-    let own = cut(after(unknown(), rejected, 130));
-    assert!(why(judged(&own, &["r"], &[])).contains("no complete list"));
-}
-
 #[test]
 fn p4_nothing_is_reported_while_one_of_the_rows_waits() {
     let in_flight = Operation { before: Some([id("s")].into()), ..create(Mode::Enforce, None) };
@@ -172,8 +164,8 @@ fn p2_a_row_that_may_have_gone_and_come_back_was_not_there_before() {
     let own = comes_back(with_before(&["r"]));
     let judged = |deletes: &[Operation]| judge(&own, &[row("r")], &[], deletes, Trust::Complete);
     assert_eq!(judged(&[]), Judgement::default());
-    for removes in [delete(&["r"], true, false), delete_named("n", &[])] {
+    for removes in [delete(&["r"], true), delete_named("n", &[])] {
         assert!(why(judged(&[removes])).contains("ids come back"));
     }
-    assert_eq!(judged(&[delete(&["s"], true, false)]), Judgement::default());
+    assert_eq!(judged(&[delete(&["s"], true)]), Judgement::default());
 }

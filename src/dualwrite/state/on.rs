@@ -3,41 +3,43 @@
 use std::collections::BTreeSet;
 
 use super::late::late;
-use super::{Event, Look, Policy, Presence, Reply, Transition, Wait, look_ends};
-use crate::dualwrite::operation::{Illegal, Operation, Phase, Step};
+use super::{Event, Policy, Reply, Settled, Transition, Wait};
+use crate::dualwrite::operation::{Illegal, Operation, Phase, Targets};
 use crate::dualwrite::outcome::{CreateOutcome, DeleteOutcome};
-use crate::dualwrite::rows::{Verdict, ids_are_fresh};
+use crate::dualwrite::rows::Verdict;
+use crate::dualwrite::settle::{is_over, until};
 use crate::model::{
     DeletePlan, Effect, Evidence, Kind, Late, Mode, Order, PassReason, Record, Resolution,
     Resource, ResourceId, Timestamp, UndoReason,
 };
 
-/// What follows from `event` at `now`.
+/// What follows from `event`.
 ///
 /// # Errors
 /// When the event can't happen in the operation's phase; nothing changed then.
-pub fn on(
-    operation: &mut Operation,
-    event: Event,
-    now: Timestamp,
-    policy: &Policy,
-) -> Result<Transition, Illegal> {
+pub fn on(operation: &mut Operation, event: Event, policy: &Policy) -> Result<Transition, Illegal> {
     let name = event.name();
     let transition = match (operation.phase.clone(), event) {
         (Phase::Prepared, Event::CreateAnswered(outcome, parent)) if operation.is_create() => {
             create_answered(operation, outcome, parent)
         }
         (Phase::Prepared, Event::DeleteAnswered(outcome)) if !operation.is_create() => {
-            delete_answered(operation, outcome, policy)
+            Some(delete_answered(operation, outcome, policy))
         }
-        (Phase::Prepared, Event::Restarted) => closed(Effect::MayCome, None),
-        (Phase::Committed, Event::Restarted) => not_acknowledged(operation, UndoReason::Crash),
-        (_, Event::Restarted) => Some(restarted(operation, now, policy)),
+        (Phase::Prepared, Event::Restarted) => Some(closed(Effect::MayCome)),
+        (Phase::Committed, Event::Restarted) => {
+            not_acknowledged(operation, UndoReason::Crash, true)
+        }
+        // The times of an earlier process may be off by a step of the wall clock.
+        (Phase::Finished(_), Event::Restarted) => Some(Transition::default()),
+        (_, Event::Restarted) => Some(enqueued(Record::Resumed)),
         (Phase::Committed, Event::Acknowledged { ambiguous }) => {
             let record = |id| Record::Registered { id, ambiguous };
             operation.bound.clone().map(|id| durable(record(id)).reply(Reply::Success))
         }
-        (Phase::Committed, Event::NotAcknowledged(reason)) => not_acknowledged(operation, reason),
+        (Phase::Committed, Event::NotAcknowledged { reason, ambiguous }) => {
+            not_acknowledged(operation, reason, ambiguous)
+        }
         // What is not enforced is not refused: the row is another operation's, and the client is told of it.
         (Phase::Prepared, Event::Taken { condemned, .. })
             if passes(operation) && (!condemned || operation.plan.mode == Mode::Observe) =>
@@ -46,7 +48,7 @@ pub fn on(
         }
         // The row is being removed; which create made it does not matter, and this one goes on looking.
         (Phase::Prepared, Event::Taken { condemned: true, .. }) if operation.is_create() => {
-            closed(Effect::Past, Some(Reply::Conflict))
+            Some(closed(Effect::Past).reply(Reply::Conflict))
         }
         (Phase::Unknown, Event::Taken { condemned: true, .. }) => Some(Transition::default()),
         (Phase::Prepared | Phase::Unknown, Event::Taken { id, .. }) => {
@@ -56,7 +58,7 @@ pub fn on(
         }
         (Phase::Unknown, Event::LateAnswer(outcome)) => Some(late_answer(operation, outcome)),
         (Phase::Reported(_), Event::LateAnswer(CreateOutcome::Committed(id))) => {
-            Some(late(operation, Late::Answer { id }))
+            Some(late(operation, Late::Row { id }))
         }
         (_, Event::LateAnswer(_)) => Some(Transition::default()),
         (_, Event::Evidence(seen)) => Some(late(operation, seen)),
@@ -64,19 +66,13 @@ pub fn on(
             Some(probed(operation, verdict, asked, policy))
         }
         (Phase::Unknown, Event::Expired) => Some(expired(operation)),
-        (Phase::Undoing(reason, Step::Delete), Event::Removed) => {
-            Some(step(operation, Phase::Undoing(reason, Step::Confirm)))
-        }
-        (Phase::Sweeping(due, Step::Delete), Event::Removed) => {
-            Some(step(operation, Phase::Sweeping(due, Step::Confirm)))
-        }
-        (phase, Event::Confirmed(presence)) => confirmed(operation, phase, presence),
-        (Phase::Registered, Event::Undisturbed) => Some(finished(Resolution::Registered)),
-        (Phase::Passed, Event::Undisturbed) => Some(finished(Resolution::Passed)),
-        (Phase::Looking, Event::Looked(look)) => Some(looked(operation, &look, now, policy)),
-        (phase, Event::Deregistered { ids, young }) => {
-            deregistered(operation, &phase, (ids, young), now, policy)
-        }
+        (phase, Event::Settled(seen)) => settled(operation, &phase, &seen),
+        (Phase::Undoing(_), Event::CameBack) => operation.bound.clone().map(|id| {
+            let why =
+                "it was undone, and a row with its id is there: it came late, or is another".into();
+            durable(Record::Reported { rows: vec![id], why })
+        }),
+        (phase, Event::Deregistered(ids)) => deregistered(operation, &phase, ids),
         (_, Event::Ordered(order)) => ordered(operation, order),
         _ => None,
     };
@@ -96,7 +92,7 @@ fn create_answered(
     Some(match outcome {
         CreateOutcome::NotSent => finished(Resolution::NotSent).reply(Reply::AsClassified),
         CreateOutcome::Rejected => finished(Resolution::Rejected).reply(Reply::AsClassified),
-        CreateOutcome::Unknown => return closed(Effect::MayCome, Some(Reply::AsClassified)),
+        CreateOutcome::Unknown => closed(Effect::MayCome).reply(Reply::AsClassified),
         CreateOutcome::Committed(id) => {
             if let Some(why) = operation.pass {
                 return Some(durable(Record::Passed { id, why }).reply(Reply::Success));
@@ -114,7 +110,7 @@ fn create_answered(
         }
         // The list tells later who made it. If the create is not enforced, its client gets the answer.
         CreateOutcome::Disputed(_) if operation.is_enforced() => {
-            return closed(Effect::Past, Some(Reply::Conflict));
+            closed(Effect::Past).reply(Reply::Conflict)
         }
         CreateOutcome::Disputed(id) => stands(operation, id).reply(Reply::Success),
         CreateOutcome::Unproven { id, why } => {
@@ -132,38 +128,36 @@ fn unproven(operation: &Operation, id: ResourceId, why: &str) -> Transition {
     stands(operation, id)
 }
 
-fn delete_answered(
-    operation: &Operation,
-    outcome: DeleteOutcome,
-    policy: &Policy,
-) -> Option<Transition> {
-    // The service may have looked where the row was not to be seen yet.
-    let proves = operation.targets.seen && policy.bounds.read_lag.is_zero();
+fn delete_answered(operation: &Operation, outcome: DeleteOutcome, policy: &Policy) -> Transition {
+    let Targets { ids, seen } = &operation.targets;
+    // A service that looks where its readers look may not have found the row.
+    let proves = *seen && policy.bounds.read_lag.is_zero();
+    let by_id = matches!(operation.plan.kind, Kind::Delete(DeletePlan::ById { .. }));
     let transition = match outcome {
         DeleteOutcome::NotSent => finished(Resolution::NotSent),
         DeleteOutcome::Refused => finished(Resolution::NotDeleted),
         DeleteOutcome::Done if proves => {
-            let ids = operation.targets.ids.iter().cloned().collect();
-            enqueued(Record::Deleted { ids })
+            enqueued(Record::Deleted { ids: ids.iter().cloned().collect() })
         }
-        DeleteOutcome::Done => return closed(Effect::Past, Some(Reply::AsClassified)),
-        DeleteOutcome::Look(effect) => return closed(effect, Some(Reply::AsClassified)),
+        // There was no such row, neither before nor then.
+        DeleteOutcome::Look(Effect::Past) if by_id && !seen => finished(Resolution::NotDeleted),
+        DeleteOutcome::Done => closed(Effect::Past),
+        DeleteOutcome::Look(effect) => closed(effect),
     };
-    Some(transition.reply(Reply::AsClassified))
+    transition.reply(Reply::AsClassified)
 }
 
-fn not_acknowledged(operation: &Operation, reason: UndoReason) -> Option<Transition> {
+fn not_acknowledged(
+    operation: &Operation,
+    reason: UndoReason,
+    ambiguous: bool,
+) -> Option<Transition> {
     let id = operation.bound.clone()?;
-    if operation.is_enforced() && operation.is_unproven() {
-        let why = "an earlier release recorded it, without a proof that its row was new".into();
-        return Some(durable(Record::Reported { rows: vec![id], why }).reply(Reply::Conflict));
-    }
     Some(if operation.is_enforced() {
         let evidence = Evidence::Answer;
-        durable(Record::Undoing { id, evidence, reason }).reply(Reply::NotRegistered)
+        durable(Record::Undoing { id, evidence, reason, ambiguous }).reply(Reply::NotRegistered)
     } else {
-        let why = operation.pass.unwrap_or(PassReason::Observed);
-        durable(Record::Passed { id, why }).reply(Reply::Success)
+        stands(operation, id).reply(Reply::Success)
     })
 }
 
@@ -171,7 +165,7 @@ fn late_answer(operation: &Operation, outcome: CreateOutcome) -> Transition {
     match outcome {
         CreateOutcome::Committed(id) if operation.is_enforced() => {
             let (evidence, reason) = (Evidence::LateAnswer, UndoReason::Unknown);
-            durable(Record::Undoing { id, evidence, reason })
+            durable(Record::Undoing { id, evidence, reason, ambiguous: false })
         }
         CreateOutcome::Committed(id) => stands(operation, id),
         CreateOutcome::Rejected => finished(Resolution::Rejected),
@@ -182,18 +176,6 @@ fn late_answer(operation: &Operation, outcome: CreateOutcome) -> Transition {
         CreateOutcome::Found { .. } | CreateOutcome::Disputed(_) | CreateOutcome::Unknown => {
             Transition::default()
         }
-    }
-}
-
-/// The times of an earlier process may be off by a step of the wall clock: what it waited for is waited
-/// for anew.
-fn restarted(operation: &Operation, now: Timestamp, policy: &Policy) -> Transition {
-    match (&operation.phase, operation.closed) {
-        (Phase::Unknown | Phase::Looking, Some(closed)) => {
-            enqueued(Record::Closed { effect: closed.effect })
-        }
-        (Phase::Sweeping(..), _) => sweep(operation, now, policy),
-        _ => Transition::default(),
     }
 }
 
@@ -211,7 +193,7 @@ fn probed(
     asked: Timestamp,
     policy: &Policy,
 ) -> Transition {
-    let last = asked >= look_ends(operation, policy);
+    let last = is_over(until(operation, policy), asked);
     match verdict {
         Verdict::NoRow if last => finished(Resolution::Rejected),
         // One that was reported goes on looking, so that the report names the rows that there are.
@@ -227,96 +209,39 @@ fn is_news(operation: &Operation, rows: &[ResourceId]) -> bool {
     operation.phase == Phase::Unknown || !rows.is_empty() && told()
 }
 
-fn confirmed(operation: &mut Operation, phase: Phase, presence: Presence) -> Option<Transition> {
-    let id = operation.bound.clone()?;
-    let removal = match presence {
-        Presence::Present => Step::Delete,
-        Presence::Gone => Step::Deregister,
-        Presence::Unsettled => {
-            let may_be_asked_again = matches!(
-                phase,
-                Phase::Registered
-                    | Phase::Passed
-                    | Phase::Undoing(_, Step::Confirm)
-                    | Phase::Sweeping(_, Step::Confirm)
-            );
-            return may_be_asked_again.then(Transition::default);
-        }
-    };
-    Some(match (phase, presence) {
-        (Phase::Registered, Presence::Present) => finished(Resolution::Registered),
-        (Phase::Passed, Presence::Present) => finished(Resolution::Passed),
-        (Phase::Registered | Phase::Passed, Presence::Gone) => {
-            durable(Record::Deleted { ids: vec![id] })
-        }
-        (Phase::Undoing(reason, Step::Confirm), _) => {
-            step(operation, Phase::Undoing(reason, removal))
-        }
-        // It was gone before. Where ids come back, this may be another row, and its registration too.
-        (Phase::Sweeping(_, Step::Confirm), Presence::Present) if !ids_are_fresh(operation) => {
-            let why =
-                "it was undone, and a row with its id is there: it came late, or is another".into();
-            durable(Record::Reported { rows: vec![id], why })
-        }
-        (Phase::Sweeping(due, Step::Confirm), _) => step(operation, Phase::Sweeping(due, removal)),
+fn settled(operation: &Operation, phase: &Phase, seen: &Settled) -> Option<Transition> {
+    let fresh: Vec<_> = seen.gone.difference(&operation.gone).cloned().collect();
+    let end = match phase {
+        Phase::Registered => Resolution::Registered,
+        Phase::Passed => Resolution::Passed,
+        Phase::Undoing(_) => Resolution::Undone,
+        Phase::Looking if operation.gone.is_empty() => Resolution::NotDeleted,
+        Phase::Looking => Resolution::Deregistered,
         _ => return None,
+    };
+    Some(match (fresh.is_empty(), seen.over) {
+        (false, _) => enqueued(Record::Deleted { ids: fresh }),
+        (true, true) => finished(end),
+        (true, false) => Transition::default(),
     })
-}
-
-fn looked(operation: &Operation, look: &Look, now: Timestamp, policy: &Policy) -> Transition {
-    let fresh: Vec<_> = look.gone.difference(&operation.gone).cloned().collect();
-    if !fresh.is_empty() {
-        return enqueued(Record::Deleted { ids: fresh });
-    }
-    let complete = look.complete && !may_still_remove(operation);
-    // Rows of creates that another's clock puts later may be born after all looks have ended.
-    let over = look.asked >= look_ends(operation, policy) && !look.unsettled;
-    let last = complete || over;
-    match (last, operation.gone.is_empty()) {
-        (false, _) => Transition::default(),
-        (true, true) => finished(Resolution::NotDeleted),
-        (true, false) => end_of_delete(operation, now, policy),
-    }
-}
-
-/// Whether the DELETE may take effect yet, on a row that nobody has seen: then a look that finds
-/// nothing left to look for is not the last.
-fn may_still_remove(operation: &Operation) -> bool {
-    let by_probe = matches!(&operation.plan.kind, Kind::Delete(DeletePlan::ByProbe { .. }));
-    by_probe && operation.closed.is_some_and(|closed| closed.effect == Effect::MayCome)
 }
 
 fn deregistered(
     operation: &mut Operation,
     phase: &Phase,
-    (ids, young): (BTreeSet<ResourceId>, bool),
-    now: Timestamp,
-    policy: &Policy,
+    ids: BTreeSet<ResourceId>,
 ) -> Option<Transition> {
     Some(match phase {
-        Phase::Undoing(_, Step::Deregister) => sweep(operation, now, policy),
-        Phase::Gone if operation.is_create() => sweep(operation, now, policy),
-        Phase::Gone => {
-            operation.young |= young;
-            end_of_delete(operation, now, policy)
-        }
+        Phase::Undoing(_) => finished(Resolution::Undone),
+        Phase::Registered | Phase::Passed => finished(Resolution::Deregistered),
+        // The service's answer proved that all its rows are gone.
+        Phase::Looking if operation.closed.is_none() => finished(Resolution::Deregistered),
         Phase::Looking => {
-            operation.young |= young;
             operation.deregistered.extend(ids);
             Transition::default()
         }
-        Phase::Sweeping(_, Step::Deregister) if operation.undone => finished(Resolution::Undone),
-        Phase::Sweeping(_, Step::Deregister) => finished(Resolution::Deregistered),
         _ => return None,
     })
-}
-
-/// A registration may still land late for a row that is young, and for every row that a create
-/// beside this delete made: those are swept.
-fn end_of_delete(operation: &Operation, now: Timestamp, policy: &Policy) -> Transition {
-    let young = operation.targets.young || operation.young;
-    let all_old = !young && operation.gone.is_subset(&operation.targets.ids);
-    if all_old { finished(Resolution::Deregistered) } else { sweep(operation, now, policy) }
 }
 
 /// How many orders to retry are kept of one operation (promise P8).
@@ -341,29 +266,8 @@ fn ordered(operation: &Operation, order: Order) -> Option<Transition> {
     }
 }
 
-fn sweep(operation: &Operation, now: Timestamp, policy: &Policy) -> Transition {
-    let ids = match &operation.bound {
-        Some(id) => vec![id.clone()],
-        None => operation.gone.iter().cloned().collect(),
-    };
-    let due = now.plus(policy.bounds.late_sight() + policy.apart());
-    durable(Record::Sweep { ids, due })
-}
-
-fn step(operation: &mut Operation, phase: Phase) -> Transition {
-    operation.phase = phase;
-    Transition::default()
-}
-
-// `Option` because its callers return one.
-#[expect(clippy::unnecessary_wraps, reason = "every arm of `on` is an Option")]
-fn closed(effect: Effect, reply: Option<Reply>) -> Option<Transition> {
-    Some(Transition { reply, ..enqueued(Record::Closed { effect }) })
-}
-
-/// The request may take effect from now on, whatever was concluded before.
-pub(super) fn closed_again() -> Transition {
-    durable(Record::Closed { effect: Effect::MayCome })
+fn closed(effect: Effect) -> Transition {
+    enqueued(Record::Closed { effect })
 }
 
 /// The row of a create that is not enforced stands, unregistered.

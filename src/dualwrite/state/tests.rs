@@ -1,8 +1,6 @@
 //! The saga under random histories, and its named schedules.
 
-mod looks;
 mod orders;
-mod sweeps;
 mod waiting;
 
 use std::collections::BTreeSet;
@@ -17,7 +15,7 @@ use crate::model::{Effect, Entry, Mode, OperationId, PassReason, Resolution, Sto
 
 /// Applies what `event` makes, as the runner does.
 fn take(operation: &mut Operation, event: Event, now: Timestamp) -> Result<Transition, Illegal> {
-    let transition = on(operation, event, now, &policy())?;
+    let transition = on(operation, event, &policy())?;
     for record in &transition.records {
         operation.apply(&Entry { at: now, record: record.clone() })?;
     }
@@ -30,6 +28,18 @@ fn at(seconds: i64) -> Timestamp {
 
 fn committed() -> Event {
     Event::CreateAnswered(CreateOutcome::Committed(id("k")), Some(resource("agent", "a")))
+}
+
+fn not_acknowledged(reason: UndoReason, ambiguous: bool) -> Event {
+    Event::NotAcknowledged { reason, ambiguous }
+}
+
+fn settled(gone: &[&str], over: bool) -> Event {
+    Event::Settled(Settled { gone: gone.iter().map(|text| id(text)).collect(), over })
+}
+
+fn deregistered(ids: &[&str]) -> Event {
+    Event::Deregistered(ids.iter().map(|text| id(text)).collect())
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
@@ -59,24 +69,17 @@ fn any_event() -> impl Strategy<Value = Event> {
         outcome.clone().prop_map(|outcome| Event::CreateAnswered(outcome, None)),
         delete.prop_map(Event::DeleteAnswered),
         any::<bool>().prop_map(|ambiguous| Event::Acknowledged { ambiguous }),
-        Just(Event::NotAcknowledged(UndoReason::Deadline)),
+        any::<bool>().prop_map(|ambiguous| not_acknowledged(UndoReason::Deadline, ambiguous)),
         any::<bool>().prop_map(|condemned| Event::Taken { id: id("k"), condemned }),
         outcome.prop_map(Event::LateAnswer),
-        prop_oneof![
-            Just(Late::Sent),
-            Just(Late::Answer { id: id("k") }),
-            Just(Late::Registration { id: id("k") }),
-        ]
-        .prop_map(Event::Evidence),
+        prop_oneof![Just(Late::Sent), Just(Late::Row { id: id("k") })].prop_map(Event::Evidence),
         Just(Event::Restarted),
         (verdict, 0..400i64).prop_map(|(verdict, asked)| Event::Probed(verdict, at(asked))),
         Just(Event::Expired),
-        Just(Event::Removed),
-        Just(Event::Confirmed(Presence::Gone)),
-        Just(Event::Confirmed(Presence::Present)),
-        Just(Event::Undisturbed),
-        looks::any(ids.clone()),
-        (ids, any::<bool>()).prop_map(|(ids, young)| Event::Deregistered { ids, young }),
+        (ids.clone(), any::<bool>())
+            .prop_map(|(gone, over)| Event::Settled(Settled { gone, over })),
+        Just(Event::CameBack),
+        ids.prop_map(Event::Deregistered),
         Just(Event::Ordered(orders::retry())),
         Just(Event::Ordered(orders::discard())),
     ]
@@ -89,8 +92,7 @@ fn any_create() -> impl Strategy<Value = Operation> {
 }
 
 fn any_operation() -> impl Strategy<Value = Operation> {
-    let delete = (any::<bool>(), any::<bool>())
-        .prop_map(|(seen, young)| fixtures::delete(&["k"], seen, young));
+    let delete = any::<bool>().prop_map(|seen| fixtures::delete(&["k"], seen));
     prop_oneof![any_create(), delete]
 }
 
@@ -108,7 +110,7 @@ proptest! {
         for (event, seconds) in events {
             let before = operation.clone();
             let now = at(seconds);
-            match on(&mut operation, event, now, &policy()) {
+            match on(&mut operation, event, &policy()) {
                 Err(_) => prop_assert_eq!(&operation, &before),
                 Ok(transition) => {
                     for record in transition.records {
@@ -149,12 +151,11 @@ proptest! {
                 prop_assert_eq!(transition.wait, Wait::Durable);
             }
             if stands {
-                let undoes = matches!(next(&operation, at(seconds), &policy()), Task::Delete(_));
-                prop_assert!(!undoes, "an undo of what stands");
-                prop_assert!(!operation.undone);
+                prop_assert!(!operation.is_condemned(), "an undo of what stands");
             }
         }
-        prop_assert!(!told || !operation.undone);
+        let undone = Phase::Finished(Resolution::Undone);
+        prop_assert!(!told || !operation.is_condemned() && operation.phase != undone);
     }
 
     /// P3, P4: nothing is deregistered that was not confirmed gone by somebody.
@@ -169,11 +170,7 @@ proptest! {
                 continue;
             }
             match event {
-                Event::Confirmed(Presence::Gone) => confirmed.extend(operation.bound.clone()),
-                Event::Confirmed(Presence::Present) => {
-                    operation.bound.iter().for_each(|id| _ = confirmed.remove(id));
-                }
-                Event::Looked(look) => confirmed.extend(look.gone),
+                Event::Settled(seen) => confirmed.extend(seen.gone),
                 Event::DeleteAnswered(DeleteOutcome::Done) if operation.targets.seen => {
                     confirmed.extend(operation.targets.ids.iter().cloned());
                 }
@@ -189,50 +186,30 @@ proptest! {
 fn durable_part(operation: &Operation) -> Operation {
     let mut durable = operation.clone();
     durable.deregistered.clear();
-    durable.young = false;
-    durable.phase = match durable.phase {
-        Phase::Undoing(reason, _) => Phase::Undoing(reason, Step::Delete),
-        Phase::Sweeping(due, _) => {
-            let step = if durable.undone { Step::Confirm } else { Step::Deregister };
-            Phase::Sweeping(due, step)
-        }
-        phase => phase,
-    };
     durable
 }
 
 #[test]
-fn p3_an_undo_ends_with_a_sweep_that_does_everything_again() {
-    let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, committed(), at(1)).unwrap();
-    let undoing = take(&mut create, Event::NotAcknowledged(UndoReason::Deadline), at(2)).unwrap();
-    assert_eq!((undoing.wait, undoing.reply), (Wait::Durable, Some(Reply::NotRegistered)));
-    let k = BTreeSet::from([id("k")]);
-    let script = [
-        (Task::Delete(id("k")), Event::Removed),
-        (Task::Confirm(id("k")), Event::Confirmed(Presence::Present)),
-        (Task::Delete(id("k")), Event::Removed),
-        (Task::Confirm(id("k")), Event::Confirmed(Presence::Gone)),
-        (Task::Deregister(k.clone()), Event::Deregistered { ids: k.clone(), young: false }),
-    ];
-    for (task, event) in script {
-        assert_eq!(next(&create, at(3), &policy()), task);
-        take(&mut create, event, at(3)).unwrap();
+fn p2_p3_an_undo_ends_once_the_row_is_gone_and_no_registration_can_land() {
+    for (ambiguous, landed) in [(false, 3), (true, 2 + 120)] {
+        let mut create = fixtures::create(Mode::Enforce, None);
+        take(&mut create, committed(), at(1)).unwrap();
+        let failed = not_acknowledged(UndoReason::Deadline, ambiguous);
+        let undoing = take(&mut create, failed, at(2)).unwrap();
+        assert_eq!((undoing.wait, undoing.reply), (Wait::Durable, Some(Reply::NotRegistered)));
+        assert_eq!(next(&create, at(2), &policy()), Task::Settle);
+        // It is there yet, or not to be seen yet.
+        assert!(take(&mut create, settled(&[], false), at(2)).unwrap().records.is_empty());
+        take(&mut create, settled(&["k"], false), at(3)).unwrap();
+        assert!(create.is_row_gone());
+        if ambiguous {
+            assert_eq!(next(&create, at(landed - 1), &policy()), Task::Wait(at(landed)));
+        }
+        let k = BTreeSet::from([id("k")]);
+        assert_eq!(next(&create, at(landed), &policy()), Task::Deregister(k));
+        take(&mut create, deregistered(&["k"]), at(landed)).unwrap();
+        assert_eq!(create.phase, Phase::Finished(Resolution::Undone));
     }
-    let due = at(3).plus(policy().bounds.late_effect);
-    assert_eq!(next(&create, at(4), &policy()), Task::Wait(due));
-    // The service's commit landed late: the row is back.
-    let script = [
-        (Task::Confirm(id("k")), Event::Confirmed(Presence::Present)),
-        (Task::Delete(id("k")), Event::Removed),
-        (Task::Confirm(id("k")), Event::Confirmed(Presence::Gone)),
-        (Task::Deregister(k.clone()), Event::Deregistered { ids: k, young: false }),
-    ];
-    for (task, event) in script {
-        assert_eq!(next(&create, due, &policy()), task);
-        take(&mut create, event, due).unwrap();
-    }
-    assert_eq!(create.phase, Phase::Finished(Resolution::Undone));
 }
 
 #[test]
@@ -241,11 +218,11 @@ fn p2_a_crash_undoes_what_was_not_registered_and_confirms_what_was() {
     take(&mut create, committed(), at(1)).unwrap();
     let mut registered = create.clone();
     take(&mut create, Event::Restarted, at(2)).unwrap();
-    assert_eq!(create.phase, Phase::Undoing(UndoReason::Crash, Step::Delete));
+    assert_eq!(create.phase, Phase::Undoing(UndoReason::Crash));
     take(&mut registered, Event::Acknowledged { ambiguous: false }, at(2)).unwrap();
     take(&mut registered, Event::Restarted, at(3)).unwrap();
-    assert_eq!(next(&registered, at(3), &policy()), Task::Confirm(id("k")));
-    take(&mut registered, Event::Confirmed(Presence::Present), at(3)).unwrap();
+    assert_eq!(next(&registered, at(3), &policy()), Task::Settle);
+    take(&mut registered, settled(&[], true), at(3)).unwrap();
     assert_eq!(registered.phase, Phase::Finished(Resolution::Registered));
 }
 
@@ -253,8 +230,7 @@ fn p2_a_crash_undoes_what_was_not_registered_and_confirms_what_was() {
 fn an_unknown_create_is_looked_for_until_l_has_passed_and_no_longer() {
     let mut create = fixtures::create(Mode::Enforce, None);
     take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
-    let end = effect_ends(&create, &policy());
-    assert_eq!(end, at(10).plus(policy().bounds.late_effect));
+    let end = at(10).plus(policy().bounds.late_effect);
     // A probe that was sent a moment before the end can't have seen an effect at the end.
     let early = Event::Probed(Verdict::NoRow, Timestamp::from_micros(end.as_micros() - 1));
     take(&mut create, early, end).unwrap();
@@ -269,7 +245,7 @@ fn p2_a_late_id_is_evidence() {
     take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
     let late = CreateOutcome::Committed(id("k"));
     take(&mut create, Event::LateAnswer(late), at(20)).unwrap();
-    assert_eq!(next(&create, at(20), &policy()), Task::Delete(id("k")));
+    assert_eq!(create.phase, Phase::Undoing(UndoReason::Unknown));
 }
 
 #[test]
@@ -281,26 +257,33 @@ fn p2_what_turns_out_late_not_to_have_been_sent_is_over() {
 }
 
 #[test]
-fn p3_a_delete_beside_a_young_create_sweeps_and_one_of_an_old_row_does_not() {
-    for (young, swept) in [(true, true), (false, false)] {
-        let mut delete = fixtures::delete(&["k"], true, young);
-        take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(1)).unwrap();
-        let ids = BTreeSet::from([id("k")]);
-        assert_eq!(next(&delete, at(1), &policy()), Task::Deregister(ids.clone()));
-        take(&mut delete, Event::Deregistered { ids, young: false }, at(1)).unwrap();
-        assert_eq!(matches!(delete.phase, Phase::Sweeping(..)), swept);
-        assert_eq!(delete.is_finished(), !swept);
-    }
+fn p3_the_answer_to_a_delete_proves_that_a_row_which_was_seen_is_gone() {
+    let mut delete = fixtures::delete(&["k"], true);
+    take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(1)).unwrap();
+    assert_eq!(next(&delete, at(1), &policy()), Task::Deregister([id("k")].into()));
+    take(&mut delete, deregistered(&["k"]), at(1)).unwrap();
+    assert_eq!(delete.phase, Phase::Finished(Resolution::Deregistered));
 }
 
 #[test]
 fn p4_a_success_for_a_row_that_no_probe_saw_confirms_nothing() {
-    let mut delete = fixtures::delete(&["k"], false, false);
+    let mut delete = fixtures::delete(&["k"], false);
     take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(1)).unwrap();
-    assert_eq!(next(&delete, at(1), &policy()), Task::Look);
-    let end = effect_ends(&delete, &policy());
-    take(&mut delete, looks::looked(end, &[], false), at(500)).unwrap();
+    assert_eq!(next(&delete, at(1), &policy()), Task::Settle);
+    take(&mut delete, settled(&[], true), at(500)).unwrap();
     assert_eq!(delete.phase, Phase::Finished(Resolution::NotDeleted));
+}
+
+#[test]
+fn p8_a_delete_of_nothing_that_the_service_finds_no_row_for_has_ended() {
+    let nothing = Event::DeleteAnswered(DeleteOutcome::Look(Effect::Past));
+    let mut delete = fixtures::delete(&["k"], false);
+    take(&mut delete, nothing.clone(), at(1)).unwrap();
+    assert_eq!(delete.phase, Phase::Finished(Resolution::NotDeleted));
+    // Somebody removed a row that was there.
+    let mut delete = fixtures::delete(&["k"], true);
+    take(&mut delete, nothing, at(1)).unwrap();
+    assert_eq!(next(&delete, at(1), &policy()), Task::Settle);
 }
 
 #[test]
@@ -317,7 +300,7 @@ fn an_event_that_can_t_happen_is_an_error_value_that_names_the_place() {
 fn p4_what_was_reported_ends_once_a_person_removed_the_row() {
     let mut create = fixtures::create(Mode::Enforce, None);
     take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(1)).unwrap();
-    let end = effect_ends(&create, &policy());
+    let end = at(1).plus(policy().bounds.late_effect);
     let unprovable = Verdict::Unprovable { rows: vec![id("r")], why: "test".into() };
     let early = take(&mut create, Event::Probed(unprovable.clone(), at(2)), at(2)).unwrap();
     assert!(early.records.is_empty());
@@ -330,28 +313,11 @@ fn p4_what_was_reported_ends_once_a_person_removed_the_row() {
 }
 
 #[test]
-fn p3_a_delete_by_name_that_may_still_come_is_looked_at_until_it_can_not() {
-    for (effect, finished) in [(Effect::Past, true), (Effect::MayCome, false)] {
-        let mut delete = fixtures::delete_named("n", &[]);
-        let answered = Event::DeleteAnswered(DeleteOutcome::Look(effect));
-        take(&mut delete, answered, at(1)).unwrap();
-        let nothing = |asked| looks::looked(asked, &[], true);
-        take(&mut delete, nothing(at(1)), at(1)).unwrap();
-        assert_eq!(delete.is_finished(), finished, "{effect:?}");
-        if !finished {
-            let end = effect_ends(&delete, &policy());
-            take(&mut delete, nothing(end), end).unwrap();
-            assert!(delete.is_finished());
-        }
-    }
-}
-
-#[test]
 fn p2_p3_committed_is_durable_before_the_register_in_every_journal() {
     for (exclusive_writer, shared) in [(true, false), (true, true), (false, false), (false, true)] {
         let policy = Policy { exclusive_writer, shared, ..policy() };
         let mut create = fixtures::create(Mode::Enforce, None);
-        assert_eq!(on(&mut create, committed(), at(1), &policy).unwrap().wait, Wait::Durable);
+        assert_eq!(on(&mut create, committed(), &policy).unwrap().wait, Wait::Durable);
     }
 }
 
@@ -360,7 +326,7 @@ fn p2_p3_committed_is_durable_before_the_register_in_every_journal() {
 fn p2_p3_a_time_of_another_replica_s_is_waited_for_by_the_slowest_clock() {
     let shared = Policy { shared: true, ..policy() };
     let take = |operation: &mut Operation, event, seconds| {
-        let records = on(operation, event, at(seconds), &shared).unwrap().records;
+        let records = on(operation, event, &shared).unwrap().records;
         for record in &records {
             operation.apply(&Entry { at: at(seconds), record: record.clone() }).unwrap();
         }
@@ -371,8 +337,9 @@ fn p2_p3_a_time_of_another_replica_s_is_waited_for_by_the_slowest_clock() {
     assert!(take(&mut create, Event::Probed(Verdict::NoRow, at(10 + 120 + 9)), 139).is_empty());
     take(&mut create, Event::Probed(Verdict::NoRow, at(10 + 120 + 10)), 140);
     assert!(create.is_finished());
-    let mut delete = fixtures::delete(&["k"], true, true);
-    take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), 1);
-    let swept = take(&mut delete, Event::Deregistered { ids: [id("k")].into(), young: false }, 2);
-    assert_eq!(swept, [Record::Sweep { ids: vec![id("k")], due: at(2 + 120 + 10) }]);
+    let mut undone = fixtures::create(Mode::Enforce, None);
+    take(&mut undone, committed(), 1);
+    take(&mut undone, not_acknowledged(UndoReason::Deadline, true), 2);
+    take(&mut undone, settled(&["k"], false), 3);
+    assert_eq!(next(&undone, at(3), &shared), Task::Wait(at(2 + 120 + 10)));
 }

@@ -27,9 +27,9 @@ pub(super) enum Problem {
     /// It is not as it must be; that takes a person.
     #[error("{problem}")]
     Unusable { problem: String, mend: &'static str },
-    /// A later release made the tables.
-    #[error("{what} {found} is of a later release; this one knows {known}")]
-    Newer { what: &'static str, found: u32, known: u32 },
+    /// Another release made the tables.
+    #[error("another release made the tables (format {0})")]
+    OtherFormat(u32),
 }
 
 /// A database error in words, without the statement's values.

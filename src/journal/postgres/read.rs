@@ -12,13 +12,12 @@ use super::super::Error;
 use super::OpenOptions;
 use super::connect::{Connector, told};
 use super::lease::Lease;
-use super::schema::RECORD_VERSION;
 use crate::model::{Entry, OperationId, Record, Stored, Timestamp};
 
 macro_rules! select {
     ($from:literal) => {
         concat!(
-            "SELECT o.id, e.at, e.version, e.record FROM ",
+            "SELECT o.id, e.at, e.record FROM ",
             $from,
             " JOIN entries e ON e.operation = o.id ORDER BY o.opened_at, o.id, e.seq"
         )
@@ -123,8 +122,6 @@ impl Reads {
 /// Why what was read means nothing.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unreadable {
-    #[error("operation {operation} has a record of version {found}; this release knows {known}")]
-    Newer { operation: OperationId, found: i32, known: i32 },
     #[error("operation {operation} has a record that can't be read: {source}")]
     Record { operation: OperationId, source: serde_json::Error },
 }
@@ -145,11 +142,7 @@ pub(super) fn collect(rows: &[Row]) -> Result<Vec<Stored>, Unreadable> {
 }
 
 fn entry(operation: OperationId, row: &Row) -> Result<Entry, Unreadable> {
-    let found: i32 = row.get(2);
-    if found > RECORD_VERSION {
-        return Err(Unreadable::Newer { operation, found, known: RECORD_VERSION });
-    }
-    let record: Record = serde_json::from_str(row.get(3))
+    let record: Record = serde_json::from_str(row.get(2))
         .map_err(|source| Unreadable::Record { operation, source })?;
     Ok(Entry { at: Timestamp::from_micros(row.get(1)), record })
 }

@@ -14,7 +14,6 @@ use super::super::Error;
 use super::super::row::{Row, Rows};
 use super::connect::{Link, Problem, failed, told};
 use super::lease::Identity;
-use super::schema::RECORD_VERSION;
 use crate::failpoint;
 use crate::model::{OperationId, Resource, ResourceId, ResourceType};
 
@@ -58,6 +57,7 @@ pub(super) struct Session {
     owners: Statement,
     bind: Statement,
     holders: Statement,
+    release: Statement,
     operations: Statement,
     entries: Statement,
 }
@@ -75,6 +75,9 @@ const OWNERS: &str = "SELECT id, owner FROM operations WHERE id = ANY ($1) FOR N
 const BIND: &str = "INSERT INTO bindings (resource_type, resource_id, operation) \
      SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[]) ON CONFLICT DO NOTHING";
 
+/// After the others: what one operation holds and gives up in one batch is given up.
+const RELEASE: &str = "DELETE FROM bindings WHERE operation = ANY ($1)";
+
 const HOLDERS: &str = "SELECT b.resource_type, b.resource_id, b.operation \
      FROM unnest($1::text[], $2::text[]) AS wanted (resource_type, resource_id) \
      JOIN bindings b USING (resource_type, resource_id)";
@@ -90,9 +93,9 @@ const OPERATIONS: &str = "INSERT INTO operations \
      WHERE (operations.settled_at, operations.state, operations.finished_at) \
          IS DISTINCT FROM (excluded.settled_at, excluded.state, excluded.finished_at)";
 
-const ENTRIES: &str = "INSERT INTO entries (operation, at, version, record) \
-     SELECT u.operation, u.at, $1, u.record \
-     FROM unnest($2::uuid[], $3::bigint[], $4::text[]) WITH ORDINALITY AS u (operation, at, record, n) \
+const ENTRIES: &str = "INSERT INTO entries (operation, at, record) \
+     SELECT u.operation, u.at, u.record \
+     FROM unnest($1::uuid[], $2::bigint[], $3::text[]) WITH ORDINALITY AS u (operation, at, record, n) \
      ORDER BY u.n";
 
 impl Session {
@@ -104,6 +107,7 @@ impl Session {
             owners: prepare(OWNERS).await?,
             bind: prepare(BIND).await?,
             holders: prepare(HOLDERS).await?,
+            release: prepare(RELEASE).await?,
             operations: prepare(OPERATIONS).await?,
             entries: prepare(ENTRIES).await?,
             link,
@@ -172,14 +176,16 @@ impl Session {
         epoch: i64,
         plan: &Plan<'_>,
     ) -> Result<BTreeMap<Resource, OperationId>, tokio_postgres::Error> {
-        let (holders, indexes, entries) = tokio::join!(
+        let (holders, indexes, entries, released) = tokio::join!(
             biased;
             self.hold(plan),
             self.put_indexes(epoch, plan),
             self.put_entries(plan),
+            self.release(plan),
         );
         indexes?;
         entries?;
+        released?;
         holders
     }
 
@@ -201,6 +207,16 @@ impl Session {
         );
         bound?;
         Ok(holders?.iter().filter_map(holder).collect())
+    }
+
+    async fn release(&self, plan: &Plan<'_>) -> Result<u64, tokio_postgres::Error> {
+        let ends = plan.indexes.iter().filter(|(_, rows)| rows.releases());
+        let ends: Vec<Uuid> = ends.map(|(id, _)| uuid(*id)).collect();
+        if ends.is_empty() {
+            return Ok(0);
+        }
+        let values: Values<1> = [&ends];
+        self.client().execute(&self.release, &values).await
     }
 
     async fn put_indexes(&self, epoch: i64, plan: &Plan<'_>) -> Result<u64, tokio_postgres::Error> {
@@ -228,7 +244,7 @@ impl Session {
         let of: Vec<Uuid> = plan.rows.iter().map(|(id, _)| uuid(*id)).collect();
         let at: Vec<i64> = plan.rows.iter().map(|(_, row)| row.at).collect();
         let records: Vec<&str> = plan.rows.iter().map(|(_, row)| row.record.as_str()).collect();
-        let values: Values<4> = [&RECORD_VERSION, &of, &at, &records];
+        let values: Values<3> = [&of, &at, &records];
         self.client().execute(&self.entries, &values).await
     }
 

@@ -6,7 +6,6 @@ use rusqlite::{Connection, OptionalExtension, Params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::index::kind;
-use super::super::row::RECORD_VERSION;
 use super::super::{Place, Window};
 use super::{Error, Standing};
 use crate::model::{Entry, OperationId, Record, Resource, Stored, Timestamp};
@@ -66,8 +65,6 @@ impl Reads {
 pub(super) enum ReadError {
     #[error("{0}")]
     Sqlite(#[from] rusqlite::Error),
-    #[error("operation {operation} has a record of version {found}; this release knows {known}")]
-    Newer { operation: OperationId, found: u32, known: u32 },
     #[error("operation {operation} has a record that can't be read: {source}")]
     Record { operation: OperationId, source: serde_json::Error },
 }
@@ -81,8 +78,7 @@ pub(super) const OVERLAPPING: &str = "SELECT id FROM operations \
          AND resource_type = ?4 AND kind = ?5 AND settled_at >= ?6 AND opened_at <= ?7 \
      ORDER BY opened_at, id LIMIT ?3";
 
-pub(super) const ENTRIES: &str =
-    "SELECT at, version, record FROM entries WHERE operation = ? ORDER BY seq";
+pub(super) const ENTRIES: &str = "SELECT at, record FROM entries WHERE operation = ? ORDER BY seq";
 
 pub(super) const HOLDER: &str =
     "SELECT operation FROM bindings WHERE resource_type = ? AND resource_id = ?";
@@ -167,11 +163,7 @@ pub(super) fn operation(
 }
 
 fn entry(operation: OperationId, row: &rusqlite::Row<'_>) -> Result<Entry, ReadError> {
-    let found: u32 = row.get(1)?;
-    if found > RECORD_VERSION {
-        return Err(ReadError::Newer { operation, found, known: RECORD_VERSION });
-    }
-    let text: String = row.get(2)?;
+    let text: String = row.get(1)?;
     let record: Record =
         serde_json::from_str(&text).map_err(|source| ReadError::Record { operation, source })?;
     Ok(Entry { at: Timestamp::from_micros(row.get(0)?), record })

@@ -3,19 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags};
 
 use super::super::OpenError;
-use super::super::row::RECORD_VERSION;
+use super::super::row::FORMAT;
 use super::file::{MAKE_ROOM, MOUNT, OWN, WRITABLE, sync_names, unusable};
-
-/// The layout's version, raised with every change to [`TABLES`].
-///
-/// | version | brought |
-/// |---|---|
-/// | 1 | the first layout |
-/// | 2 | indexes by place, and `state` 3 |
-const SCHEMA_VERSION: u32 = 2;
 
 /// Marks the file as ours in SQLite's header: `AuSc` in ASCII.
 const APPLICATION_ID: i32 = 0x4175_5363;
@@ -28,7 +20,7 @@ const BUSY: Duration = Duration::from_secs(5);
 /// page of its own. The order of rowids is the order of the records: a new one is greater than
 /// all that are kept.
 const TABLES: &str = "
-CREATE TABLE versions (what TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID, STRICT;
+CREATE TABLE format (number INTEGER PRIMARY KEY) STRICT;
 CREATE TABLE operations (
     id BLOB PRIMARY KEY,
     resource_type TEXT NOT NULL,
@@ -42,7 +34,6 @@ CREATE TABLE entries (
     seq INTEGER PRIMARY KEY,
     operation BLOB NOT NULL,
     at INTEGER NOT NULL,
-    version INTEGER NOT NULL,
     record TEXT NOT NULL -- JSON
 ) STRICT;
 CREATE INDEX entries_of ON entries (operation);
@@ -66,11 +57,6 @@ CREATE INDEX overlapping ON operations (resource_type, kind, opened_at, id, sett
     WHERE state < 3;
 ";
 
-/// What version 1 had instead of [`INDEXES`]. Its rows mean what they meant.
-const DROP_INDEXES: &str = "
-DROP INDEX IF EXISTS unfinished; DROP INDEX IF EXISTS finished; DROP INDEX IF EXISTS settled;
-";
-
 /// Opens the journal for the writer, makes its tables where there are none, and checks it.
 pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     let failed = |error| unopened(path, &error);
@@ -82,14 +68,12 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
         return Err(unusable(path, &format!("no write-ahead log, but {mode}"), mend));
     }
     create(&mut connection).map_err(failed)?;
-    for (what, known) in [("schema", SCHEMA_VERSION), ("records", RECORD_VERSION)] {
-        let found = version(&connection, what).map_err(failed)?;
-        if found > known {
-            return Err(OpenError::Newer { path: path.to_owned(), what, found, known });
-        }
+    let found = format(&connection).map_err(failed)?;
+    if found != FORMAT {
+        let (place, mend) = (path.display().to_string(), "move the file away");
+        return Err(OpenError::OtherFormat { place, found, known: FORMAT, mend });
     }
     verify(path, &connection)?;
-    migrate(&mut connection).map_err(failed)?;
     // Whatever an earlier process left in the log may be in the machine's memory only: its last
     // commit may have failed. From here on what can be read is on the disk.
     drain(&connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)?;
@@ -155,32 +139,20 @@ fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     let id: i32 = pragma(&transaction, "application_id")?;
     if id != APPLICATION_ID {
         transaction.execute_batch(TABLES)?;
+        transaction.execute_batch(INDEXES)?;
+        transaction.execute("INSERT INTO format VALUES (?)", [FORMAT])?;
         transaction.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}"))?;
     }
     transaction.commit()
 }
 
-/// The version found, 0 where there is none.
-fn version(connection: &Connection, what: &str) -> rusqlite::Result<u32> {
-    let select = "SELECT version FROM versions WHERE what = ?";
-    let found = connection.query_row(select, [what], |row| row.get(0)).optional()?;
-    Ok(found.unwrap_or(0))
-}
-
-/// Brings an earlier layout up to this one, and makes sure that earlier releases refuse it.
-fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    let transaction = connection.transaction()?;
-    if version(&transaction, "schema")? < SCHEMA_VERSION {
-        transaction.execute_batch(DROP_INDEXES)?;
-        transaction.execute_batch(INDEXES)?;
+/// The number of its format; 0 where an earlier release kept none.
+fn format(connection: &Connection) -> rusqlite::Result<u32> {
+    let is_kept = "SELECT 1 FROM sqlite_schema WHERE name = 'format'";
+    if !connection.prepare(is_kept)?.exists([])? {
+        return Ok(0);
     }
-    for (what, known) in [("schema", SCHEMA_VERSION), ("records", RECORD_VERSION)] {
-        if version(&transaction, what)? < known {
-            let set = "INSERT OR REPLACE INTO versions (what, version) VALUES (?, ?)";
-            transaction.execute(set, (what, known))?;
-        }
-    }
-    transaction.commit()
+    connection.query_row("SELECT number FROM format", [], |row| row.get(0))
 }
 
 /// Reads the whole file once. That costs about a second a GiB, no more than the replay that
@@ -270,27 +242,5 @@ mod tests {
             };
             assert!(!steps.iter().any(scans), "{query}: {steps:?}");
         }
-    }
-
-    #[test]
-    fn what_a_later_release_wrote_is_refused() {
-        for what in ["schema", "records"] {
-            let (_directory, path, connection) = opened();
-            let raise = "UPDATE versions SET version = version + 1 WHERE what = ?";
-            assert_eq!(connection.execute(raise, [what]), Ok(1));
-            match open(&path).unwrap_err() {
-                OpenError::Newer { found, known, .. } => assert_eq!(found, known + 1, "{what}"),
-                error => panic!("{error}"),
-            }
-        }
-    }
-
-    #[test]
-    fn what_an_earlier_release_wrote_is_read_and_that_release_refuses_it_from_now_on() {
-        let (_directory, path, connection) = opened();
-        let lower = "UPDATE versions SET version = 1 WHERE what = 'records'";
-        assert_eq!(connection.execute(lower, []), Ok(1));
-        let reopened = open(&path).unwrap();
-        assert_eq!(version(&reopened, "records"), Ok(RECORD_VERSION));
     }
 }

@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 
 use super::super::index::settled;
 use super::super::retention::{gaps, void_before};
-use super::super::row::{RECORD_VERSION, Row, Rows};
+use super::super::row::{Row, Rows};
 use super::Error;
 use super::read::held_by;
 use super::writer::PRUNE_CHUNK;
@@ -51,6 +51,9 @@ pub(super) fn append(
     for resource in free {
         hold(connection, &resource, operation)?;
     }
+    if rows.releases() {
+        connection.prepare_cached(RELEASE)?.execute([operation.as_bytes()])?;
+    }
     Ok(Ok(()))
 }
 
@@ -64,6 +67,8 @@ pub(super) const FORGETTABLE: &str = "SELECT id FROM operations \
 pub(super) const VOID: &str =
     "SELECT id FROM operations WHERE state = 3 AND finished_at < ?1 ORDER BY finished_at LIMIT ?2";
 
+const RELEASE: &str = "DELETE FROM bindings WHERE operation = ?";
+
 /// Forgets at most [`PRUNE_CHUNK`] operations; returns how many.
 pub(super) fn prune(
     connection: &Connection,
@@ -74,7 +79,7 @@ pub(super) fn prune(
     for id in &ids {
         for forget in [
             "DELETE FROM entries WHERE operation = ?",
-            "DELETE FROM bindings WHERE operation = ?",
+            RELEASE,
             "DELETE FROM operations WHERE id = ?",
         ] {
             connection.prepare_cached(forget)?.execute([id])?;
@@ -142,8 +147,8 @@ fn put_index(connection: &Connection, rows: &Rows) -> rusqlite::Result<()> {
 }
 
 fn put_entry(connection: &Connection, operation: OperationId, row: &Row) -> rusqlite::Result<()> {
-    let put = "INSERT INTO entries (operation, at, version, record) VALUES (?, ?, ?, ?)";
-    let values = params![operation.as_bytes(), row.at, RECORD_VERSION, row.record];
+    let put = "INSERT INTO entries (operation, at, record) VALUES (?, ?, ?)";
+    let values = params![operation.as_bytes(), row.at, row.record];
     connection.prepare_cached(put)?.execute(values)?;
     Ok(())
 }

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::super::{absence, candidates, may_be_removed, owed_by, presence};
+use super::super::{candidates, owed_by, removers};
 use super::matters;
 use crate::dualwrite::fixtures::{create_named, delete, delete_named, id, policy};
 use crate::dualwrite::operation::Operation;
 use crate::dualwrite::rows::{SightedRow, Trust, judge};
-use crate::dualwrite::state::Presence;
 use crate::model::{
     Effect, Entry, Evidence, Mode, PassReason, Record, Resolution, Timestamp, UndoReason,
 };
@@ -34,7 +33,7 @@ fn creates(name: &str, key: &str) -> Vec<Operation> {
     let deleted = || Record::Deleted { ids: vec![id(key)] };
     let undoing = || {
         let (evidence, reason) = (Evidence::Answer, UndoReason::Crash);
-        Record::Undoing { id: id(key), evidence, reason }
+        Record::Undoing { id: id(key), evidence, reason, ambiguous: true }
     };
     let finished = |resolution| Record::Finished { resolution };
     let histories = [
@@ -70,7 +69,7 @@ fn deletes(name: &str, key: &str) -> Vec<Operation> {
             vec![finished(Resolution::NotDeleted)],
         ]
     };
-    let begun = [delete(&[key], true, false), delete_named(name, &[]), delete_named(name, &[key])];
+    let begun = [delete(&[key], true), delete_named(name, &[]), delete_named(name, &[key])];
     begun
         .iter()
         .flat_map(|begun| histories().map(|records| after(begun.clone(), records)))
@@ -107,14 +106,10 @@ fn r1_p3_a_create_that_stands_finds_the_same_deletes() {
             let all = [other];
             let some: Vec<_> = all.iter().filter(|other| matters(&own, other)).collect();
             let all: Vec<_> = all.iter().collect();
-            assert_eq!(
-                may_be_removed(&own, &some, &policy()),
-                may_be_removed(&own, &all, &policy())
-            );
-            for seen in [Presence::Present, Presence::Gone] {
-                let meant = |others: &[&Operation]| presence(seen, &own, others, at(9), &policy());
-                assert_eq!(meant(&some), meant(&all), "{all:?}");
-            }
+            let found = |others: &[&Operation]| -> Vec<_> {
+                removers(&own, others, &policy()).map(|delete| delete.id).collect()
+            };
+            assert_eq!(found(&some), found(&all), "{all:?}");
         }
     }
 }
@@ -129,10 +124,6 @@ fn r1_p3_a_delete_finds_the_same_rows() {
             assert_eq!(candidates(&own, &some, &policy()), candidates(&own, &all, &policy()));
             let owed = |others: &[&Operation]| -> BTreeSet<_> { owed_by(others.iter().copied()) };
             assert_eq!(owed(&some), owed(&all), "{all:?}");
-            let gone = |others: &[&Operation]| {
-                absence(&id("k"), Some(&own), others.iter().copied(), at(9), &policy())
-            };
-            assert_eq!(gone(&some), gone(&all), "{all:?}");
         }
     }
 }

@@ -31,15 +31,12 @@ fn unfinished() -> Vec<Operation> {
         }
         create
     };
-    let failed = || Event::NotAcknowledged(UndoReason::Refused);
-    let k = BTreeSet::from([id("k")]);
-    let gone = || {
-        vec![committed(), Event::Acknowledged { ambiguous: true }, Event::Confirmed(Presence::Gone)]
-    };
-    let swept = gone().into_iter().chain([Event::Deregistered { ids: k, young: false }]).collect();
-    let mut looking = fixtures::delete(&["k"], false, false);
+    let failed = || not_acknowledged(UndoReason::Refused, false);
+    let gone =
+        || vec![committed(), Event::Acknowledged { ambiguous: true }, settled(&["k"], false)];
+    let mut looking = fixtures::delete(&["k"], false);
     take(&mut looking, Event::DeleteAnswered(DeleteOutcome::Done), at(2)).unwrap();
-    let mut removed = fixtures::delete(&["k"], true, false);
+    let mut removed = fixtures::delete(&["k"], true);
     take(&mut removed, Event::DeleteAnswered(DeleteOutcome::Done), at(2)).unwrap();
     vec![
         unknown("n"),
@@ -47,7 +44,6 @@ fn unfinished() -> Vec<Operation> {
         created(vec![committed()], Some(PassReason::NoCreator)),
         created(vec![committed(), failed()], None),
         created(gone(), None),
-        created(swept, None),
         created(vec![Event::Taken { id: id("k"), condemned: false }], None),
         looking,
         removed,
@@ -71,8 +67,7 @@ fn p9_a_discard_ends_an_operation_from_every_phase_and_says_who_why_and_where_it
         assert_eq!((phase.as_str(), *resolution), (stood, Resolution::Discarded));
         assert_eq!(next(&operation, at(900), &policy()), Task::Nothing);
     }
-    let all =
-        ["gone", "looking", "passed", "registered", "reported", "sweeping", "undoing", "unknown"];
+    let all = ["looking", "passed", "registered", "reported", "undoing", "unknown"];
     assert_eq!(seen, BTreeSet::from(all));
 }
 
@@ -117,8 +112,7 @@ fn p9_late_evidence_does_not_undo_what_an_operator_decided() {
         take(&mut operation, Event::Ordered(discard()), at(3)).unwrap();
         let late = [
             Event::LateAnswer(CreateOutcome::Committed(id("k"))),
-            Event::Evidence(Late::Answer { id: id("k") }),
-            Event::Evidence(Late::Registration { id: id("k") }),
+            Event::Evidence(Late::Row { id: id("k") }),
             Event::Evidence(Late::Sent),
             Event::Restarted,
         ];
@@ -133,14 +127,14 @@ fn p9_late_evidence_does_not_undo_what_an_operator_decided() {
 fn p3_nobody_relies_on_a_discarded_operation_to_deregister() {
     let mut delete = fixtures::delete_named("n", &["k"]);
     take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(2)).unwrap();
-    take(&mut delete, looks::looked(at(2), &["k"], false), at(2)).unwrap();
+    take(&mut delete, settled(&["k"], false), at(2)).unwrap();
     assert_eq!(owed_by(std::iter::once(&delete)), BTreeSet::from([id("k")]));
     take(&mut delete, Event::Ordered(discard()), at(3)).unwrap();
     assert!(owed_by(std::iter::once(&delete)).is_empty());
     // A later delete by name sees to the row that a discarded undo left behind.
     let mut create = fixtures::create(Mode::Enforce, None);
     take(&mut create, committed(), at(2)).unwrap();
-    take(&mut create, Event::NotAcknowledged(UndoReason::Refused), at(2)).unwrap();
+    take(&mut create, not_acknowledged(UndoReason::Refused, false), at(2)).unwrap();
     let other = fixtures::delete_named("n", &[]);
     assert!(candidates(&other, std::slice::from_ref(&create), &policy()).0.is_empty());
     take(&mut create, Event::Ordered(discard()), at(3)).unwrap();

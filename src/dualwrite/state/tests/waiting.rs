@@ -14,18 +14,17 @@ fn s4_p2_after_a_restart_what_is_unknown_is_waited_for_anew() {
     take(&mut create, Event::Probed(Verdict::NoRow, at(hour + 120)), at(hour + 120)).unwrap();
     assert_eq!(create.phase, Phase::Finished(Resolution::Rejected));
 
-    let mut delete = fixtures::delete(&["k"], false, false);
+    let mut delete = fixtures::delete(&["k"], false);
     take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(10)).unwrap();
     take(&mut delete, Event::Restarted, at(hour)).unwrap();
-    take(&mut delete, looks::looked(at(hour), &[], false), at(hour)).unwrap();
-    assert_eq!(delete.phase, Phase::Looking);
+    assert_eq!(until(&delete, &policy()), Some(at(hour + 120)));
 
-    let mut swept = fixtures::delete(&["k"], true, true);
-    take(&mut swept, Event::DeleteAnswered(DeleteOutcome::Done), at(10)).unwrap();
-    let ids = BTreeSet::from([id("k")]);
-    take(&mut swept, Event::Deregistered { ids, young: false }, at(10)).unwrap();
-    take(&mut swept, Event::Restarted, at(hour)).unwrap();
-    assert_eq!(next(&swept, at(hour), &policy()), Task::Wait(at(hour + 120)));
+    let mut undone = fixtures::create(Mode::Enforce, None);
+    take(&mut undone, committed(), at(10)).unwrap();
+    take(&mut undone, not_acknowledged(UndoReason::Deadline, true), at(10)).unwrap();
+    take(&mut undone, Event::Restarted, at(hour)).unwrap();
+    assert_eq!(until(&undone, &policy()), Some(at(hour + 120)));
+    assert_eq!(registered(&undone, &policy()), Some(at(hour + 120)));
 }
 
 /// A read may be λ old: it shows nothing of what happened since.
@@ -37,7 +36,7 @@ fn c3_p2_an_unknown_create_ends_only_with_a_list_that_can_not_lag_behind_its_las
     take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
     for (asked, records) in [(10 + 120, 0), (10 + 149, 0), (10 + 150, 1)] {
         let looked = Event::Probed(Verdict::NoRow, at(asked));
-        let told = on(&mut create, looked, at(asked), &lagging).unwrap();
+        let told = on(&mut create, looked, &lagging).unwrap();
         assert_eq!(told.records.len(), records, "{asked}");
     }
 }
@@ -74,50 +73,18 @@ fn c3_p3_where_reads_lag_a_2xx_to_a_delete_proves_nothing() {
     let mut lagging = policy();
     lagging.bounds.read_lag = Duration::from_secs(30);
     for (policy, records) in [(policy(), "deleted"), (lagging, "closed")] {
-        let mut delete = fixtures::delete(&["k"], true, false);
-        let told = on(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(2), &policy);
+        let mut delete = fixtures::delete(&["k"], true);
+        let told = on(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), &policy);
         assert_eq!(told.unwrap().records[0].name(), records);
     }
 }
 
-/// An earlier release committed whatever id the service answered, an older row's too.
-#[test]
-fn c1_p4_what_an_earlier_release_left_committed_is_reported_and_not_undone() {
-    let mut create = fixtures::create(Mode::Enforce, None);
-    let mut plan = (*create.plan).clone();
-    if let crate::model::Kind::Create(create) = &mut plan.kind {
-        create.new = crate::model::Newness::Unproven;
-    }
-    create.plan = plan.into();
-    take(&mut create, committed(), at(2)).unwrap();
-    take(&mut create, Event::Restarted, at(3)).unwrap();
-    assert_eq!(create.reported, BTreeSet::from([id("k")]));
-    assert!(!create.undone);
-}
-
 /// As `PUT` makes rows: after an undo another row may come under the same id.
 #[test]
-fn p4_where_ids_come_back_a_sweep_removes_no_row_and_no_registration() {
-    for (new, swept) in [
-        (crate::model::Newness::Always, Task::Delete(id("k"))),
-        (crate::model::Newness::Status(vec![201]), Task::Nothing),
-    ] {
-        let mut create = fixtures::create(Mode::Enforce, None);
-        let mut plan = (*create.plan).clone();
-        if let crate::model::Kind::Create(create) = &mut plan.kind {
-            create.new = new;
-        }
-        create.plan = plan.into();
-        for event in [
-            committed(),
-            Event::NotAcknowledged(UndoReason::Refused),
-            Event::Removed,
-            Event::Confirmed(Presence::Gone),
-            Event::Deregistered { ids: BTreeSet::from([id("k")]), young: false },
-        ] {
-            take(&mut create, event, at(2)).unwrap();
-        }
-        take(&mut create, Event::Confirmed(Presence::Present), at(200)).unwrap();
-        assert_eq!(next(&create, at(200), &policy()), swept);
-    }
+fn p4_a_row_that_comes_back_after_its_undo_is_reported() {
+    let mut create = fixtures::create(Mode::Enforce, None);
+    take(&mut create, committed(), at(2)).unwrap();
+    take(&mut create, not_acknowledged(UndoReason::Refused, false), at(2)).unwrap();
+    take(&mut create, Event::CameBack, at(3)).unwrap();
+    assert_eq!(create.reported, BTreeSet::from([id("k")]));
 }

@@ -1,0 +1,131 @@
+//! The task that asks which rows of an operation are there, and removes the one that is undone.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Attempt, Driver};
+use crate::dualwrite::Event;
+use crate::dualwrite::context::Halt;
+use crate::dualwrite::overlap::{candidates, owed_by, removers};
+use crate::dualwrite::rows::ids_are_fresh;
+use crate::dualwrite::settle::{Presence, conclude, is_exhausted, made, never_was, removed, until};
+use crate::dualwrite::state::Settled;
+use crate::journal::Of;
+use crate::model::{CreatePlan, DeletePlan, Kind, ResourceId};
+
+impl Driver {
+    pub(super) async fn settle(&mut self) -> Result<Attempt, Halt> {
+        let plan = Arc::clone(&self.operation.plan);
+        match (&plan.kind, self.operation.bound.clone()) {
+            (Kind::Delete(delete), _) => self.settle_targets(delete).await,
+            (Kind::Create(create), Some(id)) if self.operation.is_condemned() => {
+                self.settle_undo(create, id).await
+            }
+            (Kind::Create(create), Some(id)) => self.settle_own(create, id).await,
+            (Kind::Create(_), None) => Ok(Attempt::Failed("confirm", "its row is unknown".into())),
+        }
+    }
+
+    /// A row that may not stand: it is removed as often as it is there.
+    async fn settle_undo(&mut self, plan: &CreatePlan, id: ResourceId) -> Result<Attempt, Halt> {
+        let Self { context, operation, memory, .. } = self;
+        let (service, credentials) = (&context.service, &memory.credentials);
+        if self.undo_is_due {
+            if let Err(error) = service.undo(&plan.undo, &id, credentials).await {
+                return Ok(self.failed("undo", &error));
+            }
+            self.undo_is_due = false;
+        }
+        let asked = context.now();
+        let seen = match service.confirm(&plan.confirm, &id, credentials).await {
+            Ok(seen) => seen,
+            Err(error) => return Ok(self.failed("confirm", &error)),
+        };
+        if seen == Presence::Present && self.undo_worked && !ids_are_fresh(operation) {
+            return Ok(Attempt::Saw(Event::CameBack));
+        }
+        self.undo_is_due = seen == Presence::Present;
+        self.undo_worked |= seen == Presence::Gone;
+        let end = until(operation, &context.policy);
+        let gone = conclude(seen, asked, end, None).is_some().then_some(id);
+        Ok(saw(gone.into_iter().collect(), false))
+    }
+
+    /// The row of a create that stands, if no delete removed it.
+    async fn settle_own(&mut self, plan: &CreatePlan, id: ResourceId) -> Result<Attempt, Halt> {
+        let Self { context, operation, memory, .. } = self;
+        let deletes = context.others(operation, Of::Deletes).await?;
+        let mut removers = removers(operation, &deletes, &context.policy).peekable();
+        if removers.peek().is_none() {
+            return Ok(saw(BTreeSet::new(), true));
+        }
+        let removed = removed(removers, &context.policy);
+        let asked = context.now();
+        let confirm = context.service.confirm(&plan.confirm, &id, &memory.credentials);
+        let seen = match confirm.await {
+            Ok(seen) => seen,
+            Err(error) => return Ok(self.failed("confirm", &error)),
+        };
+        let made = until(operation, &context.policy);
+        Ok(match conclude(seen, asked, made, removed) {
+            None => saw(BTreeSet::new(), false),
+            Some(Presence::Gone) => saw(BTreeSet::from([id]), false),
+            Some(Presence::Present) => saw(BTreeSet::new(), true),
+        })
+    }
+
+    /// The rows that a delete may have removed: its targets, and what creates that overlap it made.
+    async fn settle_targets(&mut self, plan: &DeletePlan) -> Result<Attempt, Halt> {
+        let asked = self.context.now();
+        let (creates, deletes) = match plan {
+            DeletePlan::ById { .. } => (Vec::new(), Vec::new()),
+            DeletePlan::ByProbe { .. } => (
+                self.context.others(&self.operation, Of::Creates).await?,
+                self.context.others(&self.operation, Of::Deletes).await?,
+            ),
+        };
+        let policy = self.context.policy;
+        let end = until(&self.operation, &policy);
+        let (ids, open) = candidates(&self.operation, &creates, &policy);
+        let owed = owed_by(creates.iter().chain(&deletes).map(Arc::as_ref));
+        let left: BTreeSet<_> = &(&ids - &self.operation.gone) - &owed;
+        let listed = self.listed(plan, left.len()).await;
+        let (mut gone, mut over) = (self.operation.gone.clone(), true);
+        for id in left {
+            let seen = if listed.contains(&id) {
+                Presence::Present
+            } else {
+                let service = &self.context.service;
+                match service.confirm(plan.confirm(), &id, &self.memory.credentials).await {
+                    Ok(seen) => seen,
+                    Err(error) => return Ok(self.failed("confirm", &error)),
+                }
+            };
+            let maker = self.context.holder(&self.operation.resource(&id)).await?;
+            let made = made(&id, &self.operation, maker.as_ref(), &policy);
+            match conclude(seen, asked, made, end) {
+                Some(Presence::Gone) if never_was(&id, &self.operation, maker.as_ref()) => {}
+                Some(Presence::Gone) => _ = gone.insert(id),
+                Some(Presence::Present) => {}
+                None => over = false,
+            }
+        }
+        let over = over && is_exhausted(&self.operation, open, asked, &policy);
+        Ok(saw(gone, over))
+    }
+
+    /// Which rows a list shows to be there, so that only the others need a question each. No
+    /// list, no saving: then each row is asked for.
+    async fn listed(&self, plan: &DeletePlan, left: usize) -> BTreeSet<ResourceId> {
+        let DeletePlan::ByProbe { probe, .. } = plan else { return BTreeSet::new() };
+        if left < 2 {
+            return BTreeSet::new();
+        }
+        let rows = self.context.service.list(probe, &self.memory.credentials).await;
+        rows.unwrap_or_default().into_iter().map(|row| row.id).collect()
+    }
+}
+
+fn saw(gone: BTreeSet<ResourceId>, over: bool) -> Attempt {
+    Attempt::Saw(Event::Settled(Settled { gone, over }))
+}

@@ -1,0 +1,120 @@
+//! What is concluded from seeing a row, or from not seeing it (docs/design/CORE.md, section 5). Pure.
+//!
+//! Services commit after they answer, and reads lag. So a row that can't be seen may be yet to come, and
+//! one that is there may be about to go. *Gone* counts only if it was asked after the last instant at which
+//! a request may make the row or its registration; *there* only if it was asked after the last instant at
+//! which a request may remove the row.
+
+use super::operation::{Operation, Phase};
+use super::state::Policy;
+use crate::model::{Commits, DeletePlan, Effect, Kind, ResourceId, Timestamp};
+
+/// What a question for a row was answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Presence {
+    /// The row is there.
+    Present,
+    /// It is not.
+    Gone,
+}
+
+/// An instant after which nothing more happens, or `None` while a request is under way.
+pub type End = Option<Timestamp>;
+
+/// The end of what never was.
+const NEVER: End = Some(Timestamp::from_micros(i64::MIN));
+
+/// What `seen` proves, if it was asked for at `asked`. `made` is the end of what may make the row,
+/// `removed` the end of what may remove it. `None` means that it has to be asked again.
+#[must_use]
+pub fn conclude(seen: Presence, asked: Timestamp, made: End, removed: End) -> Option<Presence> {
+    let end = match seen {
+        Presence::Present => removed,
+        Presence::Gone => made,
+    };
+    is_over(end, asked).then_some(seen)
+}
+
+/// Whether that end has come at `now`.
+#[must_use]
+pub fn is_over(end: End, now: Timestamp) -> bool {
+    end.is_some_and(|end| now >= end)
+}
+
+/// The last instant at which a reader may not see yet what the request of `operation` does.
+#[must_use]
+pub fn until(operation: &Operation, policy: &Policy) -> End {
+    let answered = operation.answered.map(|at| (at, Effect::Past));
+    let closed = operation.closed.map(|closed| (closed.at, closed.effect));
+    // What is known of a create may have come after its exchange was closed.
+    let (at, effect) =
+        if operation.is_create() { answered.or(closed) } else { closed.or(answered) }?;
+    let is_done = effect == Effect::Past && operation.plan.commits == Commits::BeforeAnswer;
+    let late = if is_done { policy.lag() } else { policy.lag() + policy.bounds.late_effect };
+    Some(at.plus(late))
+}
+
+/// The last instant at which a registration of the row of `create` may land.
+#[must_use]
+pub fn registered(create: &Operation, policy: &Policy) -> End {
+    match (&create.phase, create.registering) {
+        (Phase::Prepared | Phase::Committed, _) => None,
+        (_, None) => NEVER,
+        (_, Some(at)) => Some(at.plus(policy.bounds.late_effect + policy.apart())),
+    }
+}
+
+/// The last instant at which the row with `id`, or its registration, may come into being, as far as
+/// `delete` knows. `maker` is the create that holds the id, if one does.
+#[must_use]
+pub fn made(
+    id: &ResourceId,
+    delete: &Operation,
+    maker: Option<&Operation>,
+    policy: &Policy,
+) -> End {
+    let Some(maker) = maker else { return NEVER };
+    let row =
+        if saw(delete, id) { Some(delete.intent.plus(policy.lag())) } else { until(maker, policy) };
+    latest(row, registered(maker, policy))
+}
+
+/// Whether a row with `id` that is not there never was: `delete` did not see it, and no create holds its id. A
+/// create that has yet to learn its id looks for `delete` itself.
+#[must_use]
+pub fn never_was(id: &ResourceId, delete: &Operation, maker: Option<&Operation>) -> bool {
+    maker.is_none() && !saw(delete, id)
+}
+
+/// Whether `delete` finds nothing more after it looked at `asked`, where nothing is left to ask of the rows
+/// that it knows. `open` tells that a create whose row it may mean has no id yet.
+#[must_use]
+pub fn is_exhausted(delete: &Operation, open: bool, asked: Timestamp, policy: &Policy) -> bool {
+    let by_name = matches!(delete.plan.kind, Kind::Delete(DeletePlan::ByProbe { .. }));
+    let may_come = delete.closed.is_some_and(|closed| closed.effect == Effect::MayCome);
+    let may_find_more = by_name && (open || may_come);
+    !may_find_more || is_over(until(delete, policy), asked)
+}
+
+/// The last instant at which one of `deletes` may remove a row.
+#[must_use]
+pub fn removed<'a>(deletes: impl Iterator<Item = &'a Operation>, policy: &Policy) -> End {
+    deletes.map(|delete| until(delete, policy)).fold(NEVER, latest)
+}
+
+fn latest(one: End, other: End) -> End {
+    Some(one?.max(other?))
+}
+
+/// Whether the row with `id` was there before `delete` was sent.
+fn saw(delete: &Operation, id: &ResourceId) -> bool {
+    let seen = match &delete.plan.kind {
+        Kind::Delete(DeletePlan::ByProbe { .. }) => true,
+        Kind::Delete(DeletePlan::ById { .. }) => delete.targets.seen,
+        Kind::Create(_) => false,
+    };
+    seen && delete.targets.ids.contains(id)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! What evidence comes to, in each place where an operation may stand.
+
+use super::super::super::fixtures::{create, delete, id, policy};
+use super::super::super::settle::until;
+use super::super::{Settled, Task, next, on};
+use super::*;
+use crate::model::{Entry, Mode, PassReason, Timestamp};
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(seconds * 1_000_000)
+}
+
+fn take(operation: &mut Operation, event: Event, seconds: i64) -> Vec<&'static str> {
+    let records = on(operation, event, &policy()).unwrap().records;
+    for record in &records {
+        operation.apply(&Entry { at: at(seconds), record: record.clone() }).unwrap();
+    }
+    records.iter().map(Record::name).collect()
+}
+
+fn tell(operation: &mut Operation, late: Late, seconds: i64) -> Vec<&'static str> {
+    take(operation, Event::Evidence(late), seconds)
+}
+
+fn row() -> Late {
+    Late::Row { id: id("k") }
+}
+
+fn failed() -> Event {
+    Event::NotAcknowledged { reason: UndoReason::Deadline, ambiguous: false }
+}
+
+#[test]
+fn p2_a_late_id_undoes_a_create_that_knows_no_row() {
+    let reported = Record::Reported { rows: vec![id("k")], why: "test".into() };
+    for records in [vec![], vec![reported]] {
+        let mut create = create(Mode::Enforce, None);
+        take(&mut create, Event::Restarted, 10);
+        for record in records {
+            create.apply(&Entry { at: at(200), record }).unwrap();
+        }
+        assert_eq!(tell(&mut create, row(), 300), ["undoing"]);
+    }
+}
+
+/// Evidence of an operation that has ended begins another one.
+#[test]
+fn p2_a_late_id_undoes_the_row_of_an_operation_that_only_evidence_began() {
+    let mut create = create(Mode::Enforce, None);
+    assert_eq!(tell(&mut create, row(), 900), ["undoing"]);
+}
+
+#[test]
+fn p4_a_late_id_of_a_create_that_is_not_enforced_is_only_recorded() {
+    let mut create = create(Mode::Enforce, Some(PassReason::NoCreator));
+    take(&mut create, Event::Restarted, 10);
+    assert_eq!(tell(&mut create, row(), 300), ["passed"]);
+}
+
+#[test]
+fn p3_what_is_undone_waits_for_a_registration_that_left_late() {
+    let mut create = create(Mode::Enforce, None);
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Committed(id("k")), None), 2);
+    take(&mut create, failed(), 3);
+    let gone = [id("k")].into();
+    take(&mut create, Event::Settled(Settled { gone, over: false }), 4);
+    assert_eq!(next(&create, at(20), &policy()), Task::Deregister([id("k")].into()));
+    assert_eq!(tell(&mut create, row(), 20), ["undoing"]);
+    assert_eq!(next(&create, at(21), &policy()), Task::Wait(at(20 + 120)));
+}
+
+#[test]
+fn p2_a_registration_that_left_late_undoes_no_create_that_stands() {
+    let mut create = create(Mode::Enforce, None);
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Committed(id("k")), None), 2);
+    take(&mut create, Event::Acknowledged { ambiguous: false }, 3);
+    let over = Event::Settled(Settled { gone: [].into(), over: true });
+    for event in [None, Some(over)] {
+        event.map(|event| take(&mut create, event, 5));
+        assert!(tell(&mut create, row(), 6).is_empty());
+        assert!(tell(&mut create, Late::Sent, 6).is_empty());
+    }
+}
+
+#[test]
+fn p2_p3_a_request_that_left_late_is_looked_for_until_l_has_passed_since() {
+    let (mut unknown, mut looked_at) = (create(Mode::Enforce, None), delete(&["k"], false));
+    for operation in [&mut unknown, &mut looked_at] {
+        take(operation, Event::Restarted, 10);
+        assert_eq!(tell(operation, Late::Sent, 100), ["closed"]);
+        assert_eq!(until(operation, &policy()), Some(at(100 + 120)));
+    }
+}
+
+#[test]
+fn p9_what_has_ended_has_ended() {
+    let mut create = create(Mode::Enforce, None);
+    take(&mut create, Event::Restarted, 10);
+    take(&mut create, Event::Probed(crate::dualwrite::rows::Verdict::NoRow, at(200)), 200);
+    assert!(create.is_finished());
+    for late in [row(), Late::Sent] {
+        assert!(tell(&mut create, late, 300).is_empty());
+    }
+}
+
+#[test]
+fn what_left_is_evidence_and_what_did_not_is_none() {
+    let mut create = create(Mode::Enforce, None);
+    let answered = |outcome| Event::CreateAnswered(outcome, None);
+    let committed = answered(CreateOutcome::Committed(id("k")));
+    assert_eq!(evidence(&create, &committed), Some(row()));
+    assert_eq!(evidence(&create, &answered(CreateOutcome::Unknown)), Some(Late::Sent));
+    for nothing in [CreateOutcome::NotSent, CreateOutcome::Rejected] {
+        assert_eq!(evidence(&create, &answered(nothing)), None);
+    }
+    take(&mut create, committed, 2);
+    for sent in [Event::Acknowledged { ambiguous: false }, failed()] {
+        assert_eq!(evidence(&create, &sent), Some(row()));
+    }
+    let looked = Event::DeleteAnswered(DeleteOutcome::Look(Effect::MayCome));
+    assert_eq!(evidence(&create, &looked), Some(Late::Sent));
+    assert_eq!(evidence(&create, &Event::DeleteAnswered(DeleteOutcome::Refused)), None);
+}
+
+/// `closed` and `deleted` are not awaited: with them the take-over may have refused that anything left.
+#[test]
+fn p2_p3_what_was_only_enqueued_before_a_take_over_is_evidence() {
+    let mut unknown = create(Mode::Enforce, None);
+    take(&mut unknown, Event::CreateAnswered(CreateOutcome::Unknown, None), 2);
+    assert_eq!(legacy(&unknown), Some(Late::Sent));
+    let answers = [DeleteOutcome::Look(Effect::MayCome), DeleteOutcome::Done];
+    for outcome in answers {
+        let mut delete = delete(&["k"], true);
+        take(&mut delete, Event::DeleteAnswered(outcome), 2);
+        assert_eq!(legacy(&delete), Some(Late::Sent), "{outcome:?}");
+    }
+    // What comes before is refused where it is awaited, and that is evidence by itself.
+    assert_eq!(legacy(&create(Mode::Enforce, None)), None);
+    assert_eq!(legacy(&delete(&["k"], true)), None);
+}
