@@ -89,7 +89,9 @@ impl Registration<'_> {
             let delay = backoff.delay(attempt, fastrand::u64(..));
             match once {
                 Ok(Once::Acknowledged) => return Event::Acknowledged { ambiguous },
-                Ok(Once::Refused(reason)) => return self.failed(reason, ambiguous, &last),
+                Ok(Once::Refused { reason, may_land }) => {
+                    return self.failed(reason, ambiguous || may_land, &last);
+                }
                 Ok(Once::Again { may_land }) => ambiguous |= may_land,
                 Err(_) => break,
             }
@@ -120,7 +122,7 @@ impl Registration<'_> {
             }
         }
         if matches!(parent, Parent::Unknown) {
-            return Once::Refused(UndoReason::NoParent);
+            return Once::Refused { reason: UndoReason::NoParent, may_land: false };
         }
         failpoint::hit("register.sending");
         let registered =
@@ -133,10 +135,11 @@ impl Registration<'_> {
                 tracing::debug!(resource = %self.resource, %error, "an attempt failed");
                 *last = error.to_string();
                 self.context.metrics.failed("register");
+                let may_land = error.ambiguous;
                 if error.kind.retry() {
-                    Once::Again { may_land: error.ambiguous }
+                    Once::Again { may_land }
                 } else {
-                    Once::Refused(UndoReason::Refused)
+                    Once::Refused { reason: UndoReason::Refused, may_land }
                 }
             }
         }
@@ -146,6 +149,6 @@ impl Registration<'_> {
 /// One attempt.
 enum Once {
     Acknowledged,
-    Refused(UndoReason),
+    Refused { reason: UndoReason, may_land: bool },
     Again { may_land: bool },
 }

@@ -98,6 +98,11 @@ impl Faults {
         }
     }
 
+    /// Beyond the limits is a registration that was acknowledged and has its effect a second time.
+    pub(crate) fn delivered_once(self) -> Self {
+        Self { twice: 0.0, ..self }
+    }
+
     /// Whether what is answered has had its effect by then.
     pub(crate) fn commit_before_answers(&self) -> bool {
         !self.commits_late && self.lazy == 0.0 && self.twice == 0.0

@@ -76,7 +76,7 @@ impl Schedule {
             wishes,
             outsiders: (0..outsiders).map(|_| millis(rng, 0, DURING.as_millis())).collect(),
             service: some(rng),
-            provider: some(rng),
+            provider: some(rng).delivered_once(),
             authn: if rng.u8(..) < 40 { some(rng) } else { Faults::default() },
             // What a process learnt while it was taken over is lost if it dies before it tells.
             crashes: if replicas > 1 && pauses > 0.0 { 0 } else { crashes },

@@ -42,7 +42,7 @@ impl Schedule {
             wishes,
             outsiders,
             service: Faults { commits_late, ..faults(rng, during) },
-            provider: faults(rng, during),
+            provider: faults(rng, during).delivered_once(),
             authn: if rng.u8(..) < 20 { faults(rng, during) } else { Faults::default() },
             // What a process learnt while it was taken over is lost if it dies before it tells.
             crashes: if replicas > 1 && pauses > 0.0 { 0 } else { crashes },
