@@ -9,6 +9,7 @@ use super::driver::{Memory, drive};
 use super::inbox::Letter;
 use super::index;
 use super::operation::Operation;
+use super::state::on;
 use crate::failpoint;
 use crate::journal::{Arrival, Deposit, Error, Receipt};
 use crate::model::{Backoff, Entry, Late, OperationId};
@@ -86,22 +87,49 @@ async fn learn(context: &Arc<Context>, deposit: Deposit, receipt: Receipt) -> Re
     if context.inbox.post(id, Letter::Evidence(late.clone(), receipt)).await {
         return Ok(());
     }
-    let mut operation = match read(context, id).await? {
-        Some(operation) if !operation.is_finished() => operation,
-        _ => begin_anew(context, opening).await?,
+    let operation = match read(context, id).await? {
+        Some(mut operation) if !operation.is_finished() => {
+            take(context, &mut operation, late, receipt).await?;
+            Some(operation)
+        }
+        _ => {
+            let begun = begin_anew(context, opening, late).await?;
+            settle(context, receipt).await;
+            begun
+        }
     };
-    take(context, &mut operation, late, receipt).await?;
-    if !operation.is_finished() && !context.inbox.is_open(operation.id) {
+    if let Some(operation) = operation
+        && !operation.is_finished()
+        && !context.inbox.is_open(operation.id)
+    {
         resume(context, operation);
     }
     Ok(())
 }
 
 /// Begins another operation for evidence of one that has ended, with the records that came with it. They
-/// have the time at which they are recorded now: what was forgotten until then is not known for it.
-async fn begin_anew(context: &Context, opening: Vec<Entry>) -> Result<Operation, Halt> {
-    let records = opening.into_iter().map(|entry| entry.record).collect();
-    context.begin(context.new_id(), records).await
+/// have the time at which they are recorded now: what was forgotten until then is not known for it. `None`
+/// if nothing follows from the evidence, or if another operation holds its row.
+async fn begin_anew(
+    context: &Context,
+    opening: Vec<Entry>,
+    late: Late,
+) -> Result<Option<Operation>, Halt> {
+    let id = context.new_id();
+    let mut records: Vec<_> = opening.into_iter().map(|entry| entry.record).collect();
+    let (mut operation, _) = index::begin(id, context.entries(records.clone()))?;
+    let follows = on(&mut operation, Event::Evidence(late), &context.policy)?.records;
+    if follows.is_empty() {
+        return Ok(None);
+    }
+    records.extend(follows);
+    match context.begin(id, records).await {
+        Err(Halt::Journal(Error::Taken { holder, resource })) => {
+            tracing::warn!(%holder, %resource, "the row of late evidence has another operation");
+            Ok(None)
+        }
+        begun => begun.map(Some),
+    }
 }
 
 /// Records what follows from evidence; then it need not come again.
@@ -117,12 +145,16 @@ pub(super) async fn take(
         }
         taken => drop(taken?),
     }
+    settle(context, receipt).await;
+    Ok(())
+}
+
+async fn settle(context: &Context, receipt: Receipt) {
     if let Some(shared) = context.journal.shared()
         && let Err(error) = shared.settle(receipt).await
     {
         tracing::debug!(%error, "evidence could not be settled; it comes again");
     }
-    Ok(())
 }
 
 /// The first event of an operation that another process began.
