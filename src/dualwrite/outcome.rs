@@ -88,6 +88,8 @@ pub enum DeleteOutcome {
     Refused,
     /// The service said yes.
     Done,
+    /// The service found no such row: if there was one, it is gone, whoever removed it.
+    NoRow,
     /// Rows may be gone: each has to be looked at.
     Look(Effect),
 }
@@ -125,7 +127,7 @@ pub fn create(seen: &Seen) -> (CreateOutcome, ClientGets) {
 #[must_use]
 pub fn delete(seen: &Seen) -> (DeleteOutcome, ClientGets) {
     use ClientGets::{BadAnswer, ServiceAnswer, TimedOut, Unreachable};
-    use DeleteOutcome::{Done, Look, NotSent, Refused};
+    use DeleteOutcome::{Done, Look, NoRow, NotSent, Refused};
     let (status, body) = match seen {
         Seen::NotSent => return (NotSent, Unreachable),
         Seen::TimedOut => return (Look(Effect::MayCome), TimedOut),
@@ -136,8 +138,7 @@ pub fn delete(seen: &Seen) -> (DeleteOutcome, ClientGets) {
     let outcome = match status {
         202 => Look(Effect::MayCome),
         200..=299 => Done,
-        // It is gone, whoever removed it.
-        404 | 410 => Look(Effect::Past),
+        404 | 410 => NoRow,
         304 | 307 | 308 => Refused,
         408 => Look(Effect::MayCome),
         400..=499 => Refused,

@@ -93,7 +93,11 @@ impl Registration<'_> {
                     return self.failed(reason, ambiguous || may_land, &last);
                 }
                 Ok(Once::Again { may_land }) => ambiguous |= may_land,
-                Err(_) => break,
+                // It may have been on its way.
+                Err(_) => {
+                    ambiguous = true;
+                    break;
+                }
             }
             if Instant::now() + delay >= deadline {
                 break;

@@ -140,8 +140,8 @@ fn delete_answered(operation: &Operation, outcome: DeleteOutcome, policy: &Polic
             enqueued(Record::Deleted { ids: ids.iter().cloned().collect() })
         }
         // There was no such row, neither before nor then.
-        DeleteOutcome::Look(Effect::Past) if by_id && !seen => finished(Resolution::NotDeleted),
-        DeleteOutcome::Done => closed(Effect::Past),
+        DeleteOutcome::NoRow if by_id && !seen => finished(Resolution::NotDeleted),
+        DeleteOutcome::Done | DeleteOutcome::NoRow => closed(Effect::Past),
         DeleteOutcome::Look(effect) => closed(effect),
     };
     transition.reply(Reply::AsClassified)

@@ -56,6 +56,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(DeleteOutcome::NotSent),
         Just(DeleteOutcome::Refused),
         Just(DeleteOutcome::Done),
+        Just(DeleteOutcome::NoRow),
         Just(DeleteOutcome::Look(Effect::Past)),
         Just(DeleteOutcome::Look(Effect::MayCome)),
     ];
@@ -276,7 +277,7 @@ fn p4_a_success_for_a_row_that_no_probe_saw_confirms_nothing() {
 
 #[test]
 fn p8_a_delete_of_nothing_that_the_service_finds_no_row_for_has_ended() {
-    let nothing = Event::DeleteAnswered(DeleteOutcome::Look(Effect::Past));
+    let nothing = Event::DeleteAnswered(DeleteOutcome::NoRow);
     let mut delete = fixtures::delete(&["k"], false);
     take(&mut delete, nothing.clone(), at(1)).unwrap();
     assert_eq!(delete.phase, Phase::Finished(Resolution::NotDeleted));
