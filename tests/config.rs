@@ -60,6 +60,7 @@ rules:
       page: { number: page, size: limit }
       where: { /name: $request.body#/name }
       row: { id: /id }
+      sees: all
       before: true
 ";
     assert!(rule.contains(replaced), "{replaced}");
@@ -304,6 +305,11 @@ fn mistakes_in_undo_confirm_and_probe_are_told_with_place_and_mend() {
             "14:10: `new` is not a list of HTTP statuses; write it as in [200, 204, 404]",
         ),
         (
+            c("      sees: all\n", ""),
+            "23:15: `before: true` needs a list that shows every row; add `sees: all` if it does, else remove \
+             `before`",
+        ),
+        (
             c("before: true", "before: false").replace("new: always", "new: listed_before"),
             "14:10: `new: listed_before` needs the rows before; add `before: true` to the rule's `probe`",
         ),
@@ -486,6 +492,7 @@ fn check_warns_of_what_is_lost() {
       page: { number: page, size: limit }
       where: { /name: $request.body#/name }
       row: { id: /id }
+      sees: all
       before: true
 ";
     assert!(advice(&with_create(probe, "")).contains("create: has no probe"));

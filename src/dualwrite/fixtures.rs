@@ -8,7 +8,7 @@ use super::state::Policy;
 use crate::model::{
     As, Bounds, Call, Commits, Condition, Confirm, CreatePlan, DeletePlan, Entry, IdCall, Kind,
     Mode, Newness, OperationId, PassReason, Plan, Pointer, Probe, Record, Resource, ResourceId,
-    ResourceType, Row, Stored, StoredPrincipal, Timestamp, Undo,
+    ResourceType, Row, Sees, Stored, StoredPrincipal, Timestamp, Undo,
 };
 
 pub(super) fn policy() -> Policy {
@@ -79,6 +79,7 @@ fn probe(name: &str) -> Probe {
     let target = "/keys".into();
     Probe {
         call: Call { method: "GET".into(), target, credentials: As::Caller },
+        sees: Sees::All,
         page: None,
         rows: pointer(""),
         conditions: vec![Condition { field: pointer("/name"), value: name.into() }],

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::model::{
     Effect, Entry, Kind, Mode, OperationId, PassReason, Plan, Record, Resolution, Resource,
-    ResourceId, Stored, StoredPrincipal, Timestamp, UndoReason,
+    ResourceId, Sees, Stored, StoredPrincipal, Timestamp, UndoReason,
 };
 
 /// One intercepted request and all that is known of it.
@@ -277,11 +277,18 @@ impl Operation {
         matches!(&self.plan.kind, Kind::Create(create) if create.probe.is_some())
     }
 
-    /// Whether a reported create can be looked at again: not where there is no probe, nor where the
+    /// Whether a list proves that it made no row: one that shows every row.
+    #[must_use]
+    pub fn sees_all(&self) -> bool {
+        let Kind::Create(create) = &self.plan.kind else { return false };
+        create.probe.as_ref().is_some_and(|probe| probe.sees == Sees::All)
+    }
+
+    /// Whether a reported create can be looked at again: not where no list ends it, nor where the
     /// service answered the id of another create, which no probe explains.
     #[must_use]
     pub fn may_be_looked_at(&self) -> bool {
-        self.is_enforced() && self.has_probe() && self.closed.is_some()
+        self.is_enforced() && self.sees_all() && self.closed.is_some()
     }
 
     /// Whether a failed registration undoes this create.

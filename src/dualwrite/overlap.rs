@@ -76,9 +76,7 @@ pub fn owed_by<'a>(others: impl Iterator<Item = &'a Operation>) -> BTreeSet<Reso
 /// field, with different values.
 pub(super) fn are_disjoint(create: &Operation, other: &Operation) -> bool {
     let made = conditions(create);
-    conditions(other)
-        .iter()
-        .any(|meant| made.iter().any(|made| made.field == meant.field && made.value != meant.value))
+    conditions(other).iter().any(|meant| made.iter().any(|made| made.contradicts(meant)))
 }
 
 fn conditions(operation: &Operation) -> &[Condition] {

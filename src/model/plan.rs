@@ -5,6 +5,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use unicode_normalization::UnicodeNormalization;
 
 use super::{Pointer, ResourceId, ResourceType};
 
@@ -158,11 +159,26 @@ pub struct Confirm {
     pub id: Pointer,
 }
 
+/// Which rows a list shows.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Sees {
+    /// Perhaps only those that its caller may see: that it lacks a row proves nothing.
+    #[default]
+    Own,
+    /// Every row, whoever asks.
+    All,
+}
+
 /// The question which rows there are.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Probe {
     /// A GET that lists rows.
     pub call: Call,
+    /// Whether it shows every row.
+    pub sees: Sees,
     /// How the list is paged; without it one answer holds all rows.
     pub page: Option<Page>,
     /// Where the answer holds the array of rows; empty for the whole body.
@@ -183,12 +199,14 @@ pub struct Page {
     pub size: usize,
 }
 
-/// One comparison of a row's field with a value of the request.
+/// One comparison of a row's field with a value of the request. A service may keep a value otherwise than it
+/// was sent, so texts are compared without the spaces around them, case-folded and in the form NFKC (Unicode
+/// Standard Annex #15), and a number equals its text.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Condition {
     /// The row's field.
     pub field: Pointer,
-    /// What it must equal; `null` is also satisfied by an absent field.
+    /// What it must equal. A field that a row lacks contradicts nothing.
     pub value: Value,
 }
 
@@ -196,8 +214,23 @@ impl Condition {
     /// Whether `row` satisfies the condition.
     #[must_use]
     pub fn holds(&self, row: &Value) -> bool {
-        self.field.of(row).unwrap_or(&Value::Null) == &self.value
+        self.field.of(row).is_none_or(|value| are_alike(value, &self.value))
     }
+
+    /// Whether no row can satisfy both conditions.
+    #[must_use]
+    pub fn contradicts(&self, other: &Self) -> bool {
+        self.field == other.field && !are_alike(&self.value, &other.value)
+    }
+}
+
+fn are_alike(one: &Value, other: &Value) -> bool {
+    one == other || folded(one) == folded(other)
+}
+
+fn folded(value: &Value) -> String {
+    let Value::String(text) = value else { return value.to_string() };
+    text.trim().nfkc().flat_map(char::to_lowercase).collect()
 }
 
 /// How a row is read.
@@ -317,11 +350,23 @@ mod tests {
         }
     }
 
+    /// A service may keep a value otherwise than it was sent (wide simulation, "trimmed names").
     #[test]
-    fn an_absent_field_equals_null_only() {
-        let condition = |value| Condition { field: Pointer::parse("/x").unwrap(), value };
-        let row = serde_json::json!({"y": 1});
-        assert!(condition(Value::Null).holds(&row));
-        assert!(!condition(1.into()).holds(&row));
+    fn p2_a_value_is_found_in_the_form_in_which_a_service_may_keep_it() {
+        let holds = |value: Value, kept: Value| {
+            let field = Pointer::parse("/x").unwrap();
+            Condition { field, value }.holds(&serde_json::json!({"x": kept}))
+        };
+        assert!(holds(" Kéy ".into(), "ke\u{301}y".into()));
+        assert!(holds("ﬁ".into(), "FI".into()));
+        assert!(holds(5.into(), "5".into()));
+        assert!(!holds("a".into(), "b".into()));
+        assert!(!holds(Value::Null, "b".into()));
+    }
+
+    #[test]
+    fn a_field_that_a_row_lacks_contradicts_nothing() {
+        let condition = Condition { field: Pointer::parse("/x").unwrap(), value: 1.into() };
+        assert!(condition.holds(&serde_json::json!({"y": 1})));
     }
 }

@@ -7,7 +7,7 @@ use super::route::MatchTemplate;
 use super::source::Source;
 use super::strict::Dialect;
 use super::template::{IdTemplate, Template};
-use crate::model::{Commits, Mode, Newness, Page, Pointer, ResourceType, Row};
+use crate::model::{Commits, Mode, Newness, Page, Pointer, ResourceType, Row, Sees};
 
 /// One compiled rule.
 #[derive(Debug)]
@@ -75,6 +75,7 @@ pub(super) struct ConfirmRule {
 #[derive(Debug)]
 pub(super) struct ProbeRule {
     pub(super) request: Template,
+    pub(super) sees: Sees,
     pub(super) page: Option<Page>,
     pub(super) rows: Pointer,
     pub(super) conditions: Vec<ConditionRule>,

@@ -121,6 +121,7 @@ impl ProbeRule {
         });
         Ok(Some(Probe {
             call,
+            sees: self.sees,
             page: self.page.clone(),
             rows: self.rows.clone(),
             conditions: conditions.collect::<Result<_, _>>()?,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
 use super::place::Located;
-use crate::model::{As, Commits, Mode};
+use crate::model::{As, Commits, Mode, Sees};
 
 /// One rule: a request that creates or deletes a resource, and what is to be done about it.
 ///
@@ -191,26 +191,24 @@ pub struct RawProbe {
     pub credentials: Located<As>,
     /// How the list is paged; without it, one answer holds all rows.
     pub page: Option<Located<RawPage>>,
+    /// `all`, if the list shows every row, whoever asks (the caller, and `credentials.service` after a crash).
+    /// `own` (default) finds rows, but if it lacks one, that proves nothing: then a create with an unknown
+    /// outcome is reported in the end, also if no row was found.
+    #[serde(default)]
+    pub sees: Sees,
     /// Whether the rows are listed before a create is sent, too: then a row of an unknown outcome can be
-    /// told from an older one, and is removed. Costs a GET for each create. Set it only if the list shows
-    /// every row, whoever asks (the caller, and `credentials.service` after a crash), and only with
+    /// told from an older one, and is removed. Costs a GET for each create. Needs `sees: all` and
     /// `journal.exclusive_writer`. Default false.
     pub before: Option<Located<bool>>,
     /// Where the answer holds the array of rows; the whole answer by default.
     #[serde(default)]
     pub rows: Located<String>,
-    /// What a row must satisfy, by JSON Pointer into the row. Compare only what the service
-    /// stores exactly as it was sent, and never changes.
+    /// What a row must satisfy, by JSON Pointer into the row. Compare only what the service never changes.
+    /// Spaces around a text, its case and its Unicode form do not count, and a number equals its text.
     #[serde(default, rename = "where")]
     pub conditions: BTreeMap<String, Located<RawCondition>>,
     /// How a row is read.
     pub row: RawRow,
-}
-
-impl RawProbe {
-    pub(super) fn before(&self) -> bool {
-        self.before.as_ref().is_some_and(|before| before.value)
-    }
 }
 
 /// Numbered pages, from 1.

@@ -11,7 +11,8 @@ use authz_sidecar::journal::{
 use authz_sidecar::model::{
     As, Call, Commits, Confirm, CreatePlan, DeletePlan, Effect, Entry, Evidence, IdCall, Kind,
     Mode, Newness, OperationId, PassReason, Plan, Pointer, Probe, Record, Resolution, Resource,
-    ResourceId, ResourceType, Row, Stored, StoredPrincipal, Timestamp, Undo, UndoReason, Words,
+    ResourceId, ResourceType, Row, Sees, Stored, StoredPrincipal, Timestamp, Undo, UndoReason,
+    Words,
 };
 
 use crate::support::database::Database;
@@ -134,6 +135,7 @@ fn confirm() -> Confirm {
 fn probe() -> Probe {
     Probe {
         call: Call { method: "GET".into(), target: "/keys".into(), credentials: As::Caller },
+        sees: Sees::All,
         page: None,
         rows: Pointer::parse("").unwrap(),
         conditions: Vec::new(),

@@ -15,7 +15,7 @@ use authz_sidecar::journal::{Arrival, Deposit, Journal, Receipt};
 use authz_sidecar::model::{
     As, Call, Clock, Commits, Condition, Confirm, CreatePlan, DeletePlan, Effect, Entry, IdCall,
     Kind, Late, Mode, Newness, OperationId, Order, Plan, Pointer, Probe, Record, Resolution,
-    ResourceId, ResourceType, Row, Stored, StoredPrincipal, SystemClock, Timestamp, Undo,
+    ResourceId, ResourceType, Row, Sees, Stored, StoredPrincipal, SystemClock, Timestamp, Undo,
 };
 use authz_sidecar::principal::{self, Resolver};
 use authz_sidecar::upstream;
@@ -76,6 +76,7 @@ fn probe() -> Probe {
     let target = "/agent_api_keys?agent_id=agent-1".into();
     Probe {
         call: Call { method: "GET".into(), target, credentials: As::Service },
+        sees: Sees::All,
         page: None,
         rows: pointer(""),
         conditions: vec![Condition { field: pointer("/name"), value: "k".into() }],

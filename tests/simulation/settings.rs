@@ -92,7 +92,7 @@ fn parse((observes, documents_probed, hides, early): Variant) -> Arc<Config> {
         text = text.replace("\n    match:", "\n    commits: before_answer\n    match:");
     }
     if hides {
-        text = text.replace("before: true", "before: false");
+        text = text.replace("before: true", "before: false").replace("sees: all", "sees: own");
     }
     let config = Config::parse("simulation.yaml", &text, []);
     Arc::new(config.unwrap_or_else(|error| panic!("{error}")))

@@ -114,6 +114,10 @@ fn unknown(operation: &Operation, policy: &Policy) -> Story {
     }
     let next = match (operation.has_probe(), operation.before.is_some()) {
         (false, _) => format!("the rule has no probe to look for a row with: reported at {until}"),
+        (true, false) if !operation.sees_all() => format!(
+            "the service is asked for rows, which are reported at {until}; since its list may hide rows \
+             (probe.sees), it is reported in the end also if none is found"
+        ),
         (true, true) => format!(
             "the service is asked for rows until {until} at least: one that was not there before, and \
              that no client was told of, is removed; if there is none by then, it ends"

@@ -195,7 +195,11 @@ fn probed(
 ) -> Transition {
     let last = is_over(until(operation, policy), asked);
     match verdict {
-        Verdict::NoRow if last => finished(Resolution::Rejected),
+        Verdict::NoRow if last && operation.sees_all() => finished(Resolution::Rejected),
+        Verdict::NoRow if last && operation.phase == Phase::Unknown => durable(Record::Reported {
+            rows: Vec::new(),
+            why: "no row was found, and the list may hide some (probe.sees)".into(),
+        }),
         // One that was reported goes on looking, so that the report names the rows that there are.
         Verdict::Unprovable { rows, why } if last && is_news(operation, &rows) => {
             durable(Record::Reported { rows, why })

@@ -5,12 +5,12 @@ use http::HeaderName;
 use super::super::compiled::{CreateRule, ParentFrom, ParentRule};
 use super::super::expression::Expression;
 use super::super::place::{Flaw, Located, Place};
-use super::super::raw::{RawNew, RawParent, RawRegister, RawRule, RawUndo};
+use super::super::raw::{RawNew, RawParent, RawProbe, RawRegister, RawRule, RawUndo};
 use super::super::route::MatchTemplate;
 use super::super::source::Source;
 use super::super::template::{IdTemplate, Template, Written};
 use super::Compiler;
-use crate::model::{Mode, Newness, Pointer};
+use crate::model::{Mode, Newness, Pointer, Sees};
 
 impl Compiler<'_> {
     pub(super) fn create(
@@ -38,7 +38,7 @@ impl Compiler<'_> {
             None => Some(None),
             Some(probe) => self.probe(&probe.value, matches).map(Some),
         };
-        let before = raw.probe.as_ref().is_some_and(|probe| probe.value.before());
+        let before = raw.probe.as_ref().is_some_and(|probe| self.before(&probe.value));
         let new = self.newness(raw, place, before);
         let replay_headers = self.replay_headers(raw);
         let (undo, accepted_on) = undo?;
@@ -53,6 +53,18 @@ impl Compiler<'_> {
             new: new?,
             replay_headers: replay_headers?,
         })
+    }
+
+    /// Whether the rows are listed before the create is sent. A list that hides rows tells nothing.
+    fn before(&mut self, probe: &RawProbe) -> bool {
+        let Some(before) = probe.before.as_ref().filter(|before| before.value) else {
+            return false;
+        };
+        if probe.sees == Sees::Own {
+            let what = "`before: true` needs a list that shows every row";
+            self.problem(before.place, what, "add `sees: all` if it does, else remove `before`");
+        }
+        true
     }
 
     /// Without a proof of newness nothing could be undone, so that an enforced create could not fail closed.

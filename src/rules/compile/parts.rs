@@ -43,7 +43,8 @@ impl Compiler<'_> {
         }
         let id = self.pointer_to_id(&probe.row.id);
         let row = Row { id: id? };
-        Some(ProbeRule { request: request?, page: page?, rows: rows?, conditions, row })
+        let (request, page, rows) = (request?, page?, rows?);
+        Some(ProbeRule { request, sees: probe.sees, page, rows, conditions, row })
     }
 
     /// A pointer to what the journal will keep as an id.
