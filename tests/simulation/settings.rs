@@ -93,6 +93,11 @@ fn parse((observes, documents_probed, hides, early): Variant) -> Arc<Config> {
     }
     if hides {
         text = text.replace("before: true", "before: false").replace("sees: all", "sees: own");
+        // What proves absence is asked as an identity that sees every row.
+        for proof in ["confirm:\n      ", "probe:\n      request: GET /agent_api_keys/{"] {
+            let (head, rest) = proof.split_once("      ").expect("it is indented");
+            text = text.replace(proof, &format!("{head}      as: service\n      {rest}"));
+        }
     }
     let config = Config::parse("simulation.yaml", &text, []);
     Arc::new(config.unwrap_or_else(|error| panic!("{error}")))
@@ -104,6 +109,7 @@ health: 127.0.0.1:0
 admin: 127.0.0.1:0
 upstream: http://127.0.0.1:1
 forwarded: { trust: [] }
+credentials: { service: { headers_file: /never/read } }
 principal:
   authn: { url: http://127.0.0.1:1, timeout: 100ms }
   bypass: [x-agent-identity]

@@ -9,7 +9,7 @@ use crate::dualwrite::outcome::{CreateOutcome, DeleteOutcome};
 use crate::dualwrite::rows::Verdict;
 use crate::dualwrite::settle::{is_over, until};
 use crate::model::{
-    DeletePlan, Effect, Evidence, Kind, Late, Mode, Order, PassReason, Record, Resolution,
+    As, DeletePlan, Effect, Evidence, Kind, Late, Mode, Order, PassReason, Record, Resolution,
     Resource, ResourceId, Timestamp, UndoReason,
 };
 
@@ -130,9 +130,12 @@ fn unproven(operation: &Operation, id: ResourceId, why: &str) -> Transition {
 
 fn delete_answered(operation: &Operation, outcome: DeleteOutcome, policy: &Policy) -> Transition {
     let Targets { ids, seen } = &operation.targets;
-    // A service that looks where its readers look may not have found the row.
-    let proves = *seen && policy.bounds.read_lag.is_zero();
-    let by_id = matches!(operation.plan.kind, Kind::Delete(DeletePlan::ById { .. }));
+    let Kind::Delete(plan) = &operation.plan.kind else { return Transition::default() };
+    let by_id = matches!(plan, DeletePlan::ById { .. });
+    // A service that looks where its readers look may not have found the row; nor one that hides from the
+    // caller what it showed to the sidecar.
+    let as_caller = plan.confirm().call.credentials == As::Caller;
+    let proves = *seen && as_caller && policy.bounds.read_lag.is_zero();
     let transition = match outcome {
         DeleteOutcome::NotSent => finished(Resolution::NotSent),
         DeleteOutcome::Refused => finished(Resolution::NotDeleted),
