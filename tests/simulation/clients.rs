@@ -51,6 +51,11 @@ impl Client {
         }
     }
 
+    /// Whether it was told of the row with this id, which its request had not made.
+    pub(crate) fn found_row(&self, id: &str) -> bool {
+        self.found && self.acknowledged() == Some(id)
+    }
+
     /// The id of the row that it was told stands.
     pub(crate) fn acknowledged(&self) -> Option<&str> {
         let told = self.told.as_ref().filter(|told| told.is_success())?;

@@ -178,7 +178,9 @@ impl State {
         for row in rows {
             let edge = self.provider.edges.get(&row.id).cloned();
             let (expected, required) = self.expected_edge(&row);
-            let waived = !required || reported.contains(&row.id);
+            // What was found is passed on unregistered: an exception to P1.
+            let found = self.clients.iter().any(|client| client.found_row(&row.id));
+            let waived = !required || found || reported.contains(&row.id);
             let owner = |edge: &Option<Edge>| edge.as_ref().map(|edge| edge.owner.clone());
             let kind = match &edge {
                 None if waived => continue,
@@ -240,9 +242,12 @@ impl State {
                 continue;
             }
             if let Some(id) = client.acknowledged() {
-                let by = self.service.removed.get(id).map(|(_, by)| *by);
+                // Where ids come back, the last row with this id may be another's.
+                let own =
+                    |(row, by): &(Row, Whose)| (row.maker == Whose::Client(number)).then_some(*by);
+                let by = self.service.removed.get(id).map(own);
                 let stands = self.service.there.contains_key(id) || client.found;
-                if !stands && matches!(by, None | Some(Whose::Sidecar)) {
+                if !stands && matches!(by, None | Some(Some(Whose::Sidecar))) {
                     let what = format!("client {number} was told of {id}, which is lost");
                     self.breaks(Kind::P2, what);
                 }

@@ -94,7 +94,11 @@ fn parse((observes, documents_probed, hides, early): Variant) -> Arc<Config> {
     if hides {
         text = text.replace("before: true", "before: false").replace("sees: all", "sees: own");
         // What proves absence is asked as an identity that sees every row.
-        for proof in ["confirm:\n      ", "probe:\n      request: GET /agent_api_keys/{"] {
+        for proof in [
+            "confirm:\n      ",
+            "probe:\n      request: GET /agent_api_keys/{",
+            "probe:\n      request: GET /v1/documents/{",
+        ] {
             let (head, rest) = proof.split_once("      ").expect("it is indented");
             text = text.replace(proof, &format!("{head}      as: service\n      {rest}"));
         }
