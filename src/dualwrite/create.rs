@@ -30,7 +30,7 @@ use super::{Event, state};
 use crate::error::UndoState;
 use crate::failpoint;
 use crate::http::breaker::Entry;
-use crate::journal;
+use crate::journal::{self, Of};
 use crate::model::{
     CreatePlan, Late, Mode, OperationId, Plan, Principal, Record, ResourceId, UndoReason,
 };
@@ -125,8 +125,8 @@ async fn beside<A, B>(
 impl Prepared {
     /// Sends the request, and the parent's look-up beside it, and goes on from the answer.
     async fn send(mut self, request: Request<Bytes>) -> Reply {
-        if let Err(error) = self.may_send() {
-            return self.unsent(&error).await;
+        if let Err(why) = self.may_send().await {
+            return self.unsent(&why).await;
         }
         failpoint::hit("create.sending");
         let exchange = exchange::start(&self.context, request);
@@ -178,22 +178,39 @@ impl Prepared {
         if self.operation.before.is_some() { UndoState::Pending } else { UndoState::Unknown }
     }
 
-    /// Whether it may leave: another replica may be carrying it on by now. What is only observed is
-    /// not held up.
-    fn may_send(&self) -> Result<(), journal::Error> {
+    /// Whether it may leave: another replica may be carrying it on by now, or the row that it names is being
+    /// removed. What is only observed is not held up.
+    async fn may_send(&self) -> Result<(), String> {
         if self.operation.plan.mode == Mode::Observe {
             return Ok(());
         }
-        self.context.may_act()
+        match self.is_being_removed().await {
+            Ok(false) => self.context.may_act().map_err(|error| error.to_string()),
+            Ok(true) => Err("the row with this id is being removed: try again later".into()),
+            Err(halt) => Err(halt.to_string()),
+        }
     }
 
-    async fn unsent(mut self, error: &journal::Error) -> Reply {
+    /// Whether the row that this create names is being undone, or deleted. It is on record by now, so that a
+    /// removal that begins later knows of it.
+    async fn is_being_removed(&self) -> Result<bool, Halt> {
+        let named = self.operation.is_enforced().then(|| newness::named(&self.how)).flatten();
+        let Some(id) = named else { return Ok(false) };
+        let holder = self.context.holder(&self.operation.resource(&id)).await?;
+        if holder.is_some_and(|holder| holder.is_condemned()) {
+            return Ok(true);
+        }
+        let deletes = self.context.others(&self.operation, Of::Deletes).await?;
+        Ok(deletes.iter().any(|delete| !delete.is_finished() && delete.targets.ids.contains(&id)))
+    }
+
+    async fn unsent(mut self, why: &str) -> Reply {
         let (id, rule) = (self.operation.id, self.operation.plan.rule.clone());
         let event = Event::CreateAnswered(CreateOutcome::NotSent, None);
-        // Otherwise it is looked for in vain.
+        // Otherwise its rows are looked for.
         drop(self.context.take(&mut self.operation, event).await);
         self.context.metrics.refused(&rule, "journal");
-        reply::unavailable(id, format!("{error}; nothing was sent"))
+        reply::unavailable(id, format!("{why}; nothing was sent"))
     }
 
     async fn look_up(&self) -> Option<Parent> {

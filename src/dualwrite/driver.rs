@@ -72,7 +72,6 @@ pub(super) fn drive(
         refusals: 0,
         retried_at: 0,
         undo_is_due: true,
-        undo_worked: false,
     };
     tokio::spawn(driver.run(letters).instrument(span));
     progress
@@ -109,8 +108,6 @@ struct Driver {
     retried_at: u32,
     /// Whether the undo's DELETE is to be sent: it was not sent yet, or the row was there after it.
     undo_is_due: bool,
-    /// Whether the row that is undone was not to be seen once.
-    undo_worked: bool,
 }
 
 /// What an attempt came to.

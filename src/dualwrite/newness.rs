@@ -24,6 +24,14 @@ pub fn is_hopeless(plan: &CreatePlan) -> bool {
     plan.replayed && plan.new == Newness::Always
 }
 
+/// The id of the row that a create will make, if its request names it and ids come back.
+#[must_use]
+pub fn named(plan: &CreatePlan) -> Option<ResourceId> {
+    let probe = plan.probe.as_ref().filter(|_| plan.new != Newness::Always)?;
+    let named = probe.conditions.iter().find(|condition| condition.field == probe.row.id);
+    named.and_then(|condition| ResourceId::from_json(&condition.value))
+}
+
 /// Whether it takes the journal to tell what an answer with an id means.
 #[must_use]
 pub fn needs_others(plan: &CreatePlan) -> bool {

@@ -57,8 +57,9 @@ pub enum Event {
     Expired,
     /// The operation's rows were looked at.
     Settled(Settled),
-    /// A row that was proven gone is there, and ids come back: it may be another's.
-    CameBack,
+    /// The row that is undone may be another's by now: ids come back, and a create that is not enforced may
+    /// have made it.
+    Doubted,
     /// The back end acknowledged the deregistration of these.
     Deregistered(BTreeSet<ResourceId>),
     /// A person gave an order.
@@ -212,7 +213,7 @@ impl Event {
             Self::Probed(..) => "probed",
             Self::Expired => "expired",
             Self::Settled(_) => "settled",
-            Self::CameBack => "came back",
+            Self::Doubted => "doubted",
             Self::Deregistered(_) => "deregistered",
             Self::Ordered(Order::Retry { .. }) => "retry",
             Self::Ordered(Order::Discard { .. }) => "discard",

@@ -187,6 +187,8 @@ impl State {
                 // Somebody else's registration is gone.
                 None if !matches!(row.maker, Whose::Client(_)) => Kind::P4,
                 _ if edge == expected => continue,
+                // A person decides whose it is.
+                _ if reported.contains(&row.id) => continue,
                 Some(_) if owner(&edge) != owner(&expected) => Kind::P4,
                 _ => Kind::P2,
             };

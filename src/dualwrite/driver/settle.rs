@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::{Attempt, Driver};
 use crate::dualwrite::Event;
 use crate::dualwrite::context::Halt;
-use crate::dualwrite::overlap::{candidates, owed_by, removers};
+use crate::dualwrite::operation::Operation;
+use crate::dualwrite::overlap::{are_disjoint, candidates, owed_by, removers};
 use crate::dualwrite::rows::ids_are_fresh;
 use crate::dualwrite::settle::{Presence, conclude, is_exhausted, made, never_was, removed, until};
 use crate::dualwrite::state::Settled;
@@ -28,6 +29,9 @@ impl Driver {
 
     /// A row that may not stand: it is removed as often as it is there.
     async fn settle_undo(&mut self, plan: &CreatePlan, id: ResourceId) -> Result<Attempt, Halt> {
+        if self.undo_is_due && self.may_be_another_s().await? {
+            return Ok(Attempt::Saw(Event::Doubted));
+        }
         let Self { context, operation, memory, .. } = self;
         let (service, credentials) = (&context.service, &memory.credentials);
         if self.undo_is_due {
@@ -41,14 +45,20 @@ impl Driver {
             Ok(seen) => seen,
             Err(error) => return Ok(self.failed("confirm", &error)),
         };
-        if seen == Presence::Present && self.undo_worked && !ids_are_fresh(operation) {
-            return Ok(Attempt::Saw(Event::CameBack));
-        }
         self.undo_is_due = seen == Presence::Present;
-        self.undo_worked |= seen == Presence::Gone;
         let end = until(operation, &context.policy);
         let gone = conclude(seen, asked, end, None).is_some().then_some(id);
         Ok(saw(gone.into_iter().collect(), false))
+    }
+
+    /// Whether a create that is not enforced may have made the row that is undone, or one with its id since.
+    async fn may_be_another_s(&self) -> Result<bool, Halt> {
+        if ids_are_fresh(&self.operation) {
+            return Ok(false);
+        }
+        let others = self.context.others(&self.operation, Of::Creates).await?;
+        let may = |other: &Operation| !other.is_enforced() && !are_disjoint(&self.operation, other);
+        Ok(others.iter().any(|other| may(other)))
     }
 
     /// The row of a create that stands, if no delete removed it.

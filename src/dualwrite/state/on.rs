@@ -67,9 +67,9 @@ pub fn on(operation: &mut Operation, event: Event, policy: &Policy) -> Result<Tr
         }
         (Phase::Unknown, Event::Expired) => Some(expired(operation)),
         (phase, Event::Settled(seen)) => settled(operation, &phase, &seen),
-        (Phase::Undoing(_), Event::CameBack) => operation.bound.clone().map(|id| {
+        (Phase::Undoing(_), Event::Doubted) => operation.bound.clone().map(|id| {
             let why =
-                "it was undone, and a row with its id is there: it came late, or is another".into();
+                "a create that is not enforced may have made the row under the same id".into();
             durable(Record::Reported { rows: vec![id], why })
         }),
         (phase, Event::Deregistered(ids)) => deregistered(operation, &phase, ids),

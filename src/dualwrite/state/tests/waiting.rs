@@ -79,12 +79,12 @@ fn c3_p3_where_reads_lag_a_2xx_to_a_delete_proves_nothing() {
     }
 }
 
-/// As `PUT` makes rows: after an undo another row may come under the same id.
+/// As `PUT` makes rows: another row may come under the same id.
 #[test]
-fn p4_a_row_that_comes_back_after_its_undo_is_reported() {
+fn p4_a_row_that_may_have_come_back_is_reported_and_not_undone() {
     let mut create = fixtures::create(Mode::Enforce, None);
     take(&mut create, committed(), at(2)).unwrap();
     take(&mut create, not_acknowledged(UndoReason::Refused, false), at(2)).unwrap();
-    take(&mut create, Event::CameBack, at(3)).unwrap();
+    take(&mut create, Event::Doubted, at(3)).unwrap();
     assert_eq!(create.reported, BTreeSet::from([id("k")]));
 }
