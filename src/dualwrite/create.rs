@@ -125,8 +125,8 @@ async fn beside<A, B>(
 impl Prepared {
     /// Sends the request, and the parent's look-up beside it, and goes on from the answer.
     async fn send(mut self, request: Request<Bytes>) -> Reply {
-        if let Err(why) = self.may_send().await {
-            return self.unsent(&why).await;
+        if let Err((reason, why)) = self.may_send().await {
+            return self.unsent(reason, &why).await;
         }
         failpoint::hit("create.sending");
         let exchange = exchange::start(&self.context, request);
@@ -180,14 +180,14 @@ impl Prepared {
 
     /// Whether it may leave: another replica may be carrying it on by now, or the row that it names is being
     /// removed. What is only observed is not held up.
-    async fn may_send(&self) -> Result<(), String> {
+    async fn may_send(&self) -> Result<(), (&'static str, String)> {
         if self.operation.plan.mode == Mode::Observe {
             return Ok(());
         }
         match self.is_being_removed().await {
-            Ok(false) => self.context.may_act().map_err(|error| error.to_string()),
-            Ok(true) => Err("the row with this id is being removed: try again later".into()),
-            Err(halt) => Err(halt.to_string()),
+            Ok(false) => self.context.may_act().map_err(|error| ("journal", error.to_string())),
+            Ok(true) => Err(("removal", "the row with this id is being removed".into())),
+            Err(halt) => Err(("journal", halt.to_string())),
         }
     }
 
@@ -204,12 +204,12 @@ impl Prepared {
         Ok(deletes.iter().any(|delete| !delete.is_finished() && delete.targets.ids.contains(&id)))
     }
 
-    async fn unsent(mut self, why: &str) -> Reply {
+    async fn unsent(mut self, reason: &'static str, why: &str) -> Reply {
         let (id, rule) = (self.operation.id, self.operation.plan.rule.clone());
         let event = Event::CreateAnswered(CreateOutcome::NotSent, None);
         // Otherwise its rows are looked for.
         drop(self.context.take(&mut self.operation, event).await);
-        self.context.metrics.refused(&rule, "journal");
+        self.context.metrics.refused(&rule, reason);
         reply::unavailable(id, format!("{why}; nothing was sent"))
     }
 

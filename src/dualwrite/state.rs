@@ -57,9 +57,8 @@ pub enum Event {
     Expired,
     /// The operation's rows were looked at.
     Settled(Settled),
-    /// The row that is undone may be another's by now: ids come back, and a create that is not enforced may
-    /// have made it.
-    Doubted,
+    /// A person has to decide on the row that is undone, for this reason.
+    GivenUp(&'static str),
     /// The back end acknowledged the deregistration of these.
     Deregistered(BTreeSet<ResourceId>),
     /// A person gave an order.
@@ -213,7 +212,7 @@ impl Event {
             Self::Probed(..) => "probed",
             Self::Expired => "expired",
             Self::Settled(_) => "settled",
-            Self::Doubted => "doubted",
+            Self::GivenUp(_) => "given up",
             Self::Deregistered(_) => "deregistered",
             Self::Ordered(Order::Retry { .. }) => "retry",
             Self::Ordered(Order::Discard { .. }) => "discard",

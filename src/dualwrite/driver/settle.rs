@@ -9,7 +9,9 @@ use crate::dualwrite::context::Halt;
 use crate::dualwrite::operation::Operation;
 use crate::dualwrite::overlap::{are_disjoint, candidates, owed_by, removers};
 use crate::dualwrite::rows::ids_are_fresh;
-use crate::dualwrite::settle::{Presence, conclude, is_exhausted, made, never_was, removed, until};
+use crate::dualwrite::settle::{
+    Presence, conclude, is_exhausted, is_over, made, never_was, removed, until,
+};
 use crate::dualwrite::state::Settled;
 use crate::journal::Of;
 use crate::model::{CreatePlan, DeletePlan, Kind, ResourceId};
@@ -30,7 +32,8 @@ impl Driver {
     /// A row that may not stand: it is removed as often as it is there.
     async fn settle_undo(&mut self, plan: &CreatePlan, id: ResourceId) -> Result<Attempt, Halt> {
         if self.undo_is_due && self.may_be_another_s().await? {
-            return Ok(Attempt::Saw(Event::Doubted));
+            let why = "a create that is not enforced may have made the row under the same id";
+            return Ok(Attempt::Saw(Event::GivenUp(why)));
         }
         let Self { context, operation, memory, .. } = self;
         let (service, credentials) = (&context.service, &memory.credentials);
@@ -47,6 +50,11 @@ impl Driver {
         };
         self.undo_is_due = seen == Presence::Present;
         let end = until(operation, &context.policy);
+        let last = end.map(|end| end.plus(context.policy.bounds.late_effect));
+        if self.undo_is_due && is_over(last, asked) {
+            let why = "the service accepts the undo's DELETE, and the row is there all the same";
+            return Ok(Attempt::Saw(Event::GivenUp(why)));
+        }
         let gone = conclude(seen, asked, end, None).is_some().then_some(id);
         Ok(saw(gone.into_iter().collect(), false))
     }

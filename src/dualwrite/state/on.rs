@@ -67,11 +67,10 @@ pub fn on(operation: &mut Operation, event: Event, policy: &Policy) -> Result<Tr
         }
         (Phase::Unknown, Event::Expired) => Some(expired(operation)),
         (phase, Event::Settled(seen)) => settled(operation, &phase, &seen),
-        (Phase::Undoing(_), Event::Doubted) => operation.bound.clone().map(|id| {
-            let why =
-                "a create that is not enforced may have made the row under the same id".into();
-            durable(Record::Reported { rows: vec![id], why })
-        }),
+        (Phase::Undoing(_), Event::GivenUp(why)) => {
+            let report = |id| durable(Record::Reported { rows: vec![id], why: why.into() });
+            operation.bound.clone().map(report)
+        }
         (phase, Event::Deregistered(ids)) => deregistered(operation, &phase, ids),
         (_, Event::Ordered(order)) => ordered(operation, order),
         _ => None,
