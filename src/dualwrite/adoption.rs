@@ -12,7 +12,7 @@ use super::operation::Operation;
 use super::state::on;
 use crate::failpoint;
 use crate::journal::{Arrival, Deposit, Error, Receipt};
-use crate::model::{Backoff, Entry, Late, OperationId};
+use crate::model::{Backoff, Entry, Late, OperationId, Record};
 
 /// Pauses between attempts to hand something in, and after a failed wait for arrivals.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -117,6 +117,10 @@ async fn begin_anew(
 ) -> Result<Option<Operation>, Halt> {
     let id = context.new_id();
     let mut records: Vec<_> = opening.into_iter().map(|entry| entry.record).collect();
+    // Those that made rows meanwhile may be forgotten: a list from before proves nothing any more.
+    if let Some(Record::Prepared { before, .. }) = records.first_mut() {
+        *before = None;
+    }
     let (mut operation, _) = index::begin(id, context.entries(records.clone()))?;
     let follows = on(&mut operation, Event::Evidence(late), &context.policy)?.records;
     if follows.is_empty() {
@@ -183,9 +187,7 @@ async fn read(context: &Context, id: OperationId) -> Result<Option<Operation>, H
 /// takes. (An exclusive journal takes no operation away.)
 pub(super) fn hand_in(context: &Context, operation: &Operation, late: Late) {
     let journal = Arc::clone(&context.journal);
-    // If it was forgotten, those that made rows meanwhile may be forgotten too: a list from before
-    // proves nothing any more.
-    let opening = index::opening(&Operation { before: None, ..operation.clone() });
+    let opening = index::opening(operation);
     let deposit = Deposit { operation: operation.id, opening, late };
     tokio::spawn(async move {
         let Some(shared) = journal.shared() else { return };

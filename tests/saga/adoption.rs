@@ -246,6 +246,20 @@ async fn p3_evidence_of_a_forgotten_operation_begins_it_anew() {
     assert!(!world.is_registered(&key));
 }
 
+/// Whoever made rows since the list before may be forgotten, so that the list proves nothing any more.
+#[tokio::test]
+async fn p4_evidence_of_a_forgotten_create_condemns_nothing() {
+    let (_world, journal, arrivals, stored, _) = left(|id| vec![deleted(id)]).await;
+    let forgotten = unknown();
+    let opening = forgotten.entries[..1].to_vec();
+    let deposit = Deposit { operation: forgotten.id, opening, late: Late::Sent };
+    arrivals.send(Arrival::Evidence { receipt: Receipt(1), deposit }).await.unwrap();
+    let taken = || async { (journal.settled.load(Ordering::SeqCst) == 1).then_some(()) };
+    eventually("the evidence is taken", taken).await;
+    let other = journal.operation(journal.other_than(&[stored.id])).await.unwrap().unwrap();
+    assert_eq!(Operation::replay(&other).unwrap().before, None);
+}
+
 /// What was made just before the delete, by a replica whose clock is a second ahead. The service may
 /// be as late with that row as L says, and so it is not known to be gone when the looks would end.
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! How long an operation waits for what it can't know yet.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::model::{As, DeletePlan, Kind, Sees};
 
 /// The wall clock was set forward by an hour while no process ran: what was recorded before seems old.
 #[test]
@@ -51,6 +54,32 @@ fn r2_p9_a_create_that_stays_unknown_is_reported_to_a_person() {
     assert_eq!(next(&create, at(10 + half_an_hour), &policy()), Task::Expire);
     take(&mut create, Event::Expired, at(10 + half_an_hour)).unwrap();
     assert!(matches!(create.phase, Phase::Reported(_)), "{:?}", create.phase);
+}
+
+/// It may show its caller only some rows: that it lacks one proves nothing.
+#[test]
+fn p2_a_create_of_which_a_list_that_hides_rows_shows_none_is_reported() {
+    let mut create = fixtures::create(Mode::Enforce, None);
+    if let Kind::Create(plan) = &mut Arc::make_mut(&mut create.plan).kind {
+        plan.probe.as_mut().unwrap().sees = Sees::Own;
+    }
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    take(&mut create, Event::Probed(Verdict::NoRow, at(130)), at(130)).unwrap();
+    assert!(matches!(create.phase, Phase::Reported(_)), "{:?}", create.phase);
+    assert_eq!(next(&create, at(130), &policy()), Task::Nothing, "a person has to look");
+}
+
+/// It showed the row to the sidecar, and perhaps not to the caller, whose DELETE then removes nothing.
+#[test]
+fn p4_a_2xx_proves_nothing_if_the_row_was_seen_as_another_identity() {
+    let mut delete = fixtures::delete(&["k"], true);
+    if let Kind::Delete(DeletePlan::ById { confirm, .. }) =
+        &mut Arc::make_mut(&mut delete.plan).kind
+    {
+        confirm.call.credentials = As::Service;
+    }
+    take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(2)).unwrap();
+    assert_eq!(next(&delete, at(2), &policy()), Task::Settle);
 }
 
 /// The service answered the id of a row that is being removed: no client may be told of it.
