@@ -106,7 +106,7 @@ impl App {
         let dual_write = DualWrite::new(dualwrite::Parts {
             register: config.authz.deadline.0,
             exclusive_writer: config.journal.exclusive_writer,
-            observed: config.rules.observed(),
+            distrusted: config.rules.distrusted(config.journal.exclusive_writer),
             upstream: Arc::new(upstream::Client::new(config.upstream.clone(), sagas_pool(&config))),
             service_headers,
             host: host_of(&config.upstream),
@@ -146,6 +146,7 @@ impl App {
         let (health, stop_ports) = (Arc::clone(&self.ports.health), CancellationToken::new());
         let ports = tokio::spawn(self.ports.serve(self.dual_write.clone(), stop_ports.clone()));
         let pruning = tokio::spawn(self.dual_write.clone().prune());
+        let distrusting = tokio::spawn(self.dual_write.clone().distrust());
         // In this order: what arrives for a recovered operation is for its driver.
         self.recovered.resume();
         let following = tokio::spawn(self.dual_write.clone().follow());
@@ -164,6 +165,7 @@ impl App {
         let served = self.proxy.run(shutdown, self.drain).await;
         pruning.abort();
         following.abort();
+        distrusting.abort();
         self.dual_write.release().await;
         stop_ports.cancel();
         // The ports only inform: how they end does not matter any more.

@@ -12,6 +12,7 @@
 //! | [`settle`] | pure: what is concluded from seeing a row, or from not seeing it |
 //! | `create`, `delete`, `register`, `exchange` | the sagas up to the client's answer |
 //! | `driver`, `inbox`, `recovery`, `adoption` | what is unfinished then, in this process and after a crash |
+//! | `trust` | what other processes, and later ones, must know of creates that are not recorded |
 //! | `peers`, `neighbours`, `line` | who may call the service and the back end now; what other operations may matter; one answer for all who ask at once |
 //! | `service`, `credentials`, `reply` | calls to the service; what the client gets |
 //! | `explain`, `ledger`, `operators` | what people see of operations, and may order |
@@ -53,6 +54,7 @@ pub mod rows;
 mod service;
 pub mod settle;
 pub mod state;
+mod trust;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -96,8 +98,8 @@ pub struct Parts {
     pub register: Duration,
     /// Whether every create passes through sidecars on this journal.
     pub exclusive_writer: bool,
-    /// Types of which a rule observes creates.
-    pub observed: BTreeSet<ResourceType>,
+    /// Types of which creates may pass unrecorded.
+    pub distrusted: BTreeSet<ResourceType>,
     /// The way to the service, on the sagas' runtime.
     pub upstream: Arc<dyn upstream::Transport>,
     /// What `as: service` sends.
@@ -164,7 +166,7 @@ impl DualWrite {
             parts.resolver,
             parts.clock,
             parts.metrics,
-            parts.observed,
+            parts.distrusted,
             parts.ids,
         );
         Self { context: Arc::new(context), ids: parts.ids }
@@ -175,7 +177,9 @@ impl DualWrite {
     /// # Errors
     /// When the journal can't be read or written, or holds an impossible history.
     pub async fn recover(&self) -> Result<Recovered, Halt> {
-        Recovered::replay(Arc::clone(&self.context)).await
+        let recovered = Recovered::replay(Arc::clone(&self.context)).await?;
+        trust::record(&self.context).await?;
+        Ok(recovered)
     }
 
     /// Carries on, for ever, what other replicas on the journal leave. Returns at once where the
@@ -195,6 +199,11 @@ impl DualWrite {
     /// Forgets finished operations, for ever.
     pub async fn prune(self) {
         recovery::prune(self.context).await;
+    }
+
+    /// Tells other processes, for ever, that creates may pass unrecorded, if that is so.
+    pub async fn distrust(self) {
+        trust::keep_recording(self.context).await;
     }
 
     /// Serves one matched request. `request` is as it is to go to the service: origin form,

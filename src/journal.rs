@@ -123,8 +123,8 @@ pub enum Error {
         /// Who holds it.
         holder: OperationId,
     },
-    /// The journal has reached its size bound and opens no new operation. Nothing was written;
-    /// operations that it holds may go on, so that their ends make room.
+    /// The journal has reached its size bound and opens no new operation, unless it is over already. Nothing
+    /// was written; operations that it holds may go on, so that their ends make room.
     #[error("the journal is full: it may not grow beyond {max_bytes} bytes (journal.max_bytes)")]
     Full {
         /// The bound.

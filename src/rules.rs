@@ -120,11 +120,13 @@ impl Rules {
         advice::advise(self)
     }
 
-    /// The types of which a rule observes creates.
+    /// The types of which creates may pass unrecorded: those that a rule observes; all, if others may write
+    /// to the service.
     #[must_use]
-    pub fn observed(&self) -> BTreeSet<ResourceType> {
-        let observes = |rule: &&Rule| rule.is_create() && rule.mode() == Mode::Observe;
-        self.iter().filter(observes).map(|rule| rule.resource_type().clone()).collect()
+    pub fn distrusted(&self, exclusive_writer: bool) -> BTreeSet<ResourceType> {
+        let passes = |rule: &&Rule| !exclusive_writer || rule.mode() == Mode::Observe;
+        let creates = self.iter().filter(|rule| rule.is_create());
+        creates.filter(passes).map(|rule| rule.resource_type().clone()).collect()
     }
 
     fn find(&self, method: &Method, path: &str) -> Option<Matched> {

@@ -48,8 +48,8 @@ pub(super) struct Context {
     pub(super) peers: Peers,
     neighbours: Neighbours,
     pub(super) lists: Lists,
-    /// Types of which a rule observes creates.
-    observed: BTreeSet<ResourceType>,
+    /// Types of which creates may pass unrecorded.
+    pub(super) distrusted: BTreeSet<ResourceType>,
     ids: fn() -> OperationId,
 }
 
@@ -90,7 +90,7 @@ impl Context {
         resolver: Resolver,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
-        observed: BTreeSet<ResourceType>,
+        distrusted: BTreeSet<ResourceType>,
         ids: fn() -> OperationId,
     ) -> Self {
         Self {
@@ -110,7 +110,7 @@ impl Context {
             resolver,
             clock,
             metrics,
-            observed,
+            distrusted,
             ids,
         }
     }
@@ -186,7 +186,7 @@ impl Context {
     pub(super) fn trust(&self, resource_type: &ResourceType) -> Trust {
         if !self.policy.exclusive_writer {
             Trust::NotExclusive
-        } else if self.observed.contains(resource_type) {
+        } else if self.distrusted.contains(resource_type) {
             Trust::Observed
         } else {
             Trust::Complete

@@ -325,6 +325,7 @@ impl Prepared {
             Progress::Resting { settled: false } | Progress::Busy => {
                 reply::not_registered(id, UndoState::Pending)
             }
+            Progress::Reported => reply::not_registered(id, UndoState::Unknown),
             Progress::Discarded => reply::discarded(id),
         }
     }

@@ -48,6 +48,8 @@ pub(super) enum Progress {
         /// left, or nothing.
         settled: bool,
     },
+    /// A person has to decide.
+    Reported,
     /// A person ended it, whatever was left to be done.
     Discarded,
 }
@@ -87,7 +89,7 @@ pub(super) async fn settled(
     let done = |progress: &Progress| match progress {
         Progress::Busy => false,
         Progress::Resting { settled } => *settled || or_resting,
-        Progress::Discarded => true,
+        Progress::Reported | Progress::Discarded => true,
     };
     match tokio::time::timeout(deadline, progress.wait_for(done)).await {
         Ok(Ok(at)) => *at,
@@ -258,7 +260,7 @@ impl Driver {
     }
 
     async fn wait_for(&mut self, letters: &mut Letters) -> Result<(), Halt> {
-        self.report.send_replace(Progress::Resting { settled: true });
+        self.report.send_replace(Progress::Reported);
         match letters.next().await {
             Some(letter) => self.read(letter).await,
             None => Ok(()),

@@ -7,7 +7,7 @@ use super::operation::{Operation, Phase};
 use super::outcome::CreateOutcome;
 use super::overlap::are_disjoint;
 use super::rows::may_have_a_row;
-use crate::model::{CreatePlan, Newness, Resolution, ResourceId};
+use crate::model::{CreatePlan, Newness, PassReason, Resolution, ResourceId};
 
 /// What the rule's proof says of a row, by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,7 +57,10 @@ pub fn judge<O: Borrow<Operation>>(
     let proof = proof(own, plan, status, &id);
     let others = || {
         let others = others.iter().map(Borrow::borrow);
-        others.filter(|other| may_have_a_row(other) && !are_disjoint(own, other))
+        let is_recorded = |other: &Operation| other.pass != Some(PassReason::Unrecorded);
+        others.filter(move |other| {
+            is_recorded(other) && may_have_a_row(other) && !are_disjoint(own, other)
+        })
     };
     match (proof, holder) {
         // The journal refuses an id that is held: the create is told of the conflict.

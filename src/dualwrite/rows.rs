@@ -11,7 +11,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::operation::{Operation, Phase};
-use crate::model::{DeletePlan, Kind, Newness, Resolution, ResourceId};
+use crate::model::{DeletePlan, Kind, Newness, PassReason, Resolution, ResourceId};
 
 /// A row of a list that satisfies the probe's conditions.
 #[derive(Clone, PartialEq)]
@@ -131,6 +131,9 @@ fn rule_on<'a>(makers: impl Iterator<Item = &'a Operation>, trust: Trust) -> Rul
             Phase::Prepared => return Ruling::Wait,
             Phase::Finished(Resolution::Discarded) => {
                 Some("a create that an operator discarded may have made it")
+            }
+            _ if maker.pass == Some(PassReason::Unrecorded) => {
+                Some("a process lets creates pass unrecorded (mode: observe, or no journal.exclusive_writer)")
             }
             _ if !maker.is_enforced() => Some(
                 "a create that is not enforced, and whose outcome is unknown, may have made it",

@@ -49,6 +49,11 @@ impl Rows {
         self.index.holds.iter().cloned().map(resource)
     }
 
+    /// Whether it opens an operation, for whose end there must be room.
+    pub(super) fn opens(&self) -> bool {
+        self.begins && !self.index.is_finished()
+    }
+
     /// Whether it gives up what it held.
     pub(super) fn releases(&self) -> bool {
         !self.begins && self.index.releases()

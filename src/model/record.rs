@@ -166,6 +166,8 @@ pub enum PassReason {
     Bypass,
     /// The rule observes, and the registration failed.
     Observed,
+    /// It stands for all creates of its type that may pass unrecorded.
+    Unrecorded,
     /// The service answered with a row that stood before. The create that made it decided its registration.
     Found,
 }

@@ -39,7 +39,7 @@ fn process(world: &World, journal: Arc<Slow>) -> DualWrite {
     DualWrite::new(Parts {
         register: config.authz.deadline.0,
         exclusive_writer: true,
-        observed: BTreeSet::new(),
+        distrusted: BTreeSet::new(),
         upstream: Arc::new(upstream::Client::new(config.upstream.clone(), config.pool.clone())),
         service_headers: HeaderMap::new(),
         host: HeaderValue::from_static("keys"),

@@ -115,6 +115,24 @@ async fn s3_p4_a_row_that_an_observed_create_may_have_made_unrecorded_is_reporte
     assert_eq!(world.keys.calls(Route::Delete), 0);
 }
 
+/// An observed create of the process before may have made the row, and no record tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_p4_after_a_restart_that_enforces_what_was_observed_before_still_counts() {
+    let mut world = World::with(|settings| {
+        (settings.observe_webhooks, settings.late_effect) = (true, "4s");
+    })
+    .await;
+    world.restart_with(|settings| settings.observe_webhooks = false).await;
+    world.keys.on(Route::Create, Fault::once().without_effect().status(500));
+    let create = json!({"agent_id": AGENT, "name": "h", "api_key_type": "github"});
+    world.call("POST", "/agent_api_keys").json(&create).send().await.expect(500);
+    let unrecorded = world.keys.insert(AGENT, "h", "github");
+    let operation = world.operation_in("reported").await;
+    assert!(operation["unknown"].as_str().unwrap().contains("pass unrecorded"), "{operation}");
+    assert_eq!(world.keys.rows(), [unrecorded].into());
+    assert_eq!(world.keys.calls(Route::Delete), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_an_observed_create_that_a_crash_interrupts_stands() {
     let mut world = World::with(|settings| {

@@ -143,6 +143,13 @@ impl World {
         self.start().await;
     }
 
+    /// The sidecar dies and is started again with other settings.
+    pub(crate) async fn restart_with(&mut self, change: impl FnOnce(&mut Settings)) {
+        self.crash();
+        change(&mut self.settings);
+        self.start().await;
+    }
+
     /// The sidecar is started again after a [`crash`](Self::crash).
     pub(crate) async fn revive(&mut self) {
         self.start().await;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use authz_sidecar::journal::{Append, Error, Journal, MemoryJournal, Place, Window};
+use authz_sidecar::journal::{Append, Error, Journal, MemoryJournal, Place, State, Window};
 use authz_sidecar::model::{Entry, OperationId, Resource, Stored, Timestamp};
 use fastrand::Rng;
 use futures_util::FutureExt;
@@ -214,7 +214,8 @@ impl Shared {
     }
 
     fn keep(&self, append: Append, accepted: &mut Vec<Append>) -> Result<(), Error> {
-        if append.begins && self.host.is_full() {
+        let opens = append.begins && !matches!(append.index.state, State::Finished(_));
+        if opens && self.host.is_full() {
             return Err(Error::Full { max_bytes: 1 });
         }
         now(self.written.append(append.clone()))?;

@@ -142,6 +142,7 @@ impl Replica {
                 life.say("process", || format!("serves; recovered {count} operations"));
                 recovered.resume();
                 tokio::spawn(dual_write.clone().prune());
+                tokio::spawn(dual_write.clone().distrust());
                 tokio::spawn(dual_write.clone().follow());
             }
             Err(halt) => {
@@ -174,7 +175,7 @@ fn dual_write(life: &Arc<Life>, journal: Arc<dyn Journal>) -> DualWrite {
         config: settings::bounds(&schedule.times),
         register: settings::register(&schedule.times),
         exclusive_writer: schedule.exclusive,
-        observed: config.rules.observed(),
+        distrusted: config.rules.distrusted(schedule.exclusive),
         upstream: Arc::new(service::Way(Arc::clone(life))),
         service_headers: HeaderMap::new(),
         host: HeaderValue::from_static("keys"),

@@ -8,7 +8,7 @@ use crate::dualwrite::Event;
 use crate::dualwrite::context::Halt;
 use crate::dualwrite::operation::Operation;
 use crate::dualwrite::overlap::{are_disjoint, candidates, owed_by, removers};
-use crate::dualwrite::rows::ids_are_fresh;
+use crate::dualwrite::rows::{Trust, ids_are_fresh};
 use crate::dualwrite::settle::{
     Presence, conclude, is_exhausted, is_over, made, never_was, removed, until,
 };
@@ -109,6 +109,8 @@ impl Driver {
         let left: BTreeSet<_> = &(&ids - &self.operation.gone) - &owed;
         let listed = self.listed(plan, left.len()).await;
         let (mut gone, mut over) = (self.operation.gone.clone(), true);
+        // Others may have made rows of which the journal does not know.
+        let all_known = self.context.trust(&self.operation.plan.resource_type) == Trust::Complete;
         for id in left {
             let seen = if listed.contains(&id) {
                 Presence::Present
@@ -122,7 +124,8 @@ impl Driver {
             let maker = self.context.holder(&self.operation.resource(&id)).await?;
             let made = made(&id, &self.operation, maker.as_ref(), &policy);
             match conclude(seen, asked, made, end) {
-                Some(Presence::Gone) if never_was(&id, &self.operation, maker.as_ref()) => {}
+                Some(Presence::Gone)
+                    if all_known && never_was(&id, &self.operation, maker.as_ref()) => {}
                 Some(Presence::Gone) => _ = gone.insert(id),
                 Some(Presence::Present) => {}
                 None => over = false,

@@ -182,6 +182,7 @@ pub(super) fn exception(why: PassReason) -> &'static str {
         PassReason::NoCreator => "its principal has no creator (principal.creator)",
         PassReason::Bypass => "a header of principal.bypass was present",
         PassReason::Observed => "the rule only observes",
+        PassReason::Unrecorded => "it stands for all creates of its type that may pass unrecorded",
         PassReason::Found => "the service answered with a row that stood before",
     }
 }

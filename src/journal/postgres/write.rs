@@ -274,7 +274,7 @@ impl<'a> Plan<'a> {
             known if known.is_some() == call.begins => return Err(Error::Misplaced(operation)),
             _ => {}
         }
-        if let (true, Some(max_bytes)) = (call.begins, full) {
+        if let (true, Some(max_bytes)) = (call.opens(), full) {
             return Err(Error::Full { max_bytes });
         }
         for resource in call.held() {

@@ -33,7 +33,7 @@ pub(super) fn append(
     if rows.begins == is_kept(connection, operation)? {
         return Ok(Err(Error::Misplaced(operation)));
     }
-    if let (true, Room::Full { max_bytes }) = (rows.begins, room) {
+    if let (true, Room::Full { max_bytes }) = (rows.opens(), room) {
         return Ok(Err(Error::Full { max_bytes }));
     }
     let mut free = Vec::new();

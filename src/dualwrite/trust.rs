@@ -1,0 +1,87 @@
+//! Tells other processes on the journal, and later ones, that creates of a type may pass unrecorded.
+//!
+//! Where others may write to the service, or where a rule observes, a row may be made of which no record tells.
+//! A process that judges rows must know that, also if it is another one, or if it has other settings by now
+//! (docs/design/CORE.md, section 4). So there is a record that stands for all such creates: a create without
+//! enforcement, of unknown outcome, that may have made any row of its type. It ends some time ahead, and is
+//! followed by the next one before that, for as long as the process runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::context::{Context, Halt};
+use super::index;
+use crate::model::{
+    As, Commits, Confirm, CreatePlan, Effect, Entry, IdCall, Kind, Mode, Newness, PassReason, Plan,
+    Pointer, Record, Resolution, ResourceType, StoredPrincipal, Undo,
+};
+
+/// Records, durably, that creates of the distrusted types may pass unrecorded for the next time L.
+pub(super) async fn record(context: &Context) -> Result<(), Halt> {
+    for resource_type in &context.distrusted {
+        let now = context.now();
+        let until = now.plus(context.policy.bounds.late_effect);
+        let prepared = Record::Prepared {
+            plan: any_create(resource_type),
+            intent: now,
+            principal: StoredPrincipal::default(),
+            pass: Some(PassReason::Unrecorded),
+            before: None,
+        };
+        let entries = vec![
+            Entry { at: now, record: prepared },
+            Entry { at: until, record: Record::Closed { effect: Effect::MayCome } },
+            Entry { at: until, record: Record::Finished { resolution: Resolution::Unsettled } },
+        ];
+        let (_, append) = index::begin(context.new_id(), entries)?;
+        context.journal.append(append).await?;
+    }
+    Ok(())
+}
+
+/// Goes on recording that, for ever. Returns at once where every create is recorded.
+pub(super) async fn keep_recording(context: Arc<Context>) {
+    const RETRY: Duration = Duration::from_secs(1);
+    if context.distrusted.is_empty() {
+        return;
+    }
+    let every = context.policy.bounds.late_effect / 2;
+    let mut pause = every;
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = match record(&context).await {
+            Ok(()) => every,
+            Err(halt) => {
+                tracing::warn!(%halt, "could not record that creates may pass unrecorded");
+                RETRY.min(every)
+            }
+        };
+    }
+}
+
+/// A create that may have made any row of its type. Nothing is ever sent for it.
+fn any_create(resource_type: &ResourceType) -> Plan {
+    let call = IdCall {
+        method: String::new(),
+        before: String::new(),
+        after: String::new(),
+        credentials: As::Caller,
+    };
+    let create = CreatePlan {
+        id: Pointer::default(),
+        parent: None,
+        undo: Undo { call: call.clone(), accepted_on: Vec::new() },
+        confirm: Confirm { call, gone_on: Vec::new(), id: Pointer::default() },
+        probe: None,
+        before: false,
+        new: Newness::Always,
+        replayed: false,
+    };
+    Plan {
+        rule: "unrecorded".into(),
+        mode: Mode::Observe,
+        resource_type: resource_type.clone(),
+        commits: Commits::Late,
+        kind: Kind::Create(create),
+    }
+}
