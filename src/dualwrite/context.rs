@@ -254,7 +254,6 @@ impl Context {
             resource_type: own.plan.resource_type.clone(),
             of,
             from: own.intent.minus(self.policy.bounds.late_sight() + 2 * self.policy.apart()),
-            to: Timestamp::from_micros(i64::MAX),
         };
         self.neighbours.of(own, window).await
     }

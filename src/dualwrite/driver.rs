@@ -44,8 +44,7 @@ pub(super) enum Progress {
     Busy,
     /// Nothing more happens for now: it waits for a time, or for its next attempt.
     Resting {
-        /// Whether all that the client may wait for is done: the row is gone, or only the sweep is
-        /// left, or nothing.
+        /// Whether all that the client may wait for is done: the row is proven gone, or nothing is left.
         settled: bool,
     },
     /// A person has to decide.

@@ -93,11 +93,7 @@ impl Neighbours {
 /// The window in which all are that any of them wants.
 fn union(asked: &[Arc<Question>]) -> Option<Window> {
     let windows = asked.iter().map(|question| question.window.clone());
-    windows.reduce(|one, other| Window {
-        from: one.from.min(other.from),
-        to: one.to.max(other.to),
-        ..one
-    })
+    windows.reduce(|one, other| Window { from: one.from.min(other.from), ..one })
 }
 
 #[cfg(test)]

@@ -68,21 +68,17 @@ pub struct Window {
     pub of: Of,
     /// They were open then or later.
     pub from: Timestamp,
-    /// They were open then or before.
-    pub to: Timestamp,
 }
 
 /// Where an operation stands in every list: its [`Index::opened_at`], and its id.
 pub type Place = (Timestamp, OperationId);
 
 impl Index {
-    /// Whether the operation is of the kind, and was open within the time: from `opened_at` until
-    /// `settled_at`, both ends and those of the window counted.
+    /// Whether the operation is of the kind, and was open at that time or later: until `settled_at`.
     #[must_use]
     pub fn meets(&self, window: &Window) -> bool {
         let is_of_kind = self.of == window.of && self.resource_type == window.resource_type;
-        let is_in_time = self.opened_at <= window.to
-            && self.settled_at.is_none_or(|settled_at| settled_at >= window.from);
+        let is_in_time = self.settled_at.is_none_or(|settled_at| settled_at >= window.from);
         is_of_kind && is_in_time && !matches!(self.state, State::Void(_))
     }
 

@@ -188,9 +188,9 @@ impl Journal for PostgresJournal {
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
         let (at, id, limit) = behind(after, limit);
-        let (from, to) = (window.from.as_micros(), window.to.as_micros());
+        let from = window.from.as_micros();
         let (of, kind) = (window.resource_type.as_str(), kind(window.of));
-        let values: [&(dyn ToSql + Sync); 7] = [&at, &id, &limit, &of, &kind, &from, &to];
+        let values: [&(dyn ToSql + Sync); 6] = [&at, &id, &limit, &of, &kind, &from];
         self.reads.stored(read::OVERLAPPING, &values).await
     }
 

@@ -8,7 +8,7 @@ use super::compiled::{
 };
 use super::request::Request;
 use super::source::Source;
-use crate::model::{Mode, Newness};
+use crate::model::{Commits, Mode, Newness, Sees};
 
 /// What would be done about one request. Each list is in order, one sentence an item.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -87,7 +87,10 @@ fn explain_create(rule: &Rule, create: &CreateRule, request: &Request<'_>) -> Ex
                 "outcome of the create unknown (5xx, cut, time-out): the client gets what came, \
                  502 or 504; rows are listed until L has passed ({}); {}",
                 probe.request.describe(request, ""),
-                if create.before {
+                if probe.sees == Sees::Own {
+                    "those found are reported, and also if none is found, since the list may hide rows \
+                     (sees: own)"
+                } else if create.before {
                     "with journal.exclusive_writer a row that was not there before, and that no client \
                      was told of, is undone; else it is reported"
                 } else {
@@ -100,9 +103,13 @@ fn explain_create(rule: &Rule, create: &CreateRule, request: &Request<'_>) -> Ex
         "no principal: 401, authn down: 503; nothing is sent".to_owned(),
         "the service answers 4xx: passed on, nothing is registered".to_owned(),
         format!(
-            "not registered within the deadline: {undo}; confirmed by {}; deregistered; the \
+            "not registered within the deadline: {undo}; confirmed by {}, {}; deregistered; the \
              client gets 503 with the undo's state",
-            create.confirm.request.describe(request, "$register.id")
+            create.confirm.request.describe(request, "$register.id"),
+            match rule.commits {
+                Commits::BeforeAnswer => "which proves it gone once reads can't lag any more",
+                Commits::Late => "which proves it gone once L has passed (commits: late)",
+            }
         ),
         unknown,
     ];

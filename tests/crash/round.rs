@@ -90,9 +90,6 @@ impl Lane {
         if began.0.elapsed() > self.bounds.kept() {
             seen.records = None;
         }
-        // Where the service has no quirks, `undo: done` may come before the commit of the row that is
-        // undone: a service commits after it answers, and the sidecar tells what it saw.
-        seen.strict = plan.quirks != Quirks::default();
         self.compare(&seen, &mut outcome);
         // Later than what was seen: what was under way then, and is late, is told too.
         let late = self.service.late(began.0.elapsed(), self.bounds.late_effect).await;

@@ -287,10 +287,10 @@ pub(crate) trait Calls: Journal {
         self.unfinished_page(None, usize::MAX).await
     }
 
-    /// All of that kind that met those seconds.
-    async fn met(&self, kind: &str, of: Of, from: i64, to: i64) -> Vec<OperationId> {
-        let (resource_type, from, to) = (ResourceType::new(kind), at(from), at(to));
-        let window = Window { resource_type, of, from, to };
+    /// All of that kind that were open at that second or later.
+    async fn met(&self, kind: &str, of: Of, from: i64) -> Vec<OperationId> {
+        let (resource_type, from) = (ResourceType::new(kind), at(from));
+        let window = Window { resource_type, of, from };
         ids(&self.overlapping(&window, None, usize::MAX).await.unwrap())
     }
 }

@@ -81,6 +81,6 @@ fn participants(world: &World, sidecar: &Sidecar, out: &mut dyn Write) -> io::Re
     )?;
     writeln!(
         out,
-        "Requests may take effect up to {late} s late here (bounds.late_effect), so that sweeps come soon;\n120 s is usual."
+        "Requests may take effect up to {late} s late here (bounds.late_effect), so that nothing waits for long;\n120 s is usual."
     )
 }

@@ -133,6 +133,8 @@ fn addresses(line: &str) -> Option<Addresses> {
 /// The rules of the example, and around them what fits the demo.
 fn configuration(world: &World) -> String {
     let rules = EXAMPLE.find("\nrules:").and_then(|at| EXAMPLE.get(at..)).unwrap_or_default();
+    // The demo's service has made or removed a row when it answers.
+    let rules = rules.replace("\n    match:", "\n    commits: before_answer\n    match:");
     let (service, back_end) = (world.service(), world.back_end());
     let late = LATE_EFFECT.as_secs();
     // A JSON string is a YAML string, whatever is in the path.

@@ -96,12 +96,11 @@ fn at(seconds: i64) -> Timestamp {
 fn ask(
     neighbours: &Arc<Neighbours>,
     of: Of,
-    to: i64,
 ) -> tokio::task::JoinHandle<Result<Vec<OperationId>, Halt>> {
     let neighbours = Arc::clone(neighbours);
     tokio::spawn(async move {
         let resource_type = ResourceType::new("api_key");
-        let window = Window { resource_type, of, from: at(0), to: at(to) };
+        let window = Window { resource_type, of, from: at(0) };
         let found = neighbours.of(&delete_named("n", &[]), window).await?;
         Ok(found.iter().map(|operation| operation.id).collect())
     })
@@ -118,11 +117,11 @@ async fn rest() {
 async fn p3_who_asks_during_a_reading_is_served_by_the_next_with_all_that_waits() {
     let journal = Gated::new(None);
     let neighbours = Arc::new(Neighbours::new(journal.clone()));
-    let first = ask(&neighbours, Of::Creates, 9);
+    let first = ask(&neighbours, Of::Creates);
     journal.begins().await;
     let made = create(Mode::Enforce, None);
     journal.keep(&made).await;
-    let later: Vec<_> = (0..50).map(|_| ask(&neighbours, Of::Creates, 9)).collect();
+    let later: Vec<_> = (0..50).map(|_| ask(&neighbours, Of::Creates)).collect();
     rest().await;
     journal.leave.add_permits(2);
     assert_eq!(first.await.unwrap().unwrap(), [], "it asked before");
@@ -140,15 +139,14 @@ async fn each_gets_what_it_asked_for() {
     let (made, deleted) = (create(Mode::Enforce, None), delete(&["k"], true));
     journal.keep(&made).await;
     journal.keep(&deleted).await;
-    let held = ask(&neighbours, Of::Creates, 9);
+    let held = ask(&neighbours, Of::Creates);
     journal.begins().await;
-    let (all, too_early) = (ask(&neighbours, Of::Creates, 9), ask(&neighbours, Of::Creates, 0));
+    let all = ask(&neighbours, Of::Creates);
     rest().await;
     journal.leave.add_permits(100);
     assert_eq!(held.await.unwrap().unwrap(), [made.id]);
-    let removed = ask(&neighbours, Of::Deletes, 9);
+    let removed = ask(&neighbours, Of::Deletes);
     assert_eq!(all.await.unwrap().unwrap(), [made.id]);
-    assert_eq!(too_early.await.unwrap().unwrap(), [], "its window ends before the intent");
     assert_eq!(removed.await.unwrap().unwrap(), [deleted.id]);
 }
 
@@ -157,9 +155,9 @@ async fn two(
     journal: &Gated,
     neighbours: &Arc<Neighbours>,
 ) -> [tokio::task::JoinHandle<Result<Vec<OperationId>, Halt>>; 2] {
-    let first = ask(neighbours, Of::Creates, 9);
+    let first = ask(neighbours, Of::Creates);
     journal.begins().await;
-    let two = [ask(neighbours, Of::Creates, 9), ask(neighbours, Of::Creates, 9)];
+    let two = [ask(neighbours, Of::Creates), ask(neighbours, Of::Creates)];
     rest().await;
     journal.leave.add_permits(1);
     drop(first.await.unwrap());
@@ -174,7 +172,7 @@ async fn p2_where_the_reader_is_given_up_another_reads() {
     journal.begins().await;
     reader.abort();
     journal.begins().await;
-    let late = ask(&neighbours, Of::Creates, 9);
+    let late = ask(&neighbours, Of::Creates);
     rest().await;
     journal.leave.add_permits(1);
     assert_eq!(waits.await.unwrap().unwrap(), []);
@@ -194,7 +192,7 @@ async fn a_failure_reaches_all_that_wait_and_nobody_after_them() {
         let failed = asked.await.unwrap().unwrap_err();
         assert!(matches!(failed, Halt::Journal(Error::Unavailable(_))), "{failed}");
     }
-    let again = ask(&neighbours, Of::Creates, 9);
+    let again = ask(&neighbours, Of::Creates);
     journal.begins().await;
     journal.leave.add_permits(1);
     assert!(again.await.unwrap().is_err(), "asked anew");
@@ -215,7 +213,7 @@ async fn r1_p8_a_delete_by_name_after_20_000_creates_that_were_never_sent_reads_
     journal.keep(&made).await;
     journal.leave.add_permits(100);
     let neighbours = Arc::new(Neighbours::new(journal.clone()));
-    let found = ask(&neighbours, Of::Creates, 9).await.unwrap().unwrap();
+    let found = ask(&neighbours, Of::Creates).await.unwrap().unwrap();
     assert_eq!((found, lock(&journal.given).clone()), (vec![made.id], vec![1]));
 }
 
@@ -229,7 +227,7 @@ async fn r1_p8_what_can_not_matter_is_dropped_page_by_page() {
     journal.keep(&made).await;
     journal.leave.add_permits(100);
     let neighbours = Arc::new(Neighbours::new(journal.clone()));
-    let found = ask(&neighbours, Of::Creates, 9).await.unwrap().unwrap();
+    let found = ask(&neighbours, Of::Creates).await.unwrap().unwrap();
     assert_eq!(found, [made.id]);
     assert_eq!(*lock(&journal.given), [PAGE, PAGE, PAGE, 1]);
 }

@@ -33,7 +33,7 @@ pub(super) const UNFINISHED: &str = select!(
 pub(super) const OVERLAPPING: &str = select!(
     "(SELECT id, opened_at FROM operations \
          WHERE state < 3 AND (opened_at, id) > ($1, $2) \
-             AND resource_type = $4 AND kind = $5 AND settled_at >= $6 AND opened_at <= $7 \
+             AND resource_type = $4 AND kind = $5 AND settled_at >= $6 \
          ORDER BY opened_at, id LIMIT $3) AS o"
 );
 

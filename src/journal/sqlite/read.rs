@@ -75,7 +75,7 @@ pub(super) const UNFINISHED: &str = "SELECT id FROM operations \
 
 pub(super) const OVERLAPPING: &str = "SELECT id FROM operations \
      WHERE state < 3 AND (opened_at, id) > (?1, ?2) \
-         AND resource_type = ?4 AND kind = ?5 AND settled_at >= ?6 AND opened_at <= ?7 \
+         AND resource_type = ?4 AND kind = ?5 AND settled_at >= ?6 \
      ORDER BY opened_at, id LIMIT ?3";
 
 pub(super) const ENTRIES: &str = "SELECT at, record FROM entries WHERE operation = ? ORDER BY seq";
@@ -99,9 +99,9 @@ pub(super) fn overlapping(
     limit: usize,
 ) -> Result<Vec<Stored>, ReadError> {
     let (at, id, limit) = behind(after, limit);
-    let Window { resource_type, of, from, to } = window;
-    let (from, to) = (from.as_micros(), to.as_micros());
-    page(connection, OVERLAPPING, (at, id, limit, resource_type.as_str(), kind(*of), from, to))
+    let Window { resource_type, of, from } = window;
+    let from = from.as_micros();
+    page(connection, OVERLAPPING, (at, id, limit, resource_type.as_str(), kind(*of), from))
 }
 
 /// The first three values of a page's statement.
