@@ -36,7 +36,7 @@ impl Bounds {
             .set("/bounds/read_lag", format!("{}ms", self.read_lag.as_millis()))
             .set("/bounds/exchange", format!("{}ms", self.exchange.as_millis()))
             .set("/bounds/call", format!("{}ms", CALL.as_millis()))
-            .set("/bounds/reply", "500ms")
+            .set("/bounds/reply", "2500ms")
             .set("/bounds/inline_deregister", "100ms")
             .set("/bounds/retry", "200ms")
             .set("/authz/deadline", "500ms")
