@@ -73,6 +73,7 @@ pub(super) fn drive(
         refusals: 0,
         retried_at: 0,
         undo_is_due: true,
+        undo_accepted: None,
     };
     tokio::spawn(driver.run(letters).instrument(span));
     progress
@@ -109,6 +110,8 @@ struct Driver {
     retried_at: u32,
     /// Whether the undo's DELETE is to be sent: it was not sent yet, or the row was there after it.
     undo_is_due: bool,
+    /// When the service first accepted the undo's DELETE.
+    undo_accepted: Option<Timestamp>,
 }
 
 /// What an attempt came to.

@@ -102,6 +102,18 @@ async fn p2_a_service_that_is_down_is_waited_for() {
     world.comes_to_nothing().await;
 }
 
+/// Nothing that the sidecar can do removes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn r2_p9_a_row_that_stays_although_the_service_accepts_its_delete_is_reported() {
+    let world = refusing().await;
+    world.keys.on(Route::Delete, Fault::always().without_effect());
+    world.create("k").send().await.expect_undone("pending");
+    let operation = world.operation_in("reported").await;
+    assert!(operation["unknown"].as_str().unwrap().contains("all the same"), "{operation}");
+    assert_eq!(world.keys.rows().len(), 1);
+    assert_eq!(world.asked(DEREGISTER), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_a_404_to_the_undo_is_as_good_as_a_2xx() {
     let world = World::new().await;

@@ -42,6 +42,7 @@ impl Driver {
                 return Ok(self.failed("undo", &error));
             }
             self.undo_is_due = false;
+            self.undo_accepted.get_or_insert(context.now());
         }
         let asked = context.now();
         let seen = match service.confirm(&plan.confirm, &id, credentials).await {
@@ -50,8 +51,10 @@ impl Driver {
         };
         self.undo_is_due = seen == Presence::Present;
         let end = until(operation, &context.policy);
-        let last = end.map(|end| end.plus(context.policy.bounds.late_effect));
-        if self.undo_is_due && is_over(last, asked) {
+        // The DELETE may have its effect as late, and reads lag behind it.
+        let longest = context.policy.bounds.late_effect + context.policy.lag();
+        let accepted = self.undo_accepted.map(|accepted| accepted.plus(longest));
+        if self.undo_is_due && is_over(end, asked) && is_over(accepted, asked) {
             let why = "the service accepts the undo's DELETE, and the row is there all the same";
             return Ok(Attempt::Saw(Event::GivenUp(why)));
         }
