@@ -1,7 +1,7 @@
 //! Wiring: a configuration becomes a running application, and drains.
 //!
-//! Order matters: the journal opens and is replayed, then the sockets are bound, and only when
-//! rivals are known does the proxy serve. On shutdown the proxy drains first; what is unfinished
+//! Order matters: the journal opens and is replayed, then the sockets are bound, and only then
+//! does the proxy serve. On shutdown the proxy drains first; what is unfinished
 //! then is in the journal, and the next start carries it on.
 
 mod watched;

@@ -21,7 +21,7 @@
 //! Three invariants, from which the rest follows (docs/DESIGN.md, section 2): (a) before a request that may have
 //! an effect leaves, the journal durably holds a state from which recovery finds that effect;
 //! (b) before a 2xx to a create leaves, it durably holds a state that recovery never undoes;
-//! (c) evidence is never refused: a late id has its row removed.
+//! (c) evidence is never refused: a late id is judged like one that comes in time.
 
 mod adoption;
 mod board;

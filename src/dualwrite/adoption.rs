@@ -92,6 +92,11 @@ async fn learn(context: &Arc<Context>, deposit: Deposit, receipt: Receipt) -> Re
             take(context, &mut operation, late, receipt).await?;
             Some(operation)
         }
+        // A person answers for it.
+        Some(operation) if operation.is_discarded() => {
+            settle(context, receipt).await;
+            None
+        }
         _ => {
             let begun = begin_anew(context, opening, late).await?;
             settle(context, receipt).await;

@@ -262,6 +262,9 @@ impl Prepared {
             | CreateOutcome::Unproven { id, .. } => Some(id.clone()),
             CreateOutcome::NotSent | CreateOutcome::Rejected | CreateOutcome::Unknown => None,
         };
+        if matches!(outcome, CreateOutcome::Found { .. }) {
+            self.context.metrics.exception(&self.operation.plan.rule, "found");
+        }
         let event = Event::CreateAnswered(outcome, parent.resource().cloned());
         if let Some(reply) = self.take(event, named.as_ref()).await? {
             return Ok(reply);

@@ -135,7 +135,7 @@ impl Delete {
         let Self { context, id, request, credentials, room, .. } = self;
         let headers = request.headers().clone();
         if let Err(error) = may_send(&context, &operation) {
-            // Otherwise it is looked at in vain.
+            // Otherwise its rows are looked at.
             let event = Event::DeleteAnswered(DeleteOutcome::NotSent);
             drop(context.take(&mut operation, event).await);
             context.metrics.refused(&operation.plan.rule, "journal");
@@ -165,9 +165,12 @@ impl Delete {
 
 /// What the answer to a delete means. If a registration of its row may still land, the answer ends nothing.
 async fn judged(context: &Context, delete: &Operation, outcome: DeleteOutcome) -> DeleteOutcome {
+    if outcome != DeleteOutcome::Done || !delete.targets.seen {
+        return outcome;
+    }
     for id in &delete.targets.ids {
         let landing = context.may_be_registering(&delete.resource(id)).await;
-        if outcome == DeleteOutcome::Done && landing.unwrap_or(true) {
+        if landing.unwrap_or(true) {
             return DeleteOutcome::Look(Effect::Past);
         }
     }

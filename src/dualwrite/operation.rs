@@ -29,8 +29,7 @@ pub struct Operation {
     pub targets: Targets,
     /// When, and with what left to come, the exchange was closed without a decision.
     pub closed: Option<Closed>,
-    /// The rows that were there before this create was sent, if a complete list told. Dropped if
-    /// evidence reopens the create: the journal may have forgotten by then who made which row.
+    /// The rows that were there before this create was sent, if a complete list told.
     pub before: Option<BTreeSet<ResourceId>>,
     /// The row that is bound to this operation.
     pub bound: Option<ResourceId>,

@@ -23,8 +23,8 @@ pub struct Recovered {
 }
 
 impl Recovered {
-    /// Replays the journal: every create that was still `Prepared` is closed as of now, so that
-    /// rivals are known before a request can come.
+    /// Replays the journal: every create that was still `Prepared` is closed as of now, before a
+    /// request can come.
     ///
     /// # Errors
     /// When the journal can't be read or written, or holds an impossible history.

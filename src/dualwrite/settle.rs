@@ -79,15 +79,15 @@ pub fn made(
     latest(row, registered(maker, policy))
 }
 
-/// Whether a row with `id` that is not there never was: `delete` did not see it, and no create holds its id. A
-/// create that has yet to learn its id looks for `delete` itself.
+/// Whether there never was a row with `id`, given that it is not there now: `delete` did not see it, and no
+/// create holds its id. A create that has yet to learn its id looks for `delete` itself.
 #[must_use]
 pub fn never_was(id: &ResourceId, delete: &Operation, maker: Option<&Operation>) -> bool {
     maker.is_none() && !saw(delete, id)
 }
 
-/// Whether `delete` finds nothing more after it looked at `asked`, where nothing is left to ask of the rows
-/// that it knows. `open` tells that a create whose row it may mean has no id yet.
+/// Whether `delete` can find no further rows, if all that it knows are settled and it looked at `asked`.
+/// `open` tells that a create whose row it may mean has no id yet.
 #[must_use]
 pub fn is_exhausted(delete: &Operation, open: bool, asked: Timestamp, policy: &Policy) -> bool {
     let by_name = matches!(delete.plan.kind, Kind::Delete(DeletePlan::ByProbe { .. }));

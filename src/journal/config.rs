@@ -21,7 +21,7 @@ pub struct Config {
     /// `postgres://USER@HOST/DATABASE`, without a password.
     pub url: Location,
     /// Whether all creates and deletes on the service pass sidecars that share this journal,
-    /// so that a row which fits an operation may be claimed for it (promise P4). Default: false.
+    /// so that a row of which no client was told may be undone (promise P4). Default: false.
     #[serde(default)]
     pub exclusive_writer: bool,
     /// How large the journal may become before it opens no new operations. SQLite's write-ahead

@@ -17,7 +17,7 @@ use crate::model::{Entry, Late, OperationId};
 ///
 /// *Evidence.* What a fenced process still learns is accepted from it by [`Shared::deposit`], and
 /// reaches the replica that owns the operation now. If the operation was forgotten, any replica may
-/// begin it anew. Nothing that was accepted is lost: it is handed out again and again until
+/// begin another one. Nothing that was accepted is lost: it is handed out again and again until
 /// [`Shared::settle`], so a replica may get it twice.
 ///
 /// Reads ([`super::Journal::unfinished_page`] and the like) see the operations of all replicas, and

@@ -35,7 +35,7 @@ pub enum As {
     Service,
 }
 
-/// When the effect of a request to the service is there that the service has answered.
+/// When a request that the service has answered takes effect.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema,
 )]

@@ -152,19 +152,19 @@ pub enum Evidence {
     /// The answer named it after its time-out.
     LateAnswer,
     /// A list showed it, no operation held it, and every create that may have made it is enforced, has
-    /// an unknown outcome, and was sent after a list that lacked the row.
+    /// an unknown outcome, and was sent after a list that lacked the row; ids are fresh, and the type trusted.
     Listed,
 }
 
-/// Why a create stands although nothing was registered: the exceptions to promise P1.
+/// Why a create passes although nothing is registered: the exceptions to promise P1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PassReason {
-    /// The principal has neither `user_id` nor `service_account_id`.
+    /// The principal has none of the fields of `principal.creator`.
     NoCreator,
     /// A `principal.bypass` header was present.
     Bypass,
-    /// The rule observes, and the registration failed.
+    /// The rule observes, and the create could not be registered.
     Observed,
     /// It stands for all creates of its type that may pass unrecorded.
     Unrecorded,
@@ -194,13 +194,13 @@ pub enum UndoReason {
 pub enum Resolution {
     /// The request never left.
     NotSent,
-    /// The service refused, or no row appeared until L had passed.
+    /// The service refused, or no row appeared until L + λ had passed.
     Rejected,
     /// The outcome of a create that would not have been undone was never known.
     Unsettled,
     /// A create stands and is registered.
     Registered,
-    /// A create stands unregistered, by configuration.
+    /// A create stands unregistered: an exception to promise P1.
     Passed,
     /// The service answered with a row that stood before, and that another operation holds.
     Found,

@@ -260,6 +260,22 @@ async fn p4_evidence_of_a_forgotten_create_condemns_nothing() {
     assert_eq!(Operation::replay(&other).unwrap().before, None);
 }
 
+/// A person answers for its row.
+#[tokio::test]
+async fn p9_evidence_of_a_discarded_operation_begins_nothing() {
+    let (_world, journal, arrivals, _, _) = left(|id| {
+        let mut discarded = deleted(id);
+        let at = discarded.entries[0].at;
+        let finished = Record::Finished { resolution: Resolution::Discarded };
+        discarded.entries.push(Entry { at, record: finished });
+        vec![discarded]
+    })
+    .await;
+    let stored = journal.inner.entries().pop().expect("it is kept");
+    tell(&journal, &arrivals, &stored).await;
+    assert_eq!(journal.inner.entries().len(), 1);
+}
+
 /// What was made just before the delete, by a replica whose clock is a second ahead. The service may
 /// be as late with that row as L says, and so it is not known to be gone when the looks would end.
 #[tokio::test]

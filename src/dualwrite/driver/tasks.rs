@@ -27,7 +27,9 @@ impl Driver {
             Task::Probe => return self.probe().await,
             Task::Settle => return self.settle().await,
             Task::Deregister(ids) => self.deregister(ids).await,
-            Task::Nothing | Task::Wait(_) | Task::Expire => Attempt::Saw(Event::Restarted),
+            Task::Nothing | Task::Wait(_) | Task::Expire => {
+                Attempt::Failed("wait", "there is nothing to call".into())
+            }
         })
     }
 

@@ -30,8 +30,8 @@ pub fn on(operation: &mut Operation, event: Event, policy: &Policy) -> Result<Tr
         (Phase::Committed, Event::Restarted) => {
             not_acknowledged(operation, UndoReason::Crash, true)
         }
-        // The times of an earlier process may be off by a step of the wall clock.
         (Phase::Finished(_), Event::Restarted) => Some(Transition::default()),
+        // The times of an earlier process may be off by a step of the wall clock.
         (_, Event::Restarted) => Some(enqueued(Record::Resumed)),
         (Phase::Committed, Event::Acknowledged { ambiguous }) => {
             let record = |id| Record::Registered { id, ambiguous };
@@ -40,7 +40,7 @@ pub fn on(operation: &mut Operation, event: Event, policy: &Policy) -> Result<Tr
         (Phase::Committed, Event::NotAcknowledged { reason, ambiguous }) => {
             not_acknowledged(operation, reason, ambiguous)
         }
-        // What is not enforced is not refused: the row is another operation's, and the client is told of it.
+        // Another operation holds the row. A create that is not enforced is not refused for that.
         (Phase::Prepared, Event::Taken { condemned, .. })
             if passes(operation) && (!condemned || operation.plan.mode == Mode::Observe) =>
         {
@@ -50,8 +50,7 @@ pub fn on(operation: &mut Operation, event: Event, policy: &Policy) -> Result<Tr
         (Phase::Prepared, Event::Taken { condemned: true, .. }) if operation.is_create() => {
             Some(closed(Effect::Past).reply(Reply::Conflict))
         }
-        (Phase::Unknown, Event::Taken { condemned: true, .. }) => Some(Transition::default()),
-        (Phase::Prepared | Phase::Unknown, Event::Taken { id, .. }) => {
+        (Phase::Prepared, Event::Taken { id, .. }) => {
             let why = "the service answered an id that another operation already holds".into();
             let reported = durable(Record::Reported { rows: vec![id], why });
             operation.is_create().then(|| reported.reply(Reply::Conflict))

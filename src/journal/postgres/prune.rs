@@ -1,4 +1,4 @@
-//! Forgetting what no claim and no overlap can need any more.
+//! Forgetting what no judgement of rows and no overlap can need any more.
 
 use super::super::Error;
 use super::super::index::settled;
