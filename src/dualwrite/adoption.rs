@@ -120,24 +120,23 @@ async fn begin_anew(
     opening: Vec<Entry>,
     late: Late,
 ) -> Result<Option<Operation>, Halt> {
-    let id = context.new_id();
     let mut records: Vec<_> = opening.into_iter().map(|entry| entry.record).collect();
     // Those that made rows meanwhile may be forgotten: a list from before proves nothing any more.
     if let Some(Record::Prepared { before, .. }) = records.first_mut() {
         *before = None;
     }
-    let (mut operation, _) = index::begin(id, context.entries(records.clone()))?;
+    let (mut operation, _) = index::begin(context.new_id(), context.entries(records.clone()))?;
     let follows = on(&mut operation, Event::Evidence(late), &context.policy)?.records;
     if follows.is_empty() {
         return Ok(None);
     }
     records.extend(follows);
-    match context.begin(id, records).await {
+    match context.begin_for_certain(records).await {
         Err(Halt::Journal(Error::Taken { holder, resource })) => {
             tracing::warn!(%holder, %resource, "the row of late evidence has another operation");
             Ok(None)
         }
-        begun => begun.map(Some),
+        begun => begun,
     }
 }
 

@@ -164,22 +164,38 @@ impl Context {
         let (evidence, reason) = (Evidence::Listed, UndoReason::Unknown);
         let undoing = Record::Undoing { id, evidence, reason, ambiguous: false };
         let records = vec![prepared, Record::Closed { effect: Effect::Past }, undoing];
-        let id = self.new_id();
-        let begun = match self.begin(id, records).await {
-            Ok(operation) => Some(operation),
+        let begun = match self.begin_for_certain(records).await {
             Err(Halt::Journal(journal::Error::Taken { .. })) => None,
-            // Nothing may be removed before it is known whether that was written.
-            Err(Halt::Journal(journal::Error::Unanswered)) => {
-                self.journal.flush().await?;
-                let stored = self.journal.operation(id).await?;
-                stored.as_ref().map(Operation::replay).transpose()?
-            }
-            Err(halt) => return Err(halt),
+            begun => begun?,
         };
         if let Some(operation) = &begun {
             self.metrics.stands(operation);
         }
         Ok(begun)
+    }
+
+    /// Begins an operation that no request waits for, and that somebody must carry on if it was written:
+    /// however long the journal does not tell, it is asked. `None` if it was not written.
+    pub(super) async fn begin_for_certain(
+        &self,
+        records: Vec<Record>,
+    ) -> Result<Option<Operation>, Halt> {
+        const PAUSE: Duration = Duration::from_secs(1);
+        let id = self.new_id();
+        match self.begin(id, records).await {
+            Err(Halt::Journal(journal::Error::Unanswered)) => {}
+            begun => return begun.map(Some),
+        }
+        loop {
+            let stored = match self.journal.flush().await {
+                Ok(()) => self.journal.operation(id).await,
+                Err(error) => Err(error),
+            };
+            match stored {
+                Err(journal::Error::Unavailable(_)) => tokio::time::sleep(PAUSE).await,
+                stored => return Ok(stored?.as_ref().map(Operation::replay).transpose()?),
+            }
+        }
     }
 
     /// Whether the journal knows every create of `resource_type`.
@@ -250,10 +266,13 @@ impl Context {
         own: &Operation,
         of: Of,
     ) -> Result<Vec<Arc<Operation>>, Halt> {
+        // The list of a delete by name, which may lack a row, was read before its intent.
+        let list = if own.is_create() { Duration::ZERO } else { self.config.list() };
+        let began = own.intent.minus(list);
         let window = Window {
             resource_type: own.plan.resource_type.clone(),
             of,
-            from: own.intent.minus(self.policy.bounds.late_sight() + 2 * self.policy.apart()),
+            from: began.minus(self.policy.bounds.late_sight() + 2 * self.policy.apart()),
         };
         self.neighbours.of(own, window).await
     }

@@ -83,7 +83,9 @@ pub fn made(
 /// create holds its id. A create that has yet to learn its id looks for `delete` itself.
 #[must_use]
 pub fn never_was(id: &ResourceId, delete: &Operation, maker: Option<&Operation>) -> bool {
-    maker.is_none() && !saw(delete, id)
+    let Kind::Delete(DeletePlan::ById { id: named, .. }) = &delete.plan.kind else { return false };
+    // A look-up that showed a row with another id than the request named has seen that row.
+    maker.is_none() && named == id && !saw(delete, id)
 }
 
 /// Whether `delete` can find no further rows, if all that it knows are settled and it looked at `asked`.

@@ -38,6 +38,7 @@ impl Driver {
         let Self { context, operation, memory, .. } = self;
         let (service, credentials) = (&context.service, &memory.credentials);
         if self.undo_is_due {
+            context.may_act()?;
             if let Err(error) = service.undo(&plan.undo, &id, credentials).await {
                 return Ok(self.failed("undo", &error));
             }

@@ -26,7 +26,10 @@ impl Driver {
         Ok(match task {
             Task::Probe => return self.probe().await,
             Task::Settle => return self.settle().await,
-            Task::Deregister(ids) => self.deregister(ids).await,
+            Task::Deregister(ids) => {
+                self.context.may_act()?;
+                self.deregister(ids).await
+            }
             Task::Nothing | Task::Wait(_) | Task::Expire => {
                 Attempt::Failed("wait", "there is nothing to call".into())
             }

@@ -168,3 +168,15 @@ fn p3_a_delete_by_name_that_may_find_more_is_looked_at_until_it_can_not() {
         assert!(is_exhausted(&delete, open, at(2 + L), &policy()));
     }
 }
+
+/// The request named `K`, and the service showed the row `k`.
+#[test]
+fn p3_a_row_that_was_shown_under_another_spelling_was_there() {
+    let unseen = delete(&["k"], false);
+    assert!(never_was(&id("k"), &unseen, None));
+    assert!(!never_was(&id("k"), &unseen, Some(&maker(vec![]))));
+    let mut spelled = delete(&["K"], false);
+    spelled.targets.ids = [id("k")].into();
+    assert!(!never_was(&id("k"), &spelled, None));
+    assert!(!never_was(&id("k"), &delete_named("n", &["k"]), None));
+}

@@ -30,7 +30,7 @@ pub fn on(operation: &mut Operation, event: Event, policy: &Policy) -> Result<Tr
         (Phase::Committed, Event::Restarted) => {
             not_acknowledged(operation, UndoReason::Crash, true)
         }
-        (Phase::Finished(_), Event::Restarted) => Some(Transition::default()),
+        (Phase::Finished(_) | Phase::Reported(_), Event::Restarted) => Some(Transition::default()),
         // The times of an earlier process may be off by a step of the wall clock.
         (_, Event::Restarted) => Some(enqueued(Record::Resumed)),
         (Phase::Committed, Event::Acknowledged { ambiguous }) => {

@@ -56,6 +56,15 @@ fn r2_p9_a_create_that_stays_unknown_is_reported_to_a_person() {
     assert!(matches!(create.phase, Phase::Reported(_)), "{:?}", create.phase);
 }
 
+/// It waits for a person, over any number of restarts.
+#[test]
+fn p8_a_restart_adds_no_record_to_what_was_reported() {
+    let mut create = fixtures::create(Mode::Enforce, None);
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    take(&mut create, Event::Expired, at(2000)).unwrap();
+    assert!(take(&mut create, Event::Restarted, at(2001)).unwrap().records.is_empty());
+}
+
 /// It may show its caller only some rows: that it lacks one proves nothing.
 #[test]
 fn p2_a_create_of_which_a_list_that_hides_rows_shows_none_is_reported() {
