@@ -266,13 +266,10 @@ impl Context {
         own: &Operation,
         of: Of,
     ) -> Result<Vec<Arc<Operation>>, Halt> {
-        // The list of a delete by name, which may lack a row, was read before its intent.
-        let list = if own.is_create() { Duration::ZERO } else { self.config.list() };
-        let began = own.intent.minus(list);
         let window = Window {
             resource_type: own.plan.resource_type.clone(),
             of,
-            from: began.minus(self.policy.bounds.late_sight() + 2 * self.policy.apart()),
+            from: own.intent.minus(self.policy.bounds.late_sight() + 2 * self.policy.apart()),
         };
         self.neighbours.of(own, window).await
     }

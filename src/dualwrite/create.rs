@@ -4,6 +4,7 @@
 mod caller;
 mod rows;
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +23,12 @@ use super::inbox::{Letter, Letters};
 use super::newness;
 use super::operation::{Operation, Phase};
 use super::outcome::{self, CreateOutcome};
+use super::overlap::removers;
 use super::register::{Parent, Registration, look_up};
 use super::reply::{self, Reply};
 use super::service::Answer;
 use super::settle::{is_over, until};
-use super::{Event, state};
+use super::state::{self, Event, Settled};
 use crate::error::UndoState;
 use crate::failpoint;
 use crate::http::breaker::Entry;
@@ -336,11 +338,36 @@ impl Prepared {
     /// Goes on behind the client's back with what is unfinished.
     fn leave(self, letters: Option<Letters>) {
         match self.operation.phase {
-            Phase::Registered | Phase::Passed | Phase::Unknown | Phase::Reported(_) => {
+            Phase::Registered | Phase::Passed => {
+                tokio::spawn(self.settle_if_disturbed());
+            }
+            Phase::Unknown | Phase::Reported(_) => {
                 let (context, operation, memory) = self.hand_over(letters);
                 drive(context, operation, memory);
             }
             _ => {}
+        }
+    }
+
+    /// Ends a create that stands, if no delete may mean its row. That takes no place among the calls to the
+    /// service, so that many creates share one reading of the journal.
+    async fn settle_if_disturbed(mut self) {
+        let id = self.operation.id;
+        let undisturbed = match self.context.others(&self.operation, Of::Deletes).await {
+            Ok(deletes) => {
+                removers(&self.operation, &deletes, &self.context.policy).next().is_none()
+            }
+            // The driver asks again.
+            Err(_) => false,
+        };
+        if !undisturbed {
+            let (context, operation, memory) = self.hand_over(None);
+            drive(context, operation, memory);
+            return;
+        }
+        let over = Event::Settled(Settled { gone: BTreeSet::new(), over: true });
+        if let Err(halt) = self.context.take(&mut self.operation, over).await {
+            tracing::error!(operation = %id, %halt, "the operation is left to recovery");
         }
     }
 

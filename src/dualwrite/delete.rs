@@ -20,6 +20,7 @@ use crate::failpoint;
 use crate::journal;
 use crate::model::{
     Confirm, DeletePlan, Effect, Mode, OperationId, Plan, Principal, Probe, Record, ResourceId,
+    Timestamp,
 };
 
 /// A delete that is about to begin.
@@ -47,6 +48,8 @@ enum Before {
 impl Delete {
     /// Serves the delete.
     pub(super) async fn run(self) -> Reply {
+        // A row that the list lacks may be made from now on.
+        let began = self.context.now();
         let resolve = async { self.context.resolver.resolve(self.request.headers()).await.ok() };
         let (before, resolved) = tokio::join!(self.probe(), resolve);
         let principal = resolved.map(|resolved| resolved.principal);
@@ -63,7 +66,7 @@ impl Delete {
             }
             Before::Failed(why) => return self.refuse("probe", &why),
         };
-        match self.begin(principal.as_ref(), record).await {
+        match self.begin(began, principal.as_ref(), record).await {
             Ok(operation) => self.send(operation, principal).await,
             Err(_) if observes => self.unrecorded("unrecorded").await,
             Err(halt) => self.refuse("journal", &halt.to_string()),
@@ -116,13 +119,14 @@ impl Delete {
 
     async fn begin(
         &self,
+        intent: Timestamp,
         principal: Option<&Principal>,
         targets: Record,
     ) -> Result<Operation, Halt> {
         let stored = principal.map(|principal| self.context.resolver.stored(principal));
         let prepared = Record::Prepared {
             plan: self.plan.clone(),
-            intent: self.context.now(),
+            intent,
             principal: stored.unwrap_or_default(),
             pass: None,
             before: None,

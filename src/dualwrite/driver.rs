@@ -74,6 +74,7 @@ pub(super) fn drive(
         retried_at: 0,
         undo_is_due: true,
         undo_accepted: None,
+        nothing_before: None,
     };
     tokio::spawn(driver.run(letters).instrument(span));
     progress
@@ -112,6 +113,8 @@ struct Driver {
     undo_is_due: bool,
     /// When the service first accepted the undo's DELETE.
     undo_accepted: Option<Timestamp>,
+    /// Before this time no answer of the service proves anything.
+    nothing_before: Option<Timestamp>,
 }
 
 /// What an attempt came to.
@@ -231,6 +234,9 @@ impl Driver {
 
     fn next_round(&mut self) -> Pause {
         let (now, policy) = (self.context.now(), &self.context.policy);
+        if let Some(time) = self.nothing_before.take().filter(|time| *time > now) {
+            return Pause::Until(time, false);
+        }
         let end = until(&self.operation, policy).unwrap_or(now);
         let delay = match self.operation.phase {
             Phase::Reported(_) => policy.bounds.late_effect,

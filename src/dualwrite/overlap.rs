@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 pub use self::matters::matters;
 use super::operation::{Operation, Phase};
-use super::settle::{is_over, until};
+use super::settle::chosen;
 use super::state::Policy;
 use crate::model::{Condition, DeletePlan, Kind, Resolution, ResourceId};
 
@@ -24,8 +24,13 @@ pub fn removers<'a, O: Borrow<Operation>>(
             (Kind::Delete(DeletePlan::ById { .. }), Some(id)) => other.targets.ids.contains(id),
             (Kind::Delete(DeletePlan::ByProbe { .. }), Some(_)) => !are_disjoint(create, other),
         };
-        means && had_effect(other) && !is_over(until(other, policy), create.intent)
+        means && had_effect(other) && !was_over(other, create, policy)
     })
+}
+
+/// Whether `delete` had chosen its rows before `create` was sent.
+fn was_over(delete: &Operation, create: &Operation, policy: &Policy) -> bool {
+    chosen(delete, policy).is_some_and(|end| end < create.intent)
 }
 
 /// Whether a delete did, or may still do, something: it was neither refused nor left unsent.
@@ -46,10 +51,9 @@ pub fn candidates<O: Borrow<Operation>>(
     let mut ids = delete.targets.ids.clone();
     let mut open = false;
     if matches!(delete.plan.kind, Kind::Delete(DeletePlan::ByProbe { .. })) {
-        let end = until(delete, policy);
         let others = others.iter().map(Borrow::borrow);
         let beside = others.filter(|other: &&Operation| {
-            other.is_create() && !is_over(end, other.intent) && !are_disjoint(other, delete)
+            other.is_create() && !was_over(delete, other, policy) && !are_disjoint(other, delete)
         });
         for create in beside {
             match (&create.phase, &create.bound) {

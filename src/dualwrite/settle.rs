@@ -54,6 +54,16 @@ pub fn until(operation: &Operation, policy: &Policy) -> End {
     Some(at.plus(late))
 }
 
+/// The last instant at which `delete` may choose a row to remove: a request that was answered has chosen.
+#[must_use]
+pub fn chosen(delete: &Operation, policy: &Policy) -> End {
+    match delete.closed {
+        Some(closed) if closed.effect == Effect::MayCome => until(delete, policy),
+        Some(closed) => Some(closed.at.plus(policy.apart())),
+        None => delete.answered.map(|at| at.plus(policy.apart())),
+    }
+}
+
 /// The last instant at which a registration of the row of `create` may land.
 #[must_use]
 pub fn registered(create: &Operation, policy: &Policy) -> End {
@@ -64,18 +74,24 @@ pub fn registered(create: &Operation, policy: &Policy) -> End {
     }
 }
 
-/// The last instant at which the row with `id`, or its registration, may come into being, as far as
-/// `delete` knows. `maker` is the create that holds the id, if one does.
+/// The last instant at which the row with `id`, or its registration, may come into being. `deletes` are
+/// those that may have seen the row; `maker` is the create that holds the id, if one does.
 #[must_use]
-pub fn made(
+pub fn made<'a>(
     id: &ResourceId,
-    delete: &Operation,
+    deletes: impl Iterator<Item = &'a Operation>,
     maker: Option<&Operation>,
     policy: &Policy,
 ) -> End {
     let Some(maker) = maker else { return NEVER };
-    let row =
-        if saw(delete, id) { Some(delete.intent.plus(policy.lag())) } else { until(maker, policy) };
+    // Each saw it before its exchange was over.
+    let seen = deletes
+        .filter(|delete| saw(delete, id))
+        .filter_map(|delete| delete.closed.map(|closed| closed.at).or(delete.answered));
+    let row = match seen.min() {
+        Some(seen) => Some(seen.plus(policy.lag())),
+        None => until(maker, policy),
+    };
     latest(row, registered(maker, policy))
 }
 

@@ -14,7 +14,7 @@ use crate::dualwrite::settle::{
 };
 use crate::dualwrite::state::Settled;
 use crate::journal::Of;
-use crate::model::{CreatePlan, DeletePlan, Kind, ResourceId};
+use crate::model::{CreatePlan, DeletePlan, Kind, ResourceId, Timestamp};
 
 impl Driver {
     pub(super) async fn settle(&mut self) -> Result<Attempt, Halt> {
@@ -83,12 +83,17 @@ impl Driver {
         }
         let removed = removed(removers, &context.policy);
         let asked = context.now();
+        let made = until(operation, &context.policy);
+        if !is_over(made, asked) && !is_over(removed, asked) {
+            // No answer could prove anything yet.
+            self.nothing_before = earliest(made, removed);
+            return Ok(saw(BTreeSet::new(), false));
+        }
         let confirm = context.service.confirm(&plan.confirm, &id, &memory.credentials);
         let seen = match confirm.await {
             Ok(seen) => seen,
             Err(error) => return Ok(self.failed("confirm", &error)),
         };
-        let made = until(operation, &context.policy);
         Ok(match conclude(seen, asked, made, removed) {
             None => saw(BTreeSet::new(), false),
             Some(Presence::Gone) => saw(BTreeSet::from([id]), false),
@@ -111,11 +116,31 @@ impl Driver {
         let (ids, open) = candidates(&self.operation, &creates, &policy);
         let owed = owed_by(creates.iter().chain(&deletes).map(Arc::as_ref));
         let left: BTreeSet<_> = &(&ids - &self.operation.gone) - &owed;
-        let listed = self.listed(plan, left.len()).await;
         let (mut gone, mut over) = (self.operation.gone.clone(), true);
+        let (mut asks, mut waits) = (Vec::new(), None);
+        for id in left {
+            let known = creates.iter().find(|create| create.bound.as_ref() == Some(&id));
+            let seers = deletes.iter().map(Arc::as_ref).chain([&self.operation]);
+            let made = if let Some(maker) = known {
+                made(&id, seers, Some(maker), &policy)
+            } else {
+                let maker = self.context.holder(&self.operation.resource(&id)).await?;
+                made(&id, seers, maker.as_ref(), &policy)
+            };
+            // Otherwise no answer could prove anything yet.
+            if is_over(made, asked) || is_over(end, asked) {
+                asks.push(id);
+            } else {
+                over = false;
+                waits = waits.max(earliest(made, end));
+            }
+        }
+        // One look when all can be proven costs less than one for each.
+        self.nothing_before = waits;
+        let listed = self.listed(plan, asks.len()).await;
         // Others may have made rows of which the journal does not know.
         let all_known = self.context.trust(&self.operation.plan.resource_type) == Trust::Complete;
-        for id in left {
+        for id in asks {
             let seen = if listed.contains(&id) {
                 Presence::Present
             } else {
@@ -125,13 +150,18 @@ impl Driver {
                     Err(error) => return Ok(self.failed("confirm", &error)),
                 }
             };
+            if seen == Presence::Present {
+                over &= is_over(end, asked);
+                continue;
+            }
+            // Anew: a create may have learnt meanwhile that the id is its own.
             let maker = self.context.holder(&self.operation.resource(&id)).await?;
-            let made = made(&id, &self.operation, maker.as_ref(), &policy);
+            let seers = deletes.iter().map(Arc::as_ref).chain([&self.operation]);
+            let made = made(&id, seers, maker.as_ref(), &policy);
             match conclude(seen, asked, made, end) {
                 Some(Presence::Gone)
                     if all_known && never_was(&id, &self.operation, maker.as_ref()) => {}
-                Some(Presence::Gone) => _ = gone.insert(id),
-                Some(Presence::Present) => {}
+                Some(_) => _ = gone.insert(id),
                 None => over = false,
             }
         }
@@ -149,6 +179,11 @@ impl Driver {
         let rows = self.context.service.list(probe, &self.memory.credentials).await;
         rows.unwrap_or_default().into_iter().map(|row| row.id).collect()
     }
+}
+
+/// The earlier of two instants, if there are some.
+fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
 }
 
 fn saw(gone: BTreeSet<ResourceId>, over: bool) -> Attempt {

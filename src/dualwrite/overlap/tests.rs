@@ -1,10 +1,8 @@
 //! The schedules that the overlap rule closes.
 
-use std::sync::Arc;
-
 use super::super::fixtures::{create, create_named, delete, delete_named, id, policy};
 use super::*;
-use crate::model::{Commits, Effect, Entry, Mode, Record, Timestamp};
+use crate::model::{Effect, Entry, Mode, Record, Timestamp};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
@@ -45,43 +43,29 @@ fn p3_a_delete_by_name_looks_at_its_targets_and_at_what_was_made_beside_it() {
     assert!(!candidates(&delete, &[other], &policy()).1);
 }
 
-/// A delete may find a row for as long as it may take effect.
+/// A request that was answered has chosen its rows, however late it commits.
 #[test]
-fn p3_a_create_that_was_sent_when_a_delete_had_had_its_effect_is_not_looked_at() {
-    let ids = |commits, policy: &Policy, seconds| {
-        let mut delete = delete_named("n", &[]);
-        Arc::make_mut(&mut delete.plan).commits = commits;
-        let delete = after(delete, Record::Closed { effect: Effect::Past }, seconds);
+fn p3_a_create_that_was_sent_after_the_answer_to_a_delete_is_not_looked_at() {
+    let ids = |seconds, policy: &Policy| {
+        let delete =
+            after(delete_named("n", &[]), Record::Closed { effect: Effect::Past }, seconds);
         candidates(&delete, &[committed("k")], policy).0.len()
     };
     let shared = Policy { shared: true, ..policy() };
-    for (commits, late) in [(Commits::BeforeAnswer, 0), (Commits::Late, 120)] {
-        assert_eq!(ids(commits, &policy(), 2 - late), 1);
-        assert_eq!(ids(commits, &policy(), 1 - late), 0);
-        assert_eq!(ids(commits, &shared, 2 - 10 - late), 1);
-        assert_eq!(ids(commits, &shared, 1 - 10 - late), 0);
-    }
+    assert_eq!([ids(1, &policy()), ids(0, &policy())], [1, 0]);
+    assert_eq!([ids(1 - 10, &shared), ids(1 - 11, &shared)], [1, 0]);
 }
 
 #[test]
-fn p3_a_delete_that_had_its_effect_before_a_create_was_sent_did_not_choose_its_row() {
+fn p3_a_delete_that_was_answered_before_a_create_was_sent_did_not_choose_its_row() {
     let own = committed("k");
-    let closed = |commits, effect, seconds| {
-        let mut delete = delete_named("n", &[]);
-        Arc::make_mut(&mut delete.plan).commits = commits;
-        after(delete, Record::Closed { effect }, seconds)
-    };
-    let (late, before_answer) = (Commits::Late, Commits::BeforeAnswer);
-    for (commits, effect, seconds, may) in [
-        (before_answer, Effect::Past, 1, false),
-        (before_answer, Effect::Past, 2, true),
-        (before_answer, Effect::MayCome, 1, true),
-        (late, Effect::Past, 1, true),
-        (late, Effect::Past, 1 - 120, false),
-    ] {
-        let delete = closed(commits, effect, seconds);
-        assert_eq!(may_be_removed(&own, &[delete], &policy()), may, "{commits:?} {effect:?}");
-    }
+    let closed =
+        |effect, seconds| after(delete_named("n", &[]), Record::Closed { effect }, seconds);
+    assert!(!may_be_removed(&own, &[closed(Effect::Past, 0)], &policy()));
+    assert!(may_be_removed(&own, &[closed(Effect::Past, 1)], &policy()));
+    assert!(may_be_removed(&own, &[closed(Effect::MayCome, 0)], &policy()));
+    assert!(!may_be_removed(&own, &[closed(Effect::MayCome, -120)], &policy()));
     let shared = Policy { shared: true, ..policy() };
-    assert!(may_be_removed(&own, &[closed(before_answer, Effect::Past, 1)], &shared));
+    assert!(may_be_removed(&own, &[closed(Effect::Past, 1 - 10)], &shared));
+    assert!(!may_be_removed(&own, &[closed(Effect::Past, 1 - 11)], &shared));
 }
