@@ -88,7 +88,7 @@ pub enum DeleteOutcome {
     Refused,
     /// The service said yes.
     Done,
-    /// The service found no such row: if there was one, it is gone, whoever removed it.
+    /// The service found no such row: if there was one, some request has removed it.
     NoRow,
     /// Rows may be gone: each has to be looked at.
     Look(Effect),

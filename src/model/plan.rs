@@ -168,7 +168,7 @@ pub enum Sees {
     /// Perhaps only those that its caller may see: that it lacks a row proves nothing.
     #[default]
     Own,
-    /// Every row, whoever asks.
+    /// Every row, to every caller.
     All,
 }
 

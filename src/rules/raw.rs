@@ -191,7 +191,7 @@ pub struct RawProbe {
     pub credentials: Located<As>,
     /// How the list is paged; without it, one answer holds all rows.
     pub page: Option<Located<RawPage>>,
-    /// `all`, if the list shows every row, whoever asks (the caller, and `credentials.service` after a crash).
+    /// `all`, if the list shows every row to every caller, and to `credentials.service` after a crash.
     /// `own` (default) finds rows, but if it lacks one, that proves nothing: then a create with an unknown
     /// outcome is reported in the end, also if no row was found.
     #[serde(default)]
