@@ -111,7 +111,7 @@ struct Driver {
     retried_at: u32,
     /// Whether the undo's DELETE is to be sent: it was not sent yet, or the row was there after it.
     undo_is_due: bool,
-    /// When the service first accepted the undo's DELETE.
+    /// When the service first accepted a DELETE of the undo that was sent once the row had to be there.
     undo_accepted: Option<Timestamp>,
     /// Before this time no answer of the service proves anything.
     nothing_before: Option<Timestamp>,

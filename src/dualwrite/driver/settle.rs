@@ -37,13 +37,18 @@ impl Driver {
         }
         let Self { context, operation, memory, .. } = self;
         let (service, credentials) = (&context.service, &memory.credentials);
+        let end = until(operation, &context.policy);
         if self.undo_is_due {
             context.may_act()?;
+            let sent = context.now();
             if let Err(error) = service.undo(&plan.undo, &id, credentials).await {
                 return Ok(self.failed("undo", &error));
             }
             self.undo_is_due = false;
-            self.undo_accepted.get_or_insert(context.now());
+            // A DELETE that was sent before the row could be there tells nothing by being accepted.
+            if is_over(end, sent) {
+                self.undo_accepted.get_or_insert(context.now());
+            }
         }
         let asked = context.now();
         let seen = match service.confirm(&plan.confirm, &id, credentials).await {
@@ -51,11 +56,10 @@ impl Driver {
             Err(error) => return Ok(self.failed("confirm", &error)),
         };
         self.undo_is_due = seen == Presence::Present;
-        let end = until(operation, &context.policy);
         // The DELETE may have its effect as late, and reads lag behind it.
         let longest = context.policy.bounds.late_effect + context.policy.lag();
         let accepted = self.undo_accepted.map(|accepted| accepted.plus(longest));
-        if self.undo_is_due && is_over(end, asked) && is_over(accepted, asked) {
+        if self.undo_is_due && is_over(accepted, asked) {
             let why = "the service accepts the undo's DELETE, and the row is there all the same";
             return Ok(Attempt::Saw(Event::GivenUp(why)));
         }
