@@ -21,8 +21,8 @@ pub use late::Late;
 pub use order::{Order, Words};
 pub use path::{DecodedPath, PathError};
 pub use plan::{
-    As, Call, Commits, Condition, Confirm, CreatePlan, DeletePlan, IdCall, Kind, Mode, Newness,
-    Page, ParentPlan, ParentSource, Plan, Probe, Row, Sees, Undo, encode, encode_segment,
+    As, Call, Commits, Condition, Confirm, CreatePlan, DeletePlan, IdCall, Ids, Kind, Mode,
+    Newness, Page, ParentPlan, ParentSource, Plan, Probe, Row, Sees, Undo, encode, encode_segment,
 };
 pub use pointer::{Pointer, PointerError};
 pub use principal::{Principal, StoredPrincipal};

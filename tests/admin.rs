@@ -110,6 +110,7 @@ async fn break_down(memory: &MemoryJournal) {
         settled_at: None,
         state: State::Open,
         holds: Vec::new(),
+        frees: Vec::new(),
     };
     let operation = OperationId::new();
     let append = Append { operation, begins: true, index, entries: Vec::new() };

@@ -126,11 +126,21 @@ async fn begin_anew(
         *before = None;
     }
     let (mut operation, _) = index::begin(context.new_id(), context.entries(records.clone()))?;
-    let follows = on(&mut operation, Event::Evidence(late), &context.policy)?.records;
+    let follows = on(&mut operation, Event::Evidence(late.clone()), &context.policy)?.records;
     if follows.is_empty() {
         return Ok(None);
     }
-    records.extend(follows);
+    match late {
+        // What became of that row is forgotten, and another may have its id by now.
+        Late::Row { id } if operation.reuses_ids() => {
+            if context.holder(&operation.resource(&id)).await?.is_some() {
+                return Ok(None);
+            }
+            let why = "late evidence names a row whose id may have come back".into();
+            records.push(Record::Reported { rows: vec![id], why });
+        }
+        _ => records.extend(follows),
+    }
     match context.begin_for_certain(records).await {
         Err(Halt::Journal(Error::Taken { holder, resource })) => {
             tracing::warn!(%holder, %resource, "the row of late evidence has another operation");
@@ -175,7 +185,9 @@ pub(super) async fn restart(context: &Context, operation: &mut Operation) -> Res
 /// Drives an operation that another process began. It takes a place of `bounds.open_operations`
 /// where there is one left, and goes on without where there is none: what is owed is not refused.
 pub(super) fn resume(context: &Arc<Context>, operation: Operation) {
-    let memory = Memory { room: context.enter(), ..Memory::default() };
+    // What the other process sent last is not known.
+    let landing = Some(context.now().plus(context.policy.bounds.late_sight()));
+    let memory = Memory { room: context.enter(), landing, ..Memory::default() };
     drive(Arc::clone(context), operation, memory);
 }
 

@@ -19,12 +19,12 @@ use super::peers::Peers;
 use super::rows::Trust;
 use super::service::{Lists, Service};
 use super::state::{Policy, Transition, Wait, evidence, on};
-use super::{Event, Illegal, index, settle};
+use super::{Event, Illegal, index, newness, settle};
 use crate::authz::{Authorizer, Circuits};
 use crate::journal::{self, Journal, Of, Window};
 use crate::model::{
-    Clock, Effect, Entry, Evidence, OperationId, Record, Resolution, Resource, ResourceId,
-    ResourceType, Timestamp, UndoReason,
+    Clock, DeletePlan, Effect, Entry, Evidence, Kind, Mode, OperationId, Record, Resolution,
+    Resource, ResourceId, ResourceType, Timestamp, UndoReason,
 };
 use crate::principal::Resolver;
 
@@ -292,6 +292,48 @@ impl Context {
         let maker = self.holder(resource).await?;
         let end = maker.map(|maker| settle::registered(&maker, &self.policy));
         Ok(end.is_some_and(|end| !settle::is_over(end, self.now())))
+    }
+
+    /// Whether the request of `own` may leave: another replica may be carrying it on by now, or its row may be
+    /// engaged. What is only observed is not held up.
+    ///
+    /// # Errors
+    /// The reason for the metrics, and in words.
+    pub(super) async fn may_send(&self, own: &Operation) -> Result<(), (&'static str, String)> {
+        if own.plan.mode == Mode::Observe {
+            return Ok(());
+        }
+        match self.is_engaged(own).await {
+            Ok(false) => self.may_act().map_err(|error| ("journal", error.to_string())),
+            Ok(true) => Err(("engaged", "another request for this row is under way".into())),
+            Err(halt) => Err(("journal", halt.to_string())),
+        }
+    }
+
+    /// Whether another request may still make or remove the row whose id the request of `own` names, or change
+    /// its registration. Where ids come back, a late effect of one would hit the row of the other. `own` is on
+    /// record by now, so that of two requests at least one knows of the other.
+    pub(super) async fn is_engaged(&self, own: &Operation) -> Result<bool, Halt> {
+        if !own.reuses_ids() || !own.is_enforced() {
+            return Ok(false);
+        }
+        match (&own.plan.kind, newness::named(own)) {
+            (Kind::Create(_), Some(id)) => {
+                let holder = self.holder(&own.resource(id)).await?;
+                if holder.is_some_and(|holder| holder.is_unsettled()) {
+                    return Ok(true);
+                }
+                let deletes = self.others(own, Of::Deletes).await?;
+                let mut open = deletes.iter().filter(|delete| !delete.is_finished());
+                Ok(open.any(|delete| delete.targets.ids.contains(id)))
+            }
+            (Kind::Delete(DeletePlan::ById { id, .. }), _) => {
+                let creates = self.others(own, Of::Creates).await?;
+                let mut open = creates.iter().filter(|create| create.phase == Phase::Prepared);
+                Ok(open.any(|create| newness::named(create) == Some(id)))
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Drops what is cached for credentials that the service itself refused.

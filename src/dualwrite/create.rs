@@ -127,7 +127,7 @@ async fn beside<A, B>(
 impl Prepared {
     /// Sends the request, and the parent's look-up beside it, and goes on from the answer.
     async fn send(mut self, request: Request<Bytes>) -> Reply {
-        if let Err((reason, why)) = self.may_send().await {
+        if let Err((reason, why)) = self.context.may_send(&self.operation).await {
             return self.unsent(reason, &why).await;
         }
         failpoint::hit("create.sending");
@@ -178,32 +178,6 @@ impl Prepared {
     /// be proven ours.
     fn fate_of_unnamed(&self) -> UndoState {
         if self.operation.before.is_some() { UndoState::Pending } else { UndoState::Unknown }
-    }
-
-    /// Whether it may leave: another replica may be carrying it on by now, or the row that it names is being
-    /// removed. What is only observed is not held up.
-    async fn may_send(&self) -> Result<(), (&'static str, String)> {
-        if self.operation.plan.mode == Mode::Observe {
-            return Ok(());
-        }
-        match self.is_being_removed().await {
-            Ok(false) => self.context.may_act().map_err(|error| ("journal", error.to_string())),
-            Ok(true) => Err(("removal", "the row with this id is being removed".into())),
-            Err(halt) => Err(("journal", halt.to_string())),
-        }
-    }
-
-    /// Whether the row that this create names is being undone, or deleted. It is on record by now, so that a
-    /// removal that begins later knows of it.
-    async fn is_being_removed(&self) -> Result<bool, Halt> {
-        let named = self.operation.is_enforced().then(|| newness::named(&self.how)).flatten();
-        let Some(id) = named else { return Ok(false) };
-        let holder = self.context.holder(&self.operation.resource(&id)).await?;
-        if holder.is_some_and(|holder| holder.is_condemned()) {
-            return Ok(true);
-        }
-        let deletes = self.context.others(&self.operation, Of::Deletes).await?;
-        Ok(deletes.iter().any(|delete| !delete.is_finished() && delete.targets.ids.contains(&id)))
     }
 
     async fn unsent(mut self, reason: &'static str, why: &str) -> Reply {
@@ -373,6 +347,8 @@ impl Prepared {
 
     fn hand_over(self, letters: Option<Letters>) -> (Arc<Context>, Operation, Memory) {
         let Self { context, operation, credentials, principal, room, .. } = self;
-        (context, operation, Memory { credentials, principal, letters, room: Some(room) })
+        let room = Some(room);
+        let memory = Memory { credentials, principal, letters, room, ..Memory::default() };
+        (context, operation, memory)
     }
 }

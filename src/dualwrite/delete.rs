@@ -17,7 +17,6 @@ use super::reply::{self, Reply};
 use super::service::{Answer, CallError, Found};
 use crate::error::{Kind, Problem, UndoState};
 use crate::failpoint;
-use crate::journal;
 use crate::model::{
     Confirm, DeletePlan, Effect, Mode, OperationId, Plan, Principal, Probe, Record, ResourceId,
     Timestamp,
@@ -138,12 +137,12 @@ impl Delete {
     async fn send(self, mut operation: Operation, principal: Option<Principal>) -> Reply {
         let Self { context, id, request, credentials, room, .. } = self;
         let headers = request.headers().clone();
-        if let Err(error) = may_send(&context, &operation) {
+        if let Err((reason, why)) = context.may_send(&operation).await {
             // Otherwise its rows are looked at.
             let event = Event::DeleteAnswered(DeleteOutcome::NotSent);
             drop(context.take(&mut operation, event).await);
-            context.metrics.refused(&operation.plan.rule, "journal");
-            return reply::unavailable(id, format!("{error}; nothing was sent"));
+            context.metrics.refused(&operation.plan.rule, reason);
+            return reply::unavailable(id, format!("{why}; nothing was sent"));
         }
         failpoint::hit("delete.sending");
         let exchange = exchange::start(&context, request).within(context.config.exchange.0).await;
@@ -156,7 +155,8 @@ impl Delete {
             Ok(_) if operation.is_finished() => {}
             Ok(_) => {
                 let wait = context.config.inline_deregister.0;
-                let memory = Memory { credentials, principal, letters: None, room: Some(room) };
+                let room = Some(room);
+                let memory = Memory { credentials, principal, room, ..Memory::default() };
                 settled(drive(context, operation, memory), wait, true).await;
             }
             Err(halt) => {
@@ -179,12 +179,6 @@ async fn judged(context: &Context, delete: &Operation, outcome: DeleteOutcome) -
         }
     }
     outcome
-}
-
-/// Whether it may leave: another replica may be carrying it on by now. What is only observed is not
-/// held up.
-fn may_send(context: &Context, operation: &Operation) -> Result<(), journal::Error> {
-    if operation.plan.mode == Mode::Observe { Ok(()) } else { context.may_act() }
 }
 
 /// A refusal in the service's own words goes to the client, who would have got it for the DELETE

@@ -35,6 +35,9 @@ pub(super) struct Memory {
     pub(super) letters: Option<Letters>,
     /// The operation's share of `bounds.open_operations`.
     pub(super) room: Option<Room>,
+    /// Until when something that was sent for its row may land, if ids come back: another row may have got
+    /// the id then.
+    pub(super) landing: Option<Timestamp>,
 }
 
 /// How far a driven operation is, for whoever waits for it.

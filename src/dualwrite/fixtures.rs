@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::operation::Operation;
 use super::state::Policy;
 use crate::model::{
-    As, Bounds, Call, Commits, Condition, Confirm, CreatePlan, DeletePlan, Entry, IdCall, Kind,
-    Mode, Newness, OperationId, PassReason, Plan, Pointer, Probe, Record, Resource, ResourceId,
-    ResourceType, Row, Sees, Stored, StoredPrincipal, Timestamp, Undo,
+    As, Bounds, Call, Commits, Condition, Confirm, CreatePlan, DeletePlan, Entry, IdCall, Ids,
+    Kind, Mode, Newness, OperationId, PassReason, Plan, Pointer, Probe, Record, Resource,
+    ResourceId, ResourceType, Row, Sees, Stored, StoredPrincipal, Timestamp, Undo,
 };
 
 pub(super) fn policy() -> Policy {
@@ -35,6 +35,7 @@ pub(super) fn create_named(name: &str, mode: Mode, pass: Option<PassReason>) -> 
     let (id, probe) = (pointer("/id"), Some(probe(name)));
     let plan = CreatePlan {
         id,
+        names: None,
         parent: None,
         undo,
         confirm: confirm(),
@@ -62,7 +63,8 @@ fn begin(mode: Mode, kind: Kind, pass: Option<PassReason>, then: Option<Record>)
     let intent = Timestamp::from_micros(1_000_000);
     let resource_type = ResourceType::new("api_key");
     let commits = Commits::Late;
-    let plan = Plan { rule: "rule".into(), mode, resource_type, commits, kind };
+    let (rule, ids) = ("rule".into(), Ids::Fresh);
+    let plan = Plan { rule, mode, resource_type, commits, ids, kind };
     let before = matches!(plan.kind, Kind::Create(_)).then(BTreeSet::new);
     let principal = StoredPrincipal::default();
     let prepared = Record::Prepared { plan, intent, principal, pass, before };

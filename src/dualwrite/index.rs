@@ -3,7 +3,7 @@
 
 use super::operation::{Illegal, Operation, Phase, Targets};
 use crate::journal::{Append, Index, Of, Place, State};
-use crate::model::{Entry, Kind, OperationId, Plan, Record, Resolution, Stored};
+use crate::model::{Entry, Kind, OperationId, Plan, Record, Resolution, ResourceId, Stored};
 
 /// The operation that begins with `entries`, and what is to be appended.
 ///
@@ -56,10 +56,18 @@ pub fn index(operation: &Operation) -> Index {
             Kind::Delete(_) => Of::Deletes,
         },
         opened_at: operation.intent,
-        settled_at: operation.settled,
+        settled_at: operation.settled.filter(|_| !keeps_others_off(operation)),
         state: state(operation),
         holds: operation.bound.iter().filter(|_| !is_row_over(operation)).cloned().collect(),
+        frees: if is_row_over(operation) { freed(operation) } else { Vec::new() },
     }
+}
+
+/// The ids of the rows that are gone: where ids come back, another row may get them. Elsewhere those of a
+/// create that stood stay its own, since a list that lags behind may show them yet.
+fn freed(operation: &Operation) -> Vec<ResourceId> {
+    let gone = operation.gone.iter().filter(|_| operation.reuses_ids());
+    operation.bound.iter().chain(gone).cloned().collect()
 }
 
 /// Where it stands in every list.
@@ -85,6 +93,11 @@ fn state(operation: &Operation) -> State {
         | Phase::Passed
         | Phase::Looking => State::Open,
     }
+}
+
+/// Whether requests that name its rows have to know of it until it ends.
+fn keeps_others_off(operation: &Operation) -> bool {
+    operation.reuses_ids() && !operation.is_create() && !operation.is_finished()
 }
 
 /// Whether its row is gone, and deregistered.

@@ -5,9 +5,9 @@ use std::borrow::Borrow;
 
 use super::operation::{Operation, Phase};
 use super::outcome::CreateOutcome;
-use super::overlap::are_disjoint;
+use super::overlap::{are_disjoint, was_undone_since};
 use super::rows::may_have_a_row;
-use crate::model::{CreatePlan, Newness, PassReason, Resolution, ResourceId};
+use crate::model::{CreatePlan, Kind, Newness, PassReason, Resolution, ResourceId};
 
 /// What the rule's proof says of a row, by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,12 +24,13 @@ pub fn is_hopeless(plan: &CreatePlan) -> bool {
     plan.replayed && plan.new == Newness::Always
 }
 
-/// The id of the row that a create will make, if its request names it and ids come back.
+/// The id of the row that `create` makes, if its request names it and ids come back.
 #[must_use]
-pub fn named(plan: &CreatePlan) -> Option<ResourceId> {
-    let probe = plan.probe.as_ref().filter(|_| plan.new != Newness::Always)?;
-    let named = probe.conditions.iter().find(|condition| condition.field == probe.row.id);
-    named.and_then(|condition| ResourceId::from_json(&condition.value))
+pub fn named(create: &Operation) -> Option<&ResourceId> {
+    match &create.plan.kind {
+        Kind::Create(plan) if create.reuses_ids() => plan.names.as_ref(),
+        _ => None,
+    }
 }
 
 /// Whether it takes the journal to tell what an answer with an id means.
@@ -55,6 +56,9 @@ pub fn judge<O: Borrow<Operation>>(
         return CreateOutcome::Unproven { id, why };
     }
     let proof = proof(own, plan, status, &id);
+    let mut all = others.iter().map(Borrow::borrow);
+    let was_undone =
+        all.any(|other| other.bound.as_ref() == Some(&id) && was_undone_since(other, own));
     let others = || {
         let others = others.iter().map(Borrow::borrow);
         let is_recorded = |other: &Operation| other.pass != Some(PassReason::Unrecorded);
@@ -76,7 +80,9 @@ pub fn judge<O: Borrow<Operation>>(
             CreateOutcome::Unproven { id, why }
         }
         (Proof::New, None) => CreateOutcome::Committed(id),
-        (Proof::Found, None) if others().any(is_unresolved) => CreateOutcome::Disputed(id),
+        (Proof::Found, None) if was_undone || others().any(is_unresolved) => {
+            CreateOutcome::Disputed(id)
+        }
         (Proof::Found, None) => CreateOutcome::Found { id, held: false },
         (Proof::None(why), _) => CreateOutcome::Unproven { id, why },
     }

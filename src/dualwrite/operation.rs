@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::model::{
-    Effect, Entry, Kind, Mode, OperationId, PassReason, Plan, Record, Resolution, Resource,
+    Effect, Entry, Ids, Kind, Mode, OperationId, PassReason, Plan, Record, Resolution, Resource,
     ResourceId, Sees, Stored, StoredPrincipal, Timestamp, UndoReason,
 };
 
@@ -183,6 +183,9 @@ impl Operation {
                 if self.may_be_registering(&entry.record) {
                     self.registering = Some(entry.at);
                 }
+                if let Record::Passed { why: PassReason::Found, .. } = &entry.record {
+                    self.pass = Some(PassReason::Found);
+                }
             }
             Record::Resumed => {
                 let anew = |_| entry.at;
@@ -296,10 +299,29 @@ impl Operation {
         self.pass.is_none() && self.plan.mode == Mode::Enforce
     }
 
+    /// Whether another row may get the id of one that is gone.
+    #[must_use]
+    pub fn reuses_ids(&self) -> bool {
+        self.plan.ids == Ids::Reused
+    }
+
+    /// Whether it made no row, and has passed on one that it found.
+    #[must_use]
+    pub fn has_found(&self) -> bool {
+        self.pass == Some(PassReason::Found)
+    }
+
     /// Whether its row is being removed.
     #[must_use]
     pub fn is_condemned(&self) -> bool {
         matches!(self.phase, Phase::Undoing(_))
+    }
+
+    /// Whether it holds a row and has not settled yet what becomes of that, or of its registration.
+    #[must_use]
+    pub fn is_unsettled(&self) -> bool {
+        let may_stand = matches!(self.phase, Phase::Registered | Phase::Passed);
+        !self.is_finished() && (!may_stand || self.is_row_gone())
     }
 
     /// Whether its own row is proven gone.

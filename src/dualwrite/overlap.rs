@@ -5,9 +5,9 @@ mod matters;
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
 
-pub use self::matters::matters;
+pub use self::matters::{matters, was_undone_since};
 use super::operation::{Operation, Phase};
-use super::settle::chosen;
+use super::settle::{chosen, until};
 use super::state::Policy;
 use crate::model::{Condition, DeletePlan, Kind, Resolution, ResourceId};
 
@@ -28,9 +28,11 @@ pub fn removers<'a, O: Borrow<Operation>>(
     })
 }
 
-/// Whether `delete` had chosen its rows before `create` was sent.
+/// Whether `delete` had chosen its rows before `create` was sent. Where ids come back, a request that the way
+/// to the service repeats chooses anew.
 fn was_over(delete: &Operation, create: &Operation, policy: &Policy) -> bool {
-    chosen(delete, policy).is_some_and(|end| end < create.intent)
+    let end = if create.reuses_ids() { until(delete, policy) } else { chosen(delete, policy) };
+    end.is_some_and(|end| end < create.intent)
 }
 
 /// Whether a delete did, or may still do, something: it was neither refused nor left unsent.
@@ -69,11 +71,19 @@ pub fn candidates<O: Borrow<Operation>>(
 }
 
 /// The rows that others have on record as gone. The operation that recorded a row deregisters it, so that
-/// many deletes of one name don't each deregister what the others removed. A discarded one no longer does.
+/// many deletes of one name don't each deregister what the others removed. A discarded one no longer does,
+/// and what `own` saw after another had ended came back since.
 #[must_use]
-pub fn owed_by<'a>(others: impl Iterator<Item = &'a Operation>) -> BTreeSet<ResourceId> {
+pub fn owed_by<'a>(
+    own: &Operation,
+    others: impl Iterator<Item = &'a Operation>,
+) -> BTreeSet<ResourceId> {
     let others = others.filter(|other| !other.is_discarded());
-    others.flat_map(|other| other.gone.iter().cloned()).collect()
+    let owed = others.flat_map(|other| {
+        let is_over = other.is_finished() && other.since < own.intent;
+        other.gone.iter().filter(move |id| !(is_over && own.targets.ids.contains(*id)))
+    });
+    owed.cloned().collect()
 }
 
 /// Whether no row that `create` can make is one that `other` can make or mean: both compare the same

@@ -11,13 +11,17 @@ use std::fmt;
 use serde_json::Value;
 
 use super::operation::{Operation, Phase};
-use crate::model::{DeletePlan, Kind, Newness, PassReason, Resolution, ResourceId};
+use crate::model::{DeletePlan, Kind, PassReason, Resolution, ResourceId};
 
 /// A row of a list that satisfies the probe's conditions.
 #[derive(Clone, PartialEq)]
 pub struct SightedRow {
     /// Its id.
     pub id: ResourceId,
+    /// Whether a create that found it has passed it on to its client.
+    pub is_found: bool,
+    /// Whether an earlier row with its id may have gone, so that this one may have come since.
+    pub is_back: bool,
     /// The row itself, to compare with what other creates asked for. Memory only.
     pub json: Value,
 }
@@ -90,24 +94,25 @@ enum Ruling {
 
 /// Judges `free`, the listed rows that no operation holds, for the unknown create `own`. `others` are
 /// all other creates on the type that may not know their row, as of a time after the list was answered.
-/// `deletes` are those after which a row may have come back under its id; none where ids don't come back.
 #[must_use]
 pub fn judge<O: Borrow<Operation>>(
     own: &Operation,
     free: &[SightedRow],
     others: &[O],
-    deletes: &[O],
     trust: Trust,
 ) -> Judgement {
     let (mut judgement, mut reported, mut reason) = (Judgement::default(), Vec::new(), None);
     for row in free {
-        let back = deletes.iter().any(|delete| may_have_removed(delete.borrow(), &row.id));
-        if !may_have_made(own, row, back) {
+        if !may_have_made(own, row) {
             continue;
         }
         let others = others.iter().map(Borrow::borrow);
-        let makers = others.filter(|other| may_have_made(other, row, back));
+        let makers = others.filter(|other| may_have_made(other, row));
         match rule_on(std::iter::once(own).chain(makers), trust) {
+            Ruling::Condemn if row.is_found => {
+                reported.push(row.id.clone());
+                reason = Some("a later create found the row, and passed it on to its client");
+            }
             Ruling::Condemn => judgement.condemned.push(row.id.clone()),
             Ruling::Wait => judgement.rest = Verdict::Wait,
             Ruling::Report(why) => {
@@ -138,7 +143,7 @@ fn rule_on<'a>(makers: impl Iterator<Item = &'a Operation>, trust: Trust) -> Rul
             _ if !maker.is_enforced() => Some(
                 "a create that is not enforced, and whose outcome is unknown, may have made it",
             ),
-            Phase::Unknown if !ids_are_fresh(maker) => {
+            Phase::Unknown if maker.reuses_ids() => {
                 Some("ids come back under the rule's `new`, so that it may be an older row")
             }
             Phase::Unknown if maker.before.is_none() => Some(
@@ -152,23 +157,16 @@ fn rule_on<'a>(makers: impl Iterator<Item = &'a Operation>, trust: Trust) -> Rul
 }
 
 /// Whether `create` may have made `row`: it does not know its own row, `row` is as it asked for, and was
-/// not there before it was sent. `back` says that the row may have gone and come back since. How the
-/// parent was spelled never counts, and a create without a probe may have made any row.
-fn may_have_made(create: &Operation, row: &SightedRow, back: bool) -> bool {
+/// not there before it was sent. How the parent was spelled never counts, and a create without a probe may have
+/// made any row.
+fn may_have_made(create: &Operation, row: &SightedRow) -> bool {
     let Kind::Create(plan) = &create.plan.kind else { return false };
     let is_as_asked = plan
         .probe
         .as_ref()
         .is_none_or(|probe| probe.conditions.iter().all(|condition| condition.holds(&row.json)));
     let was_there = create.before.as_ref().is_some_and(|before| before.contains(&row.id));
-    let was_there = was_there && !back;
-    may_have_a_row(create) && is_as_asked && !was_there
-}
-
-/// Whether the service never gives an id twice.
-#[must_use]
-pub fn ids_are_fresh(create: &Operation) -> bool {
-    matches!(&create.plan.kind, Kind::Create(plan) if plan.new == Newness::Always)
+    may_have_a_row(create) && is_as_asked && (!was_there || row.is_back)
 }
 
 /// Whether `delete` may have removed a row with this id.

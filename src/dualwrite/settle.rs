@@ -83,16 +83,17 @@ pub fn made<'a>(
     maker: Option<&Operation>,
     policy: &Policy,
 ) -> End {
-    let Some(maker) = maker else { return NEVER };
     // Each saw it before its exchange was over.
     let seen = deletes
         .filter(|delete| saw(delete, id))
         .filter_map(|delete| delete.closed.map(|closed| closed.at).or(delete.answered));
-    let row = match seen.min() {
-        Some(seen) => Some(seen.plus(policy.lag())),
-        None => until(maker, policy),
-    };
-    latest(row, registered(maker, policy))
+    let seen = seen.min().map(|seen| seen.plus(policy.lag()));
+    match maker {
+        Some(maker) => latest(seen.or_else(|| until(maker, policy)), registered(maker, policy)),
+        // What no create holds was made long ago, or by others.
+        None if policy.exclusive_writer => NEVER,
+        None => seen.or(NEVER),
+    }
 }
 
 /// Whether there never was a row with `id`, given that it is not there now: `delete` did not see it, and no

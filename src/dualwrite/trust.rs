@@ -12,8 +12,8 @@ use std::time::Duration;
 use super::context::{Context, Halt};
 use super::index;
 use crate::model::{
-    As, Commits, Confirm, CreatePlan, Effect, Entry, IdCall, Kind, Mode, Newness, PassReason, Plan,
-    Pointer, Record, Resolution, ResourceType, StoredPrincipal, Undo,
+    As, Commits, Confirm, CreatePlan, Effect, Entry, IdCall, Ids, Kind, Mode, Newness, PassReason,
+    Plan, Pointer, Record, Resolution, ResourceType, StoredPrincipal, Undo,
 };
 
 /// Records, durably, that creates of the distrusted types may pass unrecorded for the next time L.
@@ -69,6 +69,7 @@ fn any_create(resource_type: &ResourceType) -> Plan {
     };
     let create = CreatePlan {
         id: Pointer::default(),
+        names: None,
         parent: None,
         undo: Undo { call: call.clone(), accepted_on: Vec::new() },
         confirm: Confirm { call, gone_on: Vec::new(), id: Pointer::default() },
@@ -82,6 +83,7 @@ fn any_create(resource_type: &ResourceType) -> Plan {
         mode: Mode::Observe,
         resource_type: resource_type.clone(),
         commits: Commits::Late,
+        ids: Ids::default(),
         kind: Kind::Create(create),
     }
 }

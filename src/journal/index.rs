@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Entry, OperationId, ResourceId, ResourceType, Timestamp};
+use crate::model::{Entry, OperationId, Resource, ResourceId, ResourceType, Timestamp};
 
 /// One call's worth of an operation.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -31,9 +31,10 @@ pub struct Index {
     pub settled_at: Option<Timestamp>,
     /// Whether it is over, and whether it needs others.
     pub state: State,
-    /// The ids that are its own. It keeps those that it held before until it is forgotten, or ends without
-    /// holding any.
+    /// The ids that are its own. It keeps those that it held before until it is forgotten, or they are freed.
     pub holds: Vec<ResourceId>,
+    /// Ids that belong to nobody from here on, if an operation holds them that is over, as this one.
+    pub frees: Vec<ResourceId>,
 }
 
 /// Which operations are asked for. A create asks only for deletes, so that a service that mostly
@@ -82,14 +83,23 @@ impl Index {
         is_of_kind && is_in_time && !matches!(self.state, State::Void(_))
     }
 
-    /// Whether it gives up what it held.
-    pub(super) fn releases(&self) -> bool {
-        self.is_finished() && self.holds.is_empty()
-    }
-
     /// Whether it is over.
     pub(super) fn is_finished(&self) -> bool {
         matches!(self.state, State::Finished(_) | State::Void(_))
+    }
+
+    /// What it holds.
+    pub(super) fn held(&self) -> impl Iterator<Item = Resource> {
+        self.resources(&self.holds)
+    }
+
+    /// What it frees.
+    pub(super) fn freed(&self) -> impl Iterator<Item = Resource> {
+        self.resources(&self.frees)
+    }
+
+    fn resources(&self, ids: &[ResourceId]) -> impl Iterator<Item = Resource> {
+        ids.iter().map(|id| Resource { kind: self.resource_type.clone(), id: id.clone() })
     }
 }
 

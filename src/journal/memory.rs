@@ -203,8 +203,7 @@ impl State {
         if begins == self.operations.contains_key(&operation) {
             return Err(Error::Misplaced(operation));
         }
-        let resource = |id| Resource { kind: index.resource_type.clone(), id };
-        let held: Vec<_> = index.holds.iter().cloned().map(resource).collect();
+        let held: Vec<_> = index.held().collect();
         for resource in &held {
             match self.holders.get(resource) {
                 Some(holder) if *holder != operation => {
@@ -213,13 +212,15 @@ impl State {
                 _ => {}
             }
         }
-        if index.releases() {
-            self.holders.retain(|_, holder| *holder != operation);
-        }
         self.holders.extend(held.into_iter().map(|resource| (resource, operation)));
+        let freed: Vec<_> = index.freed().collect();
         let earlier = self.operations.remove(&operation).map_or(Vec::new(), |kept| kept.entries);
         let entries = earlier.into_iter().chain(entries).collect();
         self.operations.insert(operation, Kept { index, entries });
+        let Self { operations, holders, .. } = self;
+        let is_over =
+            |id: &OperationId| operations.get(id).is_none_or(|kept| kept.index.is_finished());
+        holders.retain(|resource, holder| !(freed.contains(resource) && is_over(holder)));
         Ok(())
     }
 }

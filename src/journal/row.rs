@@ -2,11 +2,11 @@
 
 use super::index::Columns;
 use super::{Append, Index};
-use crate::model::{Entry, OperationId, Resource};
+use crate::model::{Entry, OperationId};
 
 /// The number of the layout and of the records' JSON, raised with every change to either. A journal with
 /// another number is refused.
-pub(super) const FORMAT: u32 = 4;
+pub(super) const FORMAT: u32 = 5;
 
 /// One call's worth of an operation, as it will be written.
 #[derive(Debug)]
@@ -43,20 +43,9 @@ impl Rows {
         self.entries.iter().map(|row| row.name)
     }
 
-    /// What the operation holds.
-    pub(super) fn held(&self) -> impl Iterator<Item = Resource> {
-        let resource = |id| Resource { kind: self.index.resource_type.clone(), id };
-        self.index.holds.iter().cloned().map(resource)
-    }
-
     /// Whether it opens an operation, for whose end there must be room.
     pub(super) fn opens(&self) -> bool {
         self.begins && !self.index.is_finished()
-    }
-
-    /// Whether it gives up what it held.
-    pub(super) fn releases(&self) -> bool {
-        !self.begins && self.index.releases()
     }
 
     /// The index, column by column.

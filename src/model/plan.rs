@@ -48,6 +48,17 @@ pub enum Commits {
     BeforeAnswer,
 }
 
+/// Whether the service gives the ids of rows that are gone to new rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ids {
+    /// It never does.
+    #[default]
+    Fresh,
+    /// It may, as where a request names the id of the row that it makes.
+    Reused,
+}
+
 /// A rule resolved against one request.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Plan {
@@ -59,6 +70,8 @@ pub struct Plan {
     pub resource_type: ResourceType,
     /// When an answered request has its effect.
     pub commits: Commits,
+    /// Whether ids of the type come back.
+    pub ids: Ids,
     /// What the request is.
     pub kind: Kind,
 }
@@ -79,6 +92,8 @@ pub enum Kind {
 pub struct CreatePlan {
     /// Where the service's answer holds the new id.
     pub id: Pointer,
+    /// The row's id, where the request gives it.
+    pub names: Option<ResourceId>,
     /// The parent edge, if the resource has one.
     pub parent: Option<ParentPlan>,
     /// The request that removes the row.

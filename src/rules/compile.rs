@@ -4,6 +4,7 @@ mod create;
 mod delete;
 mod parts;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use http::Method;
@@ -13,7 +14,7 @@ use super::place::{Flaw, Located, Place, Problem};
 use super::raw::RawRule;
 use super::route::MatchTemplate;
 use super::strict::Dialect;
-use crate::model::{As, ResourceType};
+use crate::model::{As, Ids, ResourceType};
 
 /// What rules are compiled with.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +44,7 @@ pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
 
 pub(super) fn compile(raw: &[RawRule], options: &Options) -> Result<Vec<Arc<Rule>>, Vec<Problem>> {
     let mut problems = Vec::new();
-    let mut rules: Vec<Arc<Rule>> = Vec::new();
+    let mut rules: Vec<Rule> = Vec::new();
     for written in raw {
         let mut compiler = Compiler { options, problems: &mut problems };
         let Some(rule) = compiler.rule(written) else { continue };
@@ -51,17 +52,25 @@ pub(super) fn compile(raw: &[RawRule], options: &Options) -> Result<Vec<Arc<Rule
             let what = format!("two rules are called \"{}\"", same.name);
             problems.push(Problem::new(written.name.place, what, "rename one of them"));
         }
-        let both = |other: &&Arc<Rule>| {
+        let both = |other: &&Rule| {
             other.matches.covers(&rule.matches) && rule.matches.covers(&other.matches)
         };
         if let Some(same) = rules.iter().find(both) {
             let what = format!("the rule \"{}\" matches the same requests", same.name);
             problems.push(Problem::new(written.matches.place, what, "remove one of them"));
         }
-        rules.push(Arc::new(rule));
+        rules.push(rule);
     }
     problems.sort_by_key(|problem| problem.place);
-    if problems.is_empty() { Ok(rules) } else { Err(problems) }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let types = rules.iter().filter(|rule| rule.reuses_ids());
+    let types: BTreeSet<_> = types.map(|rule| rule.resource_type.clone()).collect();
+    for rule in &mut rules {
+        rule.ids = if types.contains(&rule.resource_type) { Ids::Reused } else { Ids::Fresh };
+    }
+    Ok(rules.into_iter().map(Arc::new).collect())
 }
 
 /// Compiles one rule; what is wrong is noted, and the rest is looked at all the same.
@@ -99,6 +108,7 @@ impl Compiler<'_> {
             name: name?,
             mode: raw.mode,
             commits: raw.commits,
+            ids: Ids::default(),
             matches,
             resource_type: resource_type?,
             action: action?,

@@ -7,7 +7,7 @@ use super::route::MatchTemplate;
 use super::source::Source;
 use super::strict::Dialect;
 use super::template::{IdTemplate, Template};
-use crate::model::{Commits, Mode, Newness, Page, Pointer, ResourceType, Row, Sees};
+use crate::model::{Commits, Ids, Mode, Newness, Page, Pointer, ResourceType, Row, Sees};
 
 /// One compiled rule.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct Rule {
     pub(super) name: String,
     pub(super) mode: Mode,
     pub(super) commits: Commits,
+    /// Whether ids of its type come back: what any rule that creates such resources says.
+    pub(super) ids: Ids,
     pub(super) matches: MatchTemplate,
     pub(super) resource_type: ResourceType,
     pub(super) action: Action,
@@ -111,6 +113,11 @@ impl Rule {
     #[must_use]
     pub fn is_create(&self) -> bool {
         matches!(self.action, Action::Create(_))
+    }
+
+    /// Whether it may make a row under an id that an earlier row had.
+    pub(super) fn reuses_ids(&self) -> bool {
+        matches!(&self.action, Action::Create(create) if create.new != Newness::Always)
     }
 
     /// The method and path template that it matches, as written.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::request::Parts;
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::compiled::{
@@ -33,8 +34,8 @@ impl Rule {
             Action::Delete(delete) => Kind::Delete(delete.plan(&request)?),
         };
         let resource_type = self.resource_type.clone();
-        let (rule, mode, commits) = (self.name.clone(), self.mode, self.commits);
-        Ok(Plan { rule, mode, resource_type, commits, kind })
+        let Self { mode, commits, ids, .. } = *self;
+        Ok(Plan { rule: self.name.clone(), mode, resource_type, commits, ids, kind })
     }
 }
 
@@ -42,17 +43,33 @@ impl CreateRule {
     fn plan(&self, request: &Request<'_>, head: &Parts) -> Result<CreatePlan, PlanError> {
         let undo = Undo { call: self.undo.fill(request)?, accepted_on: self.accepted_on.clone() };
         let probe = self.probe.as_ref().map(|probe| probe.plan(request)).transpose()?;
+        let (probe, confirm) = (probe.flatten(), self.confirm.plan(request)?);
         Ok(CreatePlan {
             id: self.id.clone(),
+            names: named(head, &confirm, probe.as_ref()),
             parent: self.parent.as_ref().map(|parent| parent.plan(request)).transpose()?,
             undo,
-            confirm: self.confirm.plan(request)?,
-            probe: probe.flatten(),
+            confirm,
+            probe,
             before: self.before,
             new: self.new.clone(),
             replayed: self.replay_headers.iter().any(|name| head.headers.contains_key(name)),
         })
     }
+}
+
+/// The id that a create's request gives to its row: one that the list's conditions state, or the request's
+/// path is that of the row.
+fn named(head: &Parts, confirm: &Confirm, probe: Option<&Probe>) -> Option<ResourceId> {
+    let stated = probe.and_then(|probe| {
+        let of_id = |condition: &&Condition| condition.field == probe.row.id;
+        ResourceId::from_json(&probe.conditions.iter().find(of_id)?.value)
+    });
+    let decoded = |text| percent_decode_str(text).decode_utf8_lossy();
+    let (before, after) = (decoded(&confirm.call.before), decoded(&confirm.call.after));
+    let path = decoded(head.uri.path());
+    let in_path = || path.strip_prefix(&*before)?.strip_suffix(&*after).and_then(ResourceId::new);
+    stated.or_else(in_path)
 }
 
 impl ParentRule {

@@ -9,7 +9,7 @@ use authz_sidecar::journal::{
     Window,
 };
 use authz_sidecar::model::{
-    As, Call, Commits, Confirm, CreatePlan, DeletePlan, Effect, Entry, Evidence, IdCall, Kind,
+    As, Call, Commits, Confirm, CreatePlan, DeletePlan, Effect, Entry, Evidence, IdCall, Ids, Kind,
     Mode, Newness, OperationId, PassReason, Plan, Pointer, Probe, Record, Resolution, Resource,
     ResourceId, ResourceType, Row, Sees, Stored, StoredPrincipal, Timestamp, Undo, UndoReason,
     Words,
@@ -93,6 +93,7 @@ pub(crate) fn create(intent: i64) -> Entry {
     let (id, probe) = (confirm().id, Some(probe()));
     let plan = CreatePlan {
         id,
+        names: None,
         parent: None,
         undo,
         confirm: confirm(),
@@ -110,6 +111,7 @@ fn begun(kind: &str, intent: i64, what: Kind) -> Entry {
         mode: Mode::Enforce,
         resource_type: ResourceType::new(kind),
         commits: Commits::Late,
+        ids: Ids::Fresh,
         kind: what,
     };
     let principal = StoredPrincipal::default();
@@ -225,7 +227,7 @@ fn after(index: Option<Index>, entry: &Entry) -> Index {
         Record::Finished { resolution } => {
             index.state = State::Finished(entry.at);
             if *resolution == Resolution::Undone {
-                index.holds.clear();
+                index.frees = std::mem::take(&mut index.holds);
             }
         }
         Record::Reported { .. } => {
@@ -265,6 +267,7 @@ fn opening(entry: &Entry) -> Index {
         settled_at: None,
         state: State::Open,
         holds: Vec::new(),
+        frees: Vec::new(),
     }
 }
 

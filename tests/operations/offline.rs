@@ -3,7 +3,7 @@
 use authz_sidecar::dualwrite::index::begin;
 use authz_sidecar::journal::{Journal, OpenOptions, SqliteJournal};
 use authz_sidecar::model::{
-    As, Confirm, CreatePlan, Effect, Entry, IdCall, Kind, Mode, Newness, OperationId, Plan,
+    As, Confirm, CreatePlan, Effect, Entry, IdCall, Ids, Kind, Mode, Newness, OperationId, Plan,
     Pointer, Record, ResourceType, StoredPrincipal, Timestamp, Undo,
 };
 
@@ -121,6 +121,9 @@ async fn p9_a_create_that_was_being_registered_is_discarded_and_its_row_stays() 
 async fn p9_a_delete_that_was_under_way_is_discarded_and_its_relationships_stay() {
     let mut world = World::start().await;
     let key = world.create("n").await.id();
+    // Its end is only enqueued, and a crash would undo it.
+    let is_over = async || world.sidecar.operations().await.is_empty().then_some(());
+    eventually("the create has ended", is_over).await;
     let gate = Gate::closed();
     world.keys.on(Route::Delete, Fault::once().held_before(&gate));
     let target = format!("/agent_api_keys/{key}");
@@ -181,6 +184,7 @@ fn prepared(intent: Timestamp) -> Record {
     let pointer = || Pointer::parse("/id").unwrap();
     let kind = Kind::Create(CreatePlan {
         id: pointer(),
+        names: None,
         parent: None,
         undo: Undo { call: call("DELETE"), accepted_on: vec![204] },
         confirm: Confirm { call: call("GET"), gone_on: vec![404], id: pointer() },
@@ -191,8 +195,14 @@ fn prepared(intent: Timestamp) -> Record {
     });
     let resource_type = ResourceType::new("api_key");
     let commits = authz_sidecar::model::Commits::Late;
-    let plan =
-        Plan { rule: "create-key".into(), mode: Mode::Enforce, resource_type, commits, kind };
+    let plan = Plan {
+        rule: "create-key".into(),
+        mode: Mode::Enforce,
+        resource_type,
+        commits,
+        ids: Ids::Fresh,
+        kind,
+    };
     Record::Prepared {
         plan,
         intent,

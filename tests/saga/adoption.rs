@@ -14,7 +14,7 @@ use authz_sidecar::http::breaker;
 use authz_sidecar::journal::{Arrival, Deposit, Journal, Receipt};
 use authz_sidecar::model::{
     As, Call, Clock, Commits, Condition, Confirm, CreatePlan, DeletePlan, Effect, Entry, IdCall,
-    Kind, Late, Mode, Newness, OperationId, Order, Plan, Pointer, Probe, Record, Resolution,
+    Ids, Kind, Late, Mode, Newness, OperationId, Order, Plan, Pointer, Probe, Record, Resolution,
     ResourceId, ResourceType, Row, Sees, Stored, StoredPrincipal, SystemClock, Timestamp, Undo,
 };
 use authz_sidecar::principal::{self, Resolver};
@@ -58,7 +58,7 @@ fn process(world: &World, journal: Arc<Slow>) -> DualWrite {
 fn plan(rule: &str, kind: Kind) -> Plan {
     let resource_type = ResourceType::new("api_key");
     let commits = Commits::Late;
-    Plan { rule: rule.into(), mode: Mode::Enforce, resource_type, commits, kind }
+    Plan { rule: rule.into(), mode: Mode::Enforce, resource_type, commits, ids: Ids::Fresh, kind }
 }
 
 fn call(method: &str) -> IdCall {
@@ -118,6 +118,7 @@ fn closed(at: i64) -> Stored {
 fn registered(id: &ResourceId, at: i64) -> Stored {
     let kind = Kind::Create(CreatePlan {
         id: Pointer::parse("/id").unwrap(),
+        names: None,
         parent: None,
         undo: Undo { call: call("DELETE"), accepted_on: vec![200] },
         confirm: confirm(),
@@ -154,6 +155,7 @@ async fn left(
 fn unknown() -> Stored {
     let kind = Kind::Create(CreatePlan {
         id: Pointer::parse("/id").unwrap(),
+        names: None,
         parent: None,
         undo: Undo { call: call("DELETE"), accepted_on: vec![200] },
         confirm: confirm(),

@@ -29,6 +29,8 @@ pub(crate) struct Client {
     pub(crate) asked: Option<Duration>,
     /// Whether what it makes is to be registered: so the replica is configured that it asked.
     pub(crate) enforced: bool,
+    /// Whether the rule that it met observes on that replica.
+    pub(crate) observed: bool,
     /// Whether the service answered it a row that it did not make.
     pub(crate) found: bool,
     /// The rows that it named, made or removed.
@@ -44,6 +46,7 @@ impl Client {
             planned,
             asked: None,
             enforced: false,
+            observed: false,
             found: false,
             rows: BTreeSet::new(),
             told: None,
@@ -158,6 +161,7 @@ async fn ask(number: usize, world: &World, planned: &Planned, running: Running) 
             };
             let client = &mut state.clients[number];
             client.asked = Some(state.now);
+            client.observed = observed;
             client.enforced =
                 !observed && planned.wish.creates() && !matches!(planned.wish, Wish::Own { .. });
         });

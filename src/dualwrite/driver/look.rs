@@ -8,7 +8,8 @@ use super::{Attempt, Driver};
 use crate::dualwrite::Event;
 use crate::dualwrite::context::{Context, Halt};
 use crate::dualwrite::driver::{Memory, drive};
-use crate::dualwrite::rows::{Judgement, Verdict, ids_are_fresh, judge, may_have_removed};
+use crate::dualwrite::operation::Operation;
+use crate::dualwrite::rows::{Judgement, Verdict, judge, may_have_removed};
 use crate::dualwrite::service::CallError;
 use crate::journal::Of;
 use crate::model::{Kind, ResourceId, Timestamp};
@@ -41,21 +42,28 @@ impl Driver {
         self.refusals = 0;
         let others = self.context.others(&self.operation, Of::Creates).await?;
         // Where ids come back, the row that an operation holds may have gone, and this be another.
-        let deletes = if ids_are_fresh(&self.operation) {
-            Vec::new()
-        } else {
+        let deletes = if self.operation.reuses_ids() {
             self.context.others(&self.operation, Of::Deletes).await?
+        } else {
+            Vec::new()
         };
         let mut free = Vec::new();
-        for row in rows {
-            let back = deletes.iter().any(|delete| may_have_removed(delete, &row.id));
+        for mut row in rows {
             let holder = self.context.holder(&self.operation.resource(&row.id)).await?;
-            if back || holder.is_none_or(|holder| holder.id == self.operation.id) {
+            let holder = holder.filter(|holder| holder.id != self.operation.id);
+            let is_removed = holder.as_ref().is_some_and(|holder| {
+                holder.reuses_ids() && (holder.is_condemned() || holder.is_row_gone())
+            });
+            row.is_back =
+                is_removed || deletes.iter().any(|delete| may_have_removed(delete, &row.id));
+            // A create that found the row did not make it.
+            row.is_found = holder.as_ref().is_some_and(Operation::has_found);
+            if row.is_back || row.is_found || holder.is_none() {
                 free.push(row);
             }
         }
         let trust = self.context.trust(&self.operation.plan.resource_type);
-        let Judgement { condemned, rest } = judge(&self.operation, &free, &others, &deletes, trust);
+        let Judgement { condemned, rest } = judge(&self.operation, &free, &others, trust);
         if !condemned.is_empty() {
             // Most likely one of them is its own: there is no hurry to look for another.
             self.rounds = MANY_ROUNDS;

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use super::{Attempt, Driver};
 use crate::dualwrite::Event;
-use crate::dualwrite::context::Halt;
+use crate::dualwrite::context::{Context, Halt};
 use crate::dualwrite::operation::Operation;
 use crate::dualwrite::overlap::{are_disjoint, candidates, owed_by, removers};
-use crate::dualwrite::rows::{Trust, ids_are_fresh};
+use crate::dualwrite::rows::Trust;
 use crate::dualwrite::settle::{
     Presence, conclude, is_exhausted, is_over, made, never_was, removed, until,
 };
 use crate::dualwrite::state::Settled;
 use crate::journal::Of;
-use crate::model::{CreatePlan, DeletePlan, Kind, ResourceId, Timestamp};
+use crate::model::{Commits, CreatePlan, DeletePlan, Kind, Plan, ResourceId, Timestamp};
 
 impl Driver {
     pub(super) async fn settle(&mut self) -> Result<Attempt, Halt> {
@@ -41,7 +41,9 @@ impl Driver {
         if self.undo_is_due {
             context.may_act()?;
             let sent = context.now();
-            if let Err(error) = service.undo(&plan.undo, &id, credentials).await {
+            let undone = service.undo(&plan.undo, &id, credentials).await;
+            memory.landing = memory.landing.max(undo_end(&operation.plan, undone.is_ok(), context));
+            if let Err(error) = undone {
                 return Ok(self.failed("undo", &error));
             }
             self.undo_is_due = false;
@@ -69,7 +71,7 @@ impl Driver {
 
     /// Whether a create that is not enforced may have made the row that is undone, or one with its id since.
     async fn may_be_another_s(&self) -> Result<bool, Halt> {
-        if ids_are_fresh(&self.operation) {
+        if !self.operation.reuses_ids() {
             return Ok(false);
         }
         let others = self.context.others(&self.operation, Of::Creates).await?;
@@ -118,7 +120,7 @@ impl Driver {
         let policy = self.context.policy;
         let end = until(&self.operation, &policy);
         let (ids, open) = candidates(&self.operation, &creates, &policy);
-        let owed = owed_by(creates.iter().chain(&deletes).map(Arc::as_ref));
+        let owed = owed_by(&self.operation, creates.iter().chain(&deletes).map(Arc::as_ref));
         let left: BTreeSet<_> = &(&ids - &self.operation.gone) - &owed;
         let (mut gone, mut over) = (self.operation.gone.clone(), true);
         let (mut asks, mut waits) = (Vec::new(), None);
@@ -185,11 +187,17 @@ impl Driver {
     }
 }
 
+/// Until when an undo's DELETE may have its effect that has just ended.
+fn undo_end(plan: &Plan, is_answered: bool, context: &Context) -> Option<Timestamp> {
+    let is_done = is_answered && plan.commits == Commits::BeforeAnswer;
+    (!is_done).then(|| context.now().plus(context.policy.bounds.late_effect))
+}
+
 /// The earlier of two instants, if there are some.
 fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
     one.into_iter().chain(other).min()
 }
 
-fn saw(gone: BTreeSet<ResourceId>, over: bool) -> Attempt {
+pub(super) fn saw(gone: BTreeSet<ResourceId>, over: bool) -> Attempt {
     Attempt::Saw(Event::Settled(Settled { gone, over }))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::settle::saw;
 use super::{Attempt, Driver};
 use crate::dualwrite::Event;
 use crate::dualwrite::context::Halt;
@@ -53,7 +54,10 @@ impl Driver {
 
     /// Deregisters with the caller's principal, else what is stored of it, else the configured
     /// one; the configured one also where the back end does not take the other.
-    async fn deregister(&self, ids: BTreeSet<ResourceId>) -> Attempt {
+    ///
+    /// Where ids come back, it is repeated once nothing that was sent for the rows can land any more: until
+    /// then no other row gets their ids.
+    async fn deregister(&mut self, ids: BTreeSet<ResourceId>) -> Attempt {
         let stand_in = self.context.resolver.deregister_as();
         let own = self.memory.principal.clone().or_else(|| self.operation.principal.to_principal());
         for id in &ids {
@@ -62,14 +66,26 @@ impl Driver {
             failpoint::hit("deregister.sending");
             let mut result = self.context.authorizer.deregister(first, &resource).await;
             failpoint::hit("deregister.answered");
+            let mut may_land = matches!(&result, Err(error) if error.ambiguous);
             if matches!(&result, Err(error) if !error.kind.retry()) && own.is_some() {
                 failpoint::hit("stand_in.sending");
                 result = self.context.authorizer.deregister(stand_in, &resource).await;
                 failpoint::hit("stand_in.answered");
+                may_land |= matches!(&result, Err(error) if error.ambiguous);
+            }
+            if may_land {
+                let end = self.context.now().plus(self.context.policy.bounds.late_effect);
+                self.memory.landing = self.memory.landing.max(Some(end));
             }
             if let Err(error) = result {
                 return Attempt::Failed("deregister", format!("{resource}: {error}"));
             }
+        }
+        let now = self.context.now();
+        let landing = self.memory.landing.filter(|_| self.operation.reuses_ids());
+        if landing.is_some_and(|end| now < end) {
+            self.nothing_before = landing;
+            return saw(BTreeSet::new(), false);
         }
         Attempt::Saw(Event::Deregistered(ids))
     }

@@ -3,18 +3,25 @@
 use super::are_disjoint;
 use crate::dualwrite::operation::{Operation, Phase};
 use crate::dualwrite::rows::may_have_a_row;
-use crate::model::{DeletePlan, Kind};
+use crate::model::{DeletePlan, Kind, Resolution};
 
 /// Whether `other` may change what is concluded for `own`: for most, which are about other rows, it
 /// is plain that they can't. Rows of which it is known whose they are are asked for by id.
 #[must_use]
 pub fn matters(own: &Operation, other: &Operation) -> bool {
     match (own.is_create(), other.is_create()) {
-        (true, true) => may_have_a_row(other),
+        (true, true) => may_have_a_row(other) || was_undone_since(other, own),
         (true, false) => may_mean(other, own),
         (false, true) => !other.gone.is_empty() || may_be_meant(other, own),
         (false, false) => !other.targets.ids.is_empty() || !other.gone.is_empty(),
     }
+}
+
+/// Whether a create was undone while `own` was under way, so that an answer may name a row which is gone.
+#[must_use]
+pub fn was_undone_since(create: &Operation, own: &Operation) -> bool {
+    let is_undone = create.phase == Phase::Finished(Resolution::Undone);
+    own.reuses_ids() && is_undone && create.since >= own.intent
 }
 
 /// Whether `delete` may have removed the row of `create`, or saw it.

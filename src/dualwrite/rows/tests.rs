@@ -1,15 +1,16 @@
 //! The schedules that the judgement of rows closes.
 
-use super::super::fixtures::{create, create_named, delete, delete_named, id};
+use super::super::fixtures::{create, create_named, id};
 use super::*;
-use crate::model::{Effect, Entry, Mode, PassReason, Record, Timestamp};
+use crate::model::{Effect, Entry, Ids, Mode, PassReason, Plan, Record, Timestamp};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
 }
 
 fn row(text: &str) -> SightedRow {
-    SightedRow { id: id(text), json: serde_json::json!({"id": text, "name": "n"}) }
+    let json = serde_json::json!({"id": text, "name": "n"});
+    SightedRow { id: id(text), is_found: false, is_back: false, json }
 }
 
 fn after(mut operation: Operation, record: Record, seconds: i64) -> Operation {
@@ -32,7 +33,7 @@ fn with_before(rows: &[&str]) -> Operation {
 
 fn judged(own: &Operation, rows: &[&str], others: &[Operation]) -> Judgement {
     let free: Vec<_> = rows.iter().map(|text| row(text)).collect();
-    judge(own, &free, others, &[], Trust::Complete)
+    judge(own, &free, others, Trust::Complete)
 }
 
 fn condemned(own: &Operation, rows: &[&str], others: &[Operation]) -> Vec<String> {
@@ -51,7 +52,7 @@ fn why(judgement: Judgement) -> String {
 #[test]
 fn p7_debug_shows_no_row() {
     let json = serde_json::json!({"id": "k", "note": "s3cret"});
-    let shown = format!("{:?}", SightedRow { id: id("k"), json });
+    let shown = format!("{:?}", SightedRow { id: id("k"), is_found: false, is_back: false, json });
     assert!(shown.contains('k') && !shown.contains("s3cret"), "{shown}");
 }
 
@@ -81,7 +82,7 @@ fn s1_p2_of_two_unknown_creates_of_one_name_each_has_every_row_removed() {
 fn s3_p4_where_a_rule_on_the_type_observes_no_row_is_condemned() {
     for (trust, told) in [(Trust::Observed, "observes"), (Trust::NotExclusive, "exclusive_writer")]
     {
-        let judgement = judge::<Operation>(&unknown(), &[row("r")], &[], &[], trust);
+        let judgement = judge::<Operation>(&unknown(), &[row("r")], &[], trust);
         assert!(why(judgement).contains(told));
     }
 }
@@ -145,10 +146,7 @@ fn p4_nothing_is_reported_while_one_of_the_rows_waits() {
 
 /// As `PUT` makes them: the row of an id may go, and another come under it.
 fn comes_back(create: Operation) -> Operation {
-    let mut plan = (*create.plan).clone();
-    if let Kind::Create(create) = &mut plan.kind {
-        create.new = Newness::Status(vec![201]);
-    }
+    let plan = Plan { ids: Ids::Reused, ..(*create.plan).clone() };
     Operation { plan: plan.into(), ..create }
 }
 
@@ -162,10 +160,17 @@ fn p4_where_ids_come_back_a_row_is_reported_and_never_condemned() {
 #[test]
 fn p2_a_row_that_may_have_gone_and_come_back_was_not_there_before() {
     let own = comes_back(with_before(&["r"]));
-    let judged = |deletes: &[Operation]| judge(&own, &[row("r")], &[], deletes, Trust::Complete);
-    assert_eq!(judged(&[]), Judgement::default());
-    for removes in [delete(&["r"], true), delete_named("n", &[])] {
-        assert!(why(judged(&[removes])).contains("ids come back"));
-    }
-    assert_eq!(judged(&[delete(&["s"], true)]), Judgement::default());
+    let judged = |is_back| {
+        let row = SightedRow { is_back, ..row("r") };
+        judge::<Operation>(&own, &[row], &[], Trust::Complete)
+    };
+    assert_eq!(judged(false), Judgement::default());
+    assert!(why(judged(true)).contains("ids come back"));
+}
+
+#[test]
+fn p4_a_row_that_a_later_create_passed_on_is_reported_and_never_condemned() {
+    let row = SightedRow { is_found: true, ..row("r") };
+    let judged = judge::<Operation>(&unknown(), &[row], &[], Trust::Complete);
+    assert!(why(judged).contains("passed it on"));
 }

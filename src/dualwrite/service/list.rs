@@ -91,7 +91,8 @@ impl Service {
                 let id =
                     id.ok_or_else(|| no_answer(&call, "a row holds no id where the rule says"))?;
                 if probes.iter().any(|probe| satisfies(item, probe)) {
-                    listed.wanted.push(SightedRow { id: id.clone(), json: item.clone() });
+                    let (id, json) = (id.clone(), item.clone());
+                    listed.wanted.push(SightedRow { id, is_found: false, is_back: false, json });
                 }
                 listed.ids.insert(id);
             }

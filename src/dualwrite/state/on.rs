@@ -102,15 +102,12 @@ fn create_answered(
         CreateOutcome::Found { held: true, .. } => {
             durable(Record::Finished { resolution: Resolution::Found }).reply(Reply::Success)
         }
-        CreateOutcome::Found { id, held: false } => {
-            let why = operation.pass.unwrap_or(PassReason::Found);
-            durable(Record::Passed { id, why }).reply(Reply::Success)
-        }
+        CreateOutcome::Found { id, held: false } => found(id).reply(Reply::Success),
         // The list tells later who made it. If the create is not enforced, its client gets the answer.
         CreateOutcome::Disputed(_) if operation.is_enforced() => {
             closed(Effect::Past).reply(Reply::Conflict)
         }
-        CreateOutcome::Disputed(id) => stands(operation, id).reply(Reply::Success),
+        CreateOutcome::Disputed(id) => found(id).reply(Reply::Success),
         CreateOutcome::Unproven { id, why } => {
             let reply = if operation.is_enforced() { Reply::Conflict } else { Reply::Success };
             unproven(operation, id, why).reply(reply)
@@ -123,7 +120,12 @@ fn unproven(operation: &Operation, id: ResourceId, why: &str) -> Transition {
     if operation.is_enforced() {
         return durable(Record::Reported { rows: vec![id], why: why.to_owned() });
     }
-    stands(operation, id)
+    found(id)
+}
+
+/// The client is told of a row that another request may have made.
+fn found(id: ResourceId) -> Transition {
+    durable(Record::Passed { id, why: PassReason::Found })
 }
 
 fn delete_answered(operation: &Operation, outcome: DeleteOutcome, policy: &Policy) -> Transition {
@@ -140,7 +142,11 @@ fn delete_answered(operation: &Operation, outcome: DeleteOutcome, policy: &Polic
         DeleteOutcome::Done if proves => {
             enqueued(Record::Deleted { ids: ids.iter().cloned().collect() })
         }
-        // There was no such row, neither before nor then.
+        // There was no such row, neither before nor then. If the way to the service repeats the request, it may
+        // yet meet a row that comes under that id.
+        DeleteOutcome::NoRow if by_id && !seen && operation.reuses_ids() => {
+            closed(Effect::Past).and(Record::Finished { resolution: Resolution::NotDeleted })
+        }
         DeleteOutcome::NoRow if by_id && !seen => finished(Resolution::NotDeleted),
         DeleteOutcome::Done | DeleteOutcome::NoRow => closed(Effect::Past),
         DeleteOutcome::Look(effect) => closed(effect),
@@ -264,9 +270,8 @@ fn ordered(operation: &Operation, order: Order) -> Option<Transition> {
         }
         Order::Discard { by, reason } => {
             let phase = operation.phase.name().to_owned();
-            let mut end = durable(Record::Discarded { by, reason, phase });
-            end.records.extend(finished(Resolution::Discarded).records);
-            Some(end)
+            let end = Record::Finished { resolution: Resolution::Discarded };
+            Some(durable(Record::Discarded { by, reason, phase }).and(end))
         }
     }
 }
@@ -294,6 +299,11 @@ pub(super) fn durable(record: Record) -> Transition {
 }
 
 impl Transition {
+    fn and(mut self, record: Record) -> Self {
+        self.records.push(record);
+        self
+    }
+
     fn reply(self, reply: Reply) -> Self {
         Self { reply: Some(reply), ..self }
     }

@@ -57,7 +57,7 @@ pub(super) struct Session {
     owners: Statement,
     bind: Statement,
     holders: Statement,
-    release: Statement,
+    free: Statement,
     operations: Statement,
     entries: Statement,
 }
@@ -75,8 +75,11 @@ const OWNERS: &str = "SELECT id, owner FROM operations WHERE id = ANY ($1) FOR N
 const BIND: &str = "INSERT INTO bindings (resource_type, resource_id, operation) \
      SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[]) ON CONFLICT DO NOTHING";
 
-/// After the others: what one operation holds and gives up in one batch is given up.
-const RELEASE: &str = "DELETE FROM bindings WHERE operation = ANY ($1)";
+/// After the others, so that it sees who is over with this batch.
+const FREE: &str = "DELETE FROM bindings b USING operations o, \
+     unnest($1::text[], $2::text[]) AS freed (resource_type, resource_id) \
+     WHERE b.resource_type = freed.resource_type AND b.resource_id = freed.resource_id \
+         AND o.id = b.operation AND o.state >= 2";
 
 const HOLDERS: &str = "SELECT b.resource_type, b.resource_id, b.operation \
      FROM unnest($1::text[], $2::text[]) AS wanted (resource_type, resource_id) \
@@ -107,7 +110,7 @@ impl Session {
             owners: prepare(OWNERS).await?,
             bind: prepare(BIND).await?,
             holders: prepare(HOLDERS).await?,
-            release: prepare(RELEASE).await?,
+            free: prepare(FREE).await?,
             operations: prepare(OPERATIONS).await?,
             entries: prepare(ENTRIES).await?,
             link,
@@ -176,16 +179,16 @@ impl Session {
         epoch: i64,
         plan: &Plan<'_>,
     ) -> Result<BTreeMap<Resource, OperationId>, tokio_postgres::Error> {
-        let (holders, indexes, entries, released) = tokio::join!(
+        let (holders, indexes, entries, freed) = tokio::join!(
             biased;
             self.hold(plan),
             self.put_indexes(epoch, plan),
             self.put_entries(plan),
-            self.release(plan),
+            self.free(plan),
         );
         indexes?;
         entries?;
-        released?;
+        freed?;
         holders
     }
 
@@ -209,14 +212,15 @@ impl Session {
         Ok(holders?.iter().filter_map(holder).collect())
     }
 
-    async fn release(&self, plan: &Plan<'_>) -> Result<u64, tokio_postgres::Error> {
-        let ends = plan.indexes.iter().filter(|(_, rows)| rows.releases());
-        let ends: Vec<Uuid> = ends.map(|(id, _)| uuid(*id)).collect();
-        if ends.is_empty() {
+    async fn free(&self, plan: &Plan<'_>) -> Result<u64, tokio_postgres::Error> {
+        let freed: Vec<_> = plan.indexes.values().flat_map(|rows| rows.index.freed()).collect();
+        if freed.is_empty() {
             return Ok(0);
         }
-        let values: Values<1> = [&ends];
-        self.client().execute(&self.release, &values).await
+        let (types, ids): (Vec<&str>, Vec<&str>) =
+            freed.iter().map(|key| (key.kind.as_str(), key.id.as_str())).unzip();
+        let values: Values<2> = [&types, &ids];
+        self.client().execute(&self.free, &values).await
     }
 
     async fn put_indexes(&self, epoch: i64, plan: &Plan<'_>) -> Result<u64, tokio_postgres::Error> {
@@ -277,7 +281,7 @@ impl<'a> Plan<'a> {
         if let (true, Some(max_bytes)) = (call.opens(), full) {
             return Err(Error::Full { max_bytes });
         }
-        for resource in call.held() {
+        for resource in call.index.held() {
             let holder = *self.held.entry(resource.clone()).or_insert(operation);
             if holder != operation {
                 return Err(Error::Taken { resource, holder });
@@ -290,7 +294,7 @@ impl<'a> Plan<'a> {
 }
 
 fn held_by_others(call: &Rows, holders: &BTreeMap<Resource, OperationId>) -> Verdict {
-    for resource in call.held() {
+    for resource in call.index.held() {
         match holders.get(&resource) {
             Some(holder) if *holder != call.operation => {
                 return Err(Error::Taken { resource, holder: *holder });

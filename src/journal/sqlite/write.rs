@@ -37,7 +37,7 @@ pub(super) fn append(
         return Ok(Err(Error::Full { max_bytes }));
     }
     let mut free = Vec::new();
-    for resource in rows.held() {
+    for resource in rows.index.held() {
         match held_by(connection, &resource)? {
             None => free.push(resource),
             Some(holder) if holder == operation => {}
@@ -51,8 +51,9 @@ pub(super) fn append(
     for resource in free {
         hold(connection, &resource, operation)?;
     }
-    if rows.releases() {
-        connection.prepare_cached(RELEASE)?.execute([operation.as_bytes()])?;
+    for resource in rows.index.freed() {
+        let values = [resource.kind.as_str(), resource.id.as_str()];
+        connection.prepare_cached(FREE)?.execute(values)?;
     }
     Ok(Ok(()))
 }
@@ -67,7 +68,8 @@ pub(super) const FORGETTABLE: &str = "SELECT id FROM operations \
 pub(super) const VOID: &str =
     "SELECT id FROM operations WHERE state = 3 AND finished_at < ?1 ORDER BY finished_at LIMIT ?2";
 
-const RELEASE: &str = "DELETE FROM bindings WHERE operation = ?";
+const FREE: &str = "DELETE FROM bindings WHERE resource_type = ? AND resource_id = ? \
+     AND operation IN (SELECT id FROM operations WHERE state >= 2)";
 
 /// Forgets at most [`PRUNE_CHUNK`] operations; returns how many.
 pub(super) fn prune(
@@ -79,7 +81,7 @@ pub(super) fn prune(
     for id in &ids {
         for forget in [
             "DELETE FROM entries WHERE operation = ?",
-            RELEASE,
+            "DELETE FROM bindings WHERE operation = ?",
             "DELETE FROM operations WHERE id = ?",
         ] {
             connection.prepare_cached(forget)?.execute([id])?;

@@ -83,7 +83,7 @@ fn pool() -> Vec<Operation> {
 
 fn row(key: &str) -> SightedRow {
     let json = json!({"id": key, "name": "n"});
-    SightedRow { id: id(key), json }
+    SightedRow { id: id(key), is_found: false, is_back: false, json }
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn r1_p4_a_create_is_judged_by_those_that_matter_as_by_all() {
         for beside in pool().into_iter().filter(Operation::is_create) {
             let all = [other.clone(), beside];
             let some: Vec<_> = all.iter().filter(|other| matters(own, other)).cloned().collect();
-            let judged = |others: &[Operation]| judge(own, &rows, others, &[], Trust::Complete);
+            let judged = |others: &[Operation]| judge(own, &rows, others, Trust::Complete);
             assert_eq!(judged(&some), judged(&all), "{all:?}");
         }
     }
@@ -122,7 +122,8 @@ fn r1_p3_a_delete_finds_the_same_rows() {
             let some: Vec<_> = all.iter().filter(|other| matters(&own, other)).collect();
             let all: Vec<_> = all.iter().collect();
             assert_eq!(candidates(&own, &some, &policy()), candidates(&own, &all, &policy()));
-            let owed = |others: &[&Operation]| -> BTreeSet<_> { owed_by(others.iter().copied()) };
+            let owed =
+                |others: &[&Operation]| -> BTreeSet<_> { owed_by(&own, others.iter().copied()) };
             assert_eq!(owed(&some), owed(&all), "{all:?}");
         }
     }
