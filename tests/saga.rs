@@ -27,6 +27,8 @@ mod delete;
 mod delete_by_name;
 #[path = "saga/journal.rs"]
 mod journal;
+#[path = "saga/named.rs"]
+mod named;
 #[path = "saga/newness.rs"]
 mod newness;
 #[path = "saga/observe.rs"]

@@ -51,6 +51,8 @@ pub(crate) struct Settings {
     /// What proves that a row is new, and which headers are replay keys.
     pub(crate) new: &'static str,
     pub(crate) replay_headers: &'static str,
+    /// Rules that are added.
+    pub(crate) more_rules: &'static str,
     /// Whether the rule for webhooks only observes.
     pub(crate) observe_webhooks: bool,
     /// How many operations may be under way or unfinished.
@@ -79,6 +81,7 @@ impl Default for Settings {
             commits: "late",
             new: "always",
             replay_headers: "[]",
+            more_rules: "",
             open_operations: 1000,
             journal: "1GiB",
             breaker: "{}",
@@ -201,7 +204,8 @@ impl World {
              bounds:\n  late_effect: {late_effect}\n  exchange: {exchange}\n  call: {call}\n  \
              reply: {reply}\n  open_operations: {open_operations}\n  answer: {answer}\n  retry: 200ms\n  \
              inline_deregister: {inline}\n  read_lag: {lag}\n\
-             limits: {{ workers: 1 }}\ndrain: 10ms\nrules:\n{rules}"
+             limits: {{ workers: 1 }}\ndrain: 10ms\nrules:\n{rules}{}",
+            settings.more_rules
         )
         .unwrap();
         yaml

@@ -36,6 +36,8 @@ pub enum Route {
     Create,
     /// `POST /agent_api_keys/webhook-trigger`.
     Webhook,
+    /// `PUT /agent_api_keys/{id}`, which the keys service lacks: 201 where it makes the row, else 200.
+    Put,
     /// `GET /agent_api_keys`.
     List,
     /// `GET /agent_api_keys/{id}`.
@@ -174,6 +176,7 @@ fn route(request: &Request) -> (Route, String) {
     match (request.method.as_str(), &parts[..]) {
         ("POST", ["agent_api_keys"]) => (Route::Create, String::new()),
         ("POST", ["agent_api_keys", "webhook-trigger"]) => (Route::Webhook, String::new()),
+        ("PUT", ["agent_api_keys", id]) => (Route::Put, (*id).to_owned()),
         ("GET", ["agent_api_keys"]) => (Route::List, String::new()),
         ("GET", ["agent_api_keys", id]) => (Route::Get, (*id).to_owned()),
         ("DELETE", ["agent_api_keys", id]) => (Route::Delete, (*id).to_owned()),
@@ -222,6 +225,17 @@ fn work(
                 (Box::new(insert), response)
             }
             Err((status, detail)) => says(status, json!({ "detail": detail })),
+        },
+        Route::Put => match (state.rows.get(argument), new_row(route, request)) {
+            (Some(row), _) => says(200, row.json()),
+            (None, Ok((row, _))) => {
+                let row = Row { id: argument.to_owned(), ..row };
+                let response = Response::json(201, &row.json());
+                let shared = Arc::clone(shared);
+                let insert = move || _ = shared.lock().unwrap().rows.insert(row.id.clone(), row);
+                (Box::new(insert), response)
+            }
+            (None, Err((status, detail))) => says(status, json!({ "detail": detail })),
         },
         Route::List => says(200, list(&state, request)),
         Route::Get => match state.rows.get(argument) {

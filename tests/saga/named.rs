@@ -1,0 +1,119 @@
+//! Requests that name the id of the row that they make: the id of a row that is gone comes back.
+
+use serde_json::json;
+
+use crate::client::Call;
+use crate::support::keys::{AGENT, Fault, Gate, Route};
+use crate::support::provider::{DEREGISTER, REGISTER};
+use crate::world::{Settings, World};
+
+const PUT: &str = "
+  - name: put-key
+    match: PUT /agent_api_keys/{id}
+    commits: late
+    new: { status: [201] }
+    replay_headers: []
+    register:
+      type: api_key
+      id: $response.body#/id
+      parent: { type: agent, id: $response.body#/agent_id }
+    undo:
+      request: DELETE /agent_api_keys/{$register.id}
+      accepted_on: [200, 404]
+    confirm:
+      request: GET /agent_api_keys/{$register.id}
+      gone_on: [404]
+";
+
+async fn world() -> World {
+    World::with(|settings| settings.more_rules = PUT).await
+}
+
+fn put(world: &World, id: &str) -> Call {
+    let body = json!({"agent_id": AGENT, "name": "n"});
+    world.call("PUT", &format!("/agent_api_keys/{id}")).json(&body)
+}
+
+/// Before, the id belonged to the first create for minutes: 503 and a report.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_row_that_was_deleted_is_made_again_under_its_id() {
+    let world = world().await;
+    for _ in 0..2 {
+        put(&world, "k").send().await.expect(201);
+        assert!(world.is_registered("k"));
+        put(&world, "k").send().await.expect(200);
+        world.delete("k").send().await.expect(200);
+        world.quiescent().await;
+        assert!(!world.is_registered("k"));
+    }
+    assert_eq!(world.asked(REGISTER), 2);
+}
+
+/// The deregistration of the old row would come after the registration of the new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_create_is_refused_unsent_until_the_old_row_is_deregistered() {
+    let world = world().await;
+    put(&world, "k").send().await.expect(201);
+    world.provider.deregister().answers(503);
+    world.delete("k").send().await.expect(200);
+    let refused = put(&world, "k").send().await.expect(503);
+    assert!(refused.text("detail").contains("under way; nothing was sent"));
+    assert_eq!(world.keys.calls(Route::Put), 1);
+    put(&world, "other").send().await.expect(201);
+    world.provider.deregister().reset();
+    world.quiescent().await;
+    put(&world, "k").send().await.expect(201);
+    assert!(world.is_registered("k"));
+}
+
+/// A deregistration that was not answered may land up to L later.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_create_is_refused_unsent_while_a_deregistration_may_land() {
+    let world = world().await;
+    put(&world, "k").send().await.expect(201);
+    let late = world.provider.deregister().once().lands_after();
+    world.delete("k").send().await.expect(200);
+    late.arrived(1).await;
+    while world.asked(DEREGISTER) < 2 {
+        tokio::task::yield_now().await;
+    }
+    put(&world, "k").send().await.expect(503);
+    late.release();
+    world.quiescent().await;
+    put(&world, "k").send().await.expect(201);
+    assert!(world.is_registered("k"));
+}
+
+/// The DELETE would remove the row, or not, and its deregistration come before the registration.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_delete_is_refused_unsent_while_a_create_names_its_row() {
+    let world = world().await;
+    let gate = Gate::closed();
+    world.keys.on(Route::Put, Fault::once().held_before(&gate));
+    let create = tokio::spawn(put(&world, "k").send());
+    gate.reached(1).await;
+    let refused = world.delete("k").send().await.expect(503);
+    assert!(refused.text("detail").contains("under way; nothing was sent"));
+    assert_eq!(world.keys.calls(Route::Delete), 0);
+    world.delete("other").send().await.expect(200);
+    gate.open();
+    create.await.unwrap().expect(201);
+    world.delete("k").send().await.expect(200);
+    world.quiescent().await;
+    assert!(!world.is_registered("k"));
+}
+
+/// The undo's DELETE would remove the row that the next request makes.
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_a_create_is_refused_unsent_while_the_row_before_it_is_undone() {
+    let set = |settings: &mut Settings| (settings.more_rules, settings.reply) = (PUT, "100ms");
+    let world = World::with(set).await;
+    world.provider.register().once().answers(403);
+    world.keys.on(Route::Delete, Fault::once().without_effect().status(503));
+    put(&world, "k").send().await.expect_undone("pending");
+    put(&world, "k").send().await.expect(503);
+    assert_eq!(world.keys.calls(Route::Put), 1);
+    world.quiescent().await;
+    put(&world, "k").send().await.expect(201);
+    assert!(world.is_registered("k"));
+}
