@@ -78,7 +78,7 @@ use self::peers::Peers;
 pub use self::peers::service_circuit;
 pub use self::recovery::Recovered;
 use self::service::{Limits, Service};
-use self::state::{Event, Policy};
+use self::state::Event;
 use crate::authz::{Authorizer, Circuits};
 use crate::error::{Kind as ProblemKind, Problem};
 use crate::failpoint;
@@ -150,10 +150,8 @@ impl DualWrite {
             parts.circuits.deregister.clone(),
             parts.config.background_calls,
         );
-        let bounds = parts.config.bounds();
-        let exclusive_writer = parts.exclusive_writer;
-        let shared = parts.journal.shared().is_some();
-        let policy = Policy { bounds, exclusive_writer, shared };
+        let (bounds, journal) = (parts.config.bounds(), &*parts.journal);
+        let (policy, clock) = context::policy(bounds, parts.exclusive_writer, journal, parts.clock);
         let context = Context::new(
             parts.config,
             parts.register,
@@ -164,7 +162,7 @@ impl DualWrite {
             peers,
             parts.journal,
             parts.resolver,
-            parts.clock,
+            clock,
             parts.metrics,
             parts.distrusted,
             parts.ids,

@@ -1,5 +1,6 @@
 //! The durable record of what was intended, what was seen and what is left to do.
 
+mod clock;
 mod config;
 mod index;
 mod memory;
@@ -11,6 +12,8 @@ mod row;
 mod shared;
 mod sqlite;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 pub use self::config::{Config, Location, PostgresConfig, PostgresUrl};
@@ -21,7 +24,7 @@ pub use self::open::{OpenError, open};
 pub use self::postgres::{OpenOptions as PostgresOptions, PostgresJournal};
 pub use self::shared::{Arrival, Deposit, Owner, Receipt, Shared};
 pub use self::sqlite::{OpenOptions, SqliteJournal};
-use crate::model::{OperationId, Resource, Stored, Timestamp};
+use crate::model::{Clock, OperationId, Resource, Stored, Timestamp};
 
 /// The journal's contract; every implementation passes `tests/journal.rs`.
 ///
@@ -104,6 +107,12 @@ pub trait Journal: Send + Sync + 'static {
     /// # Errors
     /// [`Error::Broken`], with what broke it, or [`Error::Fenced`].
     fn health(&self) -> Result<(), Error>;
+
+    /// The clock from which all times in the journal come, if it has one: it goes on over restarts, whatever
+    /// becomes of the wall clock.
+    fn clock(&self) -> Option<Arc<dyn Clock>> {
+        None
+    }
 
     /// What the journal does besides where several processes share it. `None` where this process
     /// has it to itself, so that all that it holds is this process's to carry on.

@@ -24,7 +24,7 @@ const PREFIX: &str = "AUTHZ_SIDECAR_";
 const OTHERS: [&str; 2] = ["AUTHZ_SIDECAR_LOG", "AUTHZ_SIDECAR_ADMIN_TOKEN"];
 
 /// Every variable there is.
-pub const SETTINGS: [Setting; 29] = [
+pub const SETTINGS: [Setting; 28] = [
     setting("AUTHZ_SIDECAR_LISTEN", "listen", |file, text, place| {
         located(&mut file.listen, text, place)
     }),
@@ -93,9 +93,6 @@ pub const SETTINGS: [Setting; 29] = [
     }),
     setting("AUTHZ_SIDECAR_BOUNDS_READ_LAG", "bounds.read_lag", |file, text, _| {
         parsed(&mut file.bounds.value.read_lag, text)
-    }),
-    setting("AUTHZ_SIDECAR_BOUNDS_CLOCK_SKEW", "bounds.clock_skew", |file, text, _| {
-        parsed(&mut file.bounds.value.clock_skew, text)
     }),
     setting("AUTHZ_SIDECAR_BOUNDS_REPLY", "bounds.reply", |file, text, _| {
         parsed(&mut file.bounds.value.reply, text)

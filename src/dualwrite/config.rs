@@ -22,8 +22,6 @@ pub struct Config {
     /// How long the outcome of a create may stay unknown before a person is asked. Until then the
     /// journal keeps all creates of its type that were answered since. Default 30m.
     pub unresolved: Span,
-    /// S: how far the clock of a replica on a shared journal may be from the true time. Default 5s.
-    pub clock_skew: Span,
     /// How long the service may take to answer an intercepted request. Default 30s.
     pub exchange: Span,
     /// How long one probe, look-up, confirm or undo may take. Default 5s.
@@ -53,7 +51,6 @@ impl Default for Config {
             late_effect: span(120_000),
             read_lag: span(0),
             unresolved: span(1_800_000),
-            clock_skew: span(5_000),
             exchange: span(30_000),
             call: span(5_000),
             reply: span(5_000),
@@ -82,7 +79,6 @@ impl Config {
             late_effect: self.late_effect.0,
             read_lag: self.read_lag.0,
             unresolved: self.unresolved.0,
-            clock_skew: self.clock_skew.0,
         }
     }
 }

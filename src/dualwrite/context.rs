@@ -21,10 +21,10 @@ use super::service::{Lists, Service};
 use super::state::{Policy, Transition, Wait, evidence, on};
 use super::{Event, Illegal, index, newness, settle};
 use crate::authz::{Authorizer, Circuits};
-use crate::journal::{self, Journal, Of, Window};
+use crate::journal::{self, Journal, Of, Shared, Window};
 use crate::model::{
-    Clock, DeletePlan, Effect, Entry, Evidence, Kind, Mode, OperationId, Record, Resolution,
-    Resource, ResourceId, ResourceType, Timestamp, UndoReason,
+    Bounds, Clock, DeletePlan, Effect, Entry, Evidence, Kind, Mode, OperationId, Record,
+    Resolution, Resource, ResourceId, ResourceType, Timestamp, UndoReason,
 };
 use crate::principal::Resolver;
 
@@ -74,6 +74,18 @@ pub enum Halt {
     /// The saga met an event that can't happen: a defect of this program.
     #[error(transparent)]
     Illegal(#[from] Illegal),
+}
+
+/// What the bounds come to on `journal`, and the clock for it: its own, if it has one.
+pub(super) fn policy(
+    bounds: Bounds,
+    exclusive_writer: bool,
+    journal: &dyn Journal,
+    clock: Arc<dyn Clock>,
+) -> (Policy, Arc<dyn Clock>) {
+    let apart = journal.shared().map_or(Duration::ZERO, |shared| 2 * shared.clock_error());
+    let clock = journal.clock().unwrap_or(clock);
+    (Policy { bounds, exclusive_writer, apart }, clock)
 }
 
 impl Context {
@@ -250,7 +262,7 @@ impl Context {
 
     /// Whether an effect may leave on this process's decision.
     pub(super) fn may_act(&self) -> Result<(), journal::Error> {
-        self.journal.shared().map_or(Ok(()), journal::Shared::may_act)
+        self.journal.shared().map_or(Ok(()), Shared::may_act)
     }
 
     /// `records`, as of now.
@@ -269,7 +281,7 @@ impl Context {
         let window = Window {
             resource_type: own.plan.resource_type.clone(),
             of,
-            from: own.intent.minus(self.policy.bounds.late_sight() + 2 * self.policy.apart()),
+            from: own.intent.minus(self.policy.bounds.late_sight() + 2 * self.policy.apart),
         };
         self.neighbours.of(own, window).await
     }

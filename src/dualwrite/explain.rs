@@ -103,7 +103,7 @@ pub(super) fn explain(
         phase: operation.phase.name(),
         intent: operation.intent.to_string(),
         since: operation.since.to_string(),
-        next: next(&story, operation, note, teller, policy.shared),
+        next: next(&story, operation, note, teller, !policy.apart.is_zero()),
         known: story.known,
         unknown: story.unknown,
         next_at: note.and_then(|note| note.next).map(|at| at.to_string()),

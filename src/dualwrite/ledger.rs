@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::context::Halt;
+use super::context::{Halt, policy};
 use super::explain::{Explanation, Happening, Teller, explain, history};
 use super::index::{index, place};
 use super::operation::Operation;
@@ -114,8 +114,7 @@ impl Ledger {
         exclusive_writer: bool,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let shared = journal.shared().is_some();
-        let policy = Policy { bounds, exclusive_writer, shared };
+        let (policy, clock) = policy(bounds, exclusive_writer, &*journal, clock);
         Self { journal, policy, clock }
     }
 

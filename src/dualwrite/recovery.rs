@@ -86,7 +86,7 @@ pub(super) async fn prune(context: Arc<Context>) {
         tokio::time::sleep(every).await;
         let now = context.now();
         let kept = 2 * bounds.late_effect + bounds.read_lag + context.config.list();
-        let before = now.minus(kept + 6 * context.policy.apart());
+        let before = now.minus(kept + 6 * context.policy.apart);
         match context.journal.prune(now, before).await {
             Ok(0) => {}
             Ok(forgotten) => tracing::debug!(forgotten, "finished operations were forgotten"),

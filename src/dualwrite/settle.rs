@@ -59,8 +59,8 @@ pub fn until(operation: &Operation, policy: &Policy) -> End {
 pub fn chosen(delete: &Operation, policy: &Policy) -> End {
     match delete.closed {
         Some(closed) if closed.effect == Effect::MayCome => until(delete, policy),
-        Some(closed) => Some(closed.at.plus(policy.apart())),
-        None => delete.answered.map(|at| at.plus(policy.apart())),
+        Some(closed) => Some(closed.at.plus(policy.apart)),
+        None => delete.answered.map(|at| at.plus(policy.apart)),
     }
 }
 
@@ -70,7 +70,7 @@ pub fn registered(create: &Operation, policy: &Policy) -> End {
     match (&create.phase, create.registering) {
         (Phase::Prepared | Phase::Committed, _) => None,
         (_, None) => NEVER,
-        (_, Some(at)) => Some(at.plus(policy.bounds.late_effect + policy.apart())),
+        (_, Some(at)) => Some(at.plus(policy.bounds.late_effect + policy.apart)),
     }
 }
 

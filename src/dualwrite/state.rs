@@ -132,22 +132,16 @@ pub struct Policy {
     pub bounds: Bounds,
     /// Whether every create passes through sidecars on this journal (`journal.exclusive_writer`).
     pub exclusive_writer: bool,
-    /// Whether other processes work on the same journal.
-    pub shared: bool,
+    /// How far the times of two processes on the journal may be apart: a time that one recorded is compared with
+    /// another's clock with this margin. Zero where one process has the journal to itself.
+    pub apart: Duration,
 }
 
 impl Policy {
     /// For how long a read may not show yet what the service has done: λ, by the clock of any process.
     #[must_use]
     pub fn lag(&self) -> Duration {
-        self.bounds.read_lag + self.apart()
-    }
-
-    /// How far the clocks of two processes on this journal may be apart: each is within S of the true
-    /// time. A time that one of them recorded is compared with another's clock with this margin.
-    #[must_use]
-    pub fn apart(&self) -> Duration {
-        if self.shared { 2 * self.bounds.clock_skew } else { Duration::ZERO }
+        self.bounds.read_lag + self.apart
     }
 }
 

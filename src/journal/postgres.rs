@@ -7,7 +7,6 @@
 //! connection (group commit), the lease is kept by another, and reads share a pool.
 
 mod adopt;
-mod clock;
 mod connect;
 mod keeper;
 mod lease;
@@ -22,6 +21,7 @@ mod writer;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
@@ -30,20 +30,20 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use self::adopt::{adopt, adopted, claim, micros, take_over};
-use self::clock::uptime;
 use self::connect::{Connector, Link, Problem, failed};
 use self::keeper::{Handed, Keeper};
-use self::lease::{Identity, Lease};
+use self::lease::{Identity, Lease, database_time};
 pub use self::options::OpenOptions;
 use self::read::Reads;
 use self::write::{Session, Verdict, uuid};
 use self::writer::{Call, Writer};
+use super::clock::{self, JournalClock, uptime};
 use super::config::PostgresUrl;
 use super::index::kind;
 use super::row::{FORMAT, Rows};
 use super::shared::{Arrival, Deposit, Owner, Receipt, Shared};
 use super::{Append, Error, Journal, OpenError, Place, Window};
-use crate::model::{OperationId, Resource, Stored, Timestamp};
+use crate::model::{Clock, OperationId, Resource, Stored, Timestamp};
 
 /// A journal in a PostgreSQL database.
 pub struct PostgresJournal {
@@ -210,6 +210,10 @@ impl Journal for PostgresJournal {
         self.lease.check()
     }
 
+    fn clock(&self) -> Option<Arc<dyn Clock>> {
+        Some(Arc::<JournalClock>::clone(&self.lease.clock))
+    }
+
     fn shared(&self) -> Option<&dyn Shared> {
         Some(self)
     }
@@ -241,6 +245,10 @@ impl PostgresJournal {
 impl Shared for PostgresJournal {
     fn may_act(&self) -> Result<(), Error> {
         self.lease.may_act()
+    }
+
+    fn clock_error(&self) -> Duration {
+        clock::ERROR
     }
 
     async fn recover(&self) -> Result<Vec<OperationId>, Error> {
@@ -298,17 +306,26 @@ fn stopped() -> Error {
 
 /// Begins an epoch.
 async fn begin(link: &Link, options: &OpenOptions) -> Result<Lease, Problem> {
-    let query = "WITH begun AS ( \
+    let query = concat!(
+        "WITH begun AS ( \
              INSERT INTO replicas (token, name, lease, lease_until) \
              SELECT $1, $2, lease, clock_timestamp() + lease \
              FROM (SELECT $3 * interval '1 microsecond') AS of(lease) RETURNING epoch) \
-         INSERT INTO writers (epoch, batch) SELECT epoch, 0 FROM begun RETURNING epoch";
+         INSERT INTO writers (epoch, batch) SELECT epoch, 0 FROM begun RETURNING epoch, ",
+        database_time!()
+    );
     let (token, length) = (Uuid::now_v7(), micros(options.granted()));
     let asked = uptime();
     let row = link.client.query_one(query, &[&token, &options.name, &length]).await;
-    let epoch: i64 = row.map_err(failed)?.get(0);
+    let row = row.map_err(failed)?;
+    let (epoch, time): (i64, i64) = (row.get(0), row.get(1));
+    let lease = Lease::new(Identity { epoch, token }, options.granted(), asked);
+    if !lease.clock.measure(asked, time) {
+        let problem = "the server took more than a second to answer, so that its time is not known";
+        return Err(Problem::Unreachable(problem.into()));
+    }
     tracing::info!(epoch, name = options.name, "the journal's lease begins");
-    Ok(Lease::new(Identity { epoch, token }, options.granted(), asked))
+    Ok(lease)
 }
 
 fn unopened(url: &PostgresUrl, problem: Problem) -> OpenError {

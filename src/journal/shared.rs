@@ -1,5 +1,7 @@
 //! What a journal that several processes share does besides.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::Error;
@@ -31,6 +33,9 @@ pub trait Shared: Send + Sync {
     /// # Errors
     /// [`Error::Fenced`] after a take-over; [`Error::Unavailable`] while the lease may have run out.
     fn may_act(&self) -> Result<(), Error>;
+
+    /// How far this process's idea of the journal's time may be off.
+    fn clock_error(&self) -> Duration;
 
     /// Unfinished operations that no living replica carries on: this process's from now on, in the
     /// order of their places. To be asked once, at the start.

@@ -24,10 +24,11 @@ use tokio::sync::{Semaphore, oneshot};
 use self::file::Lock;
 use self::read::Reader;
 use self::writer::{Call, Verdict, Work, Writer};
+use super::clock::JournalClock;
 use super::config::Config;
 use super::row::Rows;
 use super::{Append, Error, Journal, Metrics, OpenError, Place, Window};
-use crate::model::{ByteSize, OperationId, Resource, Stored, Timestamp};
+use crate::model::{ByteSize, Clock, OperationId, Resource, Stored, Timestamp};
 
 /// How a [`SqliteJournal`] is opened.
 #[derive(Clone, Debug)]
@@ -62,6 +63,7 @@ pub struct SqliteJournal {
     room: Arc<Semaphore>,
     standing: Arc<Standing>,
     metrics: Metrics,
+    clock: Arc<JournalClock>,
     _threads: Threads,
 }
 
@@ -77,6 +79,7 @@ impl SqliteJournal {
         let lock = file::acquire(path)?;
         wal::check(path)?;
         let writing = schema::open(path)?;
+        let clock = Arc::new(schema::clock(path, &writing)?);
         let reading = schema::open_reader(path)?;
         let standing = Arc::new(Standing::default());
         let (calls, queued) = mpsc::channel();
@@ -96,7 +99,8 @@ impl SqliteJournal {
         threads.spawn("journal-read", move || reads.run(&reading)).map_err(unusable)?;
         let permits = usize::try_from(options.queue.max(1)).unwrap_or(usize::MAX);
         let room = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
-        Ok(Self { calls, reader, room, standing, metrics: options.metrics, _threads: threads })
+        let metrics = options.metrics;
+        Ok(Self { calls, reader, room, standing, metrics, clock, _threads: threads })
     }
 
     /// Hands `work` to the writer; waits for room only.
@@ -178,6 +182,10 @@ impl Journal for SqliteJournal {
 
     fn health(&self) -> Result<(), Error> {
         self.standing.check()
+    }
+
+    fn clock(&self) -> Option<Arc<dyn Clock>> {
+        Some(Arc::<JournalClock>::clone(&self.clock))
     }
 }
 

@@ -103,8 +103,6 @@ pub struct Bounds {
     pub read_lag: Duration,
     /// How long the outcome of a create may stay unknown before a person is asked. Default 30 min.
     pub unresolved: Duration,
-    /// *S*: how far the clock of a replica on a shared journal may be from the true time. Default 5 s.
-    pub clock_skew: Duration,
 }
 
 impl Bounds {
@@ -121,7 +119,6 @@ impl Default for Bounds {
             late_effect: Duration::from_mins(2),
             read_lag: Duration::ZERO,
             unresolved: Duration::from_mins(30),
-            clock_skew: Duration::from_secs(5),
         }
     }
 }

@@ -72,6 +72,10 @@ pub(crate) fn way(database: &Arc<Database>, lease: Duration) -> Way {
 struct Leased(Duration);
 
 impl shared::Host for Leased {
+    fn clock_error(&self) -> (Duration, i64) {
+        (Duration::ZERO, 0)
+    }
+
     fn cross(&self) -> BoxFuture<'_, ()> {
         std::future::ready(()).boxed()
     }

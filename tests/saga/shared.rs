@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use authz_sidecar::journal::{
@@ -133,6 +134,10 @@ impl Journal for Slow {
 
 #[async_trait]
 impl Shared for Slow {
+    fn clock_error(&self) -> Duration {
+        Duration::ZERO
+    }
+
     fn may_act(&self) -> Result<(), Error> {
         Ok(())
     }

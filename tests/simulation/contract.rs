@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use authz_sidecar::journal::{
     Arrival, Deposit, Error, Journal, Owner, Place, Receipt, Shared, Window,
 };
-use authz_sidecar::model::{OperationId, Resource, Stored, Timestamp};
+use authz_sidecar::model::{Clock, OperationId, Resource, Stored, Timestamp};
 
 use super::*;
 
@@ -73,10 +73,25 @@ impl Journal for Way {
         if self.inner.fenced.load(Relaxed) { Err(Error::Fenced) } else { Ok(()) }
     }
 
+    fn clock(&self) -> Option<Arc<dyn Clock>> {
+        Some(Arc::<Inner>::clone(&self.inner))
+    }
+
     fn shared(&self) -> Option<&dyn Shared> {
         Some(self)
     }
 }
+
+/// The database's time, as a process knows it that measured it wrongly.
+impl Clock for Inner {
+    fn now(&self) -> Timestamp {
+        let (_, off) = self.host.clock_error();
+        Timestamp::from_micros(START + off).plus(self.host.time())
+    }
+}
+
+/// What the database's clock shows when a run begins.
+const START: i64 = 1_795_514_400_000_000;
 
 #[async_trait]
 impl Shared for Way {
@@ -85,6 +100,10 @@ impl Shared for Way {
         let certain = *lock(&self.inner.certain);
         let late = || Error::Unavailable("the lease may have run out".into());
         if self.inner.host.now() < certain { Ok(()) } else { Err(late()) }
+    }
+
+    fn clock_error(&self) -> Duration {
+        self.inner.host.clock_error().0
     }
 
     async fn recover(&self) -> Result<Vec<OperationId>, Error> {

@@ -310,6 +310,13 @@ impl Owner {
 }
 
 impl shared::Host for Owner {
+    fn clock_error(&self) -> (Duration, i64) {
+        let schedule = self.life.world.with(|state| Arc::clone(&state.schedule));
+        let longest = settings::skew(&schedule.times);
+        let most = i64::try_from(longest.as_micros()).expect("seconds");
+        (longest, schedule.replica_clocks[self.life.replica].clamp(-most, most))
+    }
+
     fn cross(&self) -> BoxFuture<'_, ()> {
         self.life.cross().boxed()
     }

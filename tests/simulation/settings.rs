@@ -12,7 +12,7 @@ use authz_sidecar::model::Span;
 
 use crate::schedule::{Observes, Schedule, Times};
 
-/// S: how far the service's clock may be from ours, as the sidecar is told.
+/// How far a process's idea of the shared journal's time may be off.
 pub(crate) fn skew(times: &Times) -> Duration {
     times.late_effect / 10
 }
@@ -34,7 +34,6 @@ pub(crate) fn bounds(times: &Times) -> dualwrite::Config {
         late_effect: Span(late_effect),
         read_lag: Span(times.read_lag),
         unresolved: Span(Duration::from_mins(1)),
-        clock_skew: Span(skew(times)),
         exchange: Span(times.exchange),
         call: Span(late_effect * 8 / 100),
         reply: Span(late_effect * 15 / 100),

@@ -40,6 +40,8 @@ pub(crate) trait Host: Send + Sync + 'static {
     fn now(&self) -> Duration;
     /// The time as the database knows it.
     fn time(&self) -> Duration;
+    /// How far the process's idea of that may be off, and how far it is, in microseconds.
+    fn clock_error(&self) -> (Duration, i64);
     /// This replica took over from so many.
     fn took_over(&self, replicas: usize);
     /// A write of this process came after another had taken over.

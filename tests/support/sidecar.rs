@@ -42,7 +42,6 @@ impl Config {
             .set("/journal/exclusive_writer", true)
             .set("/bounds/retry", "200ms")
             .late_effect(Duration::from_secs(2))
-            .clock_skew(Duration::from_secs(1))
     }
 
     /// Sets what the JSON pointer names, e.g. `/authz/deadline`; missing objects are made.
@@ -88,12 +87,6 @@ impl Config {
         self.set("/bounds/late_effect", format!("{}ms", bound.as_millis()))
             .set("/bounds/exchange", format!("{}ms", bound.as_millis() / 2))
     }
-
-    /// S.
-    pub fn clock_skew(self, bound: Duration) -> Self {
-        self.set("/bounds/clock_skew", format!("{}ms", bound.as_millis()))
-    }
-
     /// The filter of its log, e.g. `trace`. Default `info`.
     pub fn log(mut self, filter: &str) -> Self {
         self.log = filter.into();

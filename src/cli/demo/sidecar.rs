@@ -161,7 +161,6 @@ journal:
   exclusive_writer: true      # every create of the demo's keys service comes through here
 bounds:
   late_effect: {late}s             # default 120s
-  clock_skew: 1s              # default 5s
   exchange: {late}s                # default 30s
   retry: 500ms                # default 10s
 {rules}"

@@ -151,7 +151,7 @@ fn p9_nobody_who_carries_it_on_is_told_and_what_then() {
         let can = |verb: &str| told.commands.iter().any(|command| command.contains(verb));
         assert!(!can("retry") && can("discard"), "also what was under way: {told:#?}");
         assert!(told.discarding.is_some(), "{told:#?}");
-        let shared = Policy { shared: true, ..policy() };
+        let shared = Policy { apart: std::time::Duration::from_secs(10), ..policy() };
         let told = explain(&operation, None, &shared, Teller::Journal);
         assert!(told.next.contains("the replica that carries it on"), "{told:#?}");
     }

@@ -51,7 +51,7 @@ fn p3_a_create_that_was_sent_after_the_answer_to_a_delete_is_not_looked_at() {
             after(delete_named("n", &[]), Record::Closed { effect: Effect::Past }, seconds);
         candidates(&delete, &[committed("k")], policy).0.len()
     };
-    let shared = Policy { shared: true, ..policy() };
+    let shared = Policy { apart: std::time::Duration::from_secs(10), ..policy() };
     assert_eq!([ids(1, &policy()), ids(0, &policy())], [1, 0]);
     assert_eq!([ids(1 - 10, &shared), ids(1 - 11, &shared)], [1, 0]);
 }
@@ -65,7 +65,7 @@ fn p3_a_delete_that_was_answered_before_a_create_was_sent_did_not_choose_its_row
     assert!(may_be_removed(&own, &[closed(Effect::Past, 1)], &policy()));
     assert!(may_be_removed(&own, &[closed(Effect::MayCome, 0)], &policy()));
     assert!(!may_be_removed(&own, &[closed(Effect::MayCome, -120)], &policy()));
-    let shared = Policy { shared: true, ..policy() };
+    let shared = Policy { apart: std::time::Duration::from_secs(10), ..policy() };
     assert!(may_be_removed(&own, &[closed(Effect::Past, 1 - 10)], &shared));
     assert!(!may_be_removed(&own, &[closed(Effect::Past, 1 - 11)], &shared));
 }

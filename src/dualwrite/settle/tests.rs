@@ -94,7 +94,7 @@ fn c3_p2_a_request_shows_its_effect_until_the_service_has_committed_and_readers_
 
 #[test]
 fn p3_a_time_of_another_replica_s_is_waited_for_by_the_slowest_clock() {
-    let shared = Policy { shared: true, ..policy() };
+    let shared = Policy { apart: std::time::Duration::from_secs(10), ..policy() };
     assert_eq!(until(&maker(vec![]), &shared), Some(at(2 + L + 10)));
     let ambiguous = maker(vec![registered_with(true)]);
     assert_eq!(registered(&ambiguous, &shared), Some(at(3 + L + 10)));

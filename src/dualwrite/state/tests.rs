@@ -315,17 +315,18 @@ fn p4_what_was_reported_ends_once_a_person_removed_the_row() {
 
 #[test]
 fn p2_p3_committed_is_durable_before_the_register_in_every_journal() {
-    for (exclusive_writer, shared) in [(true, false), (true, true), (false, false), (false, true)] {
-        let policy = Policy { exclusive_writer, shared, ..policy() };
+    for (exclusive_writer, apart) in [(true, 0), (true, 10), (false, 0), (false, 10)] {
+        let apart = Duration::from_secs(apart);
+        let policy = Policy { exclusive_writer, apart, ..policy() };
         let mut create = fixtures::create(Mode::Enforce, None);
         assert_eq!(on(&mut create, committed(), &policy).unwrap().wait, Wait::Durable);
     }
 }
 
-/// Each of two replicas may be S from the service's clock, and so 2S from the other's.
+/// The times of two replicas may be that far apart.
 #[test]
 fn p2_p3_a_time_of_another_replica_s_is_waited_for_by_the_slowest_clock() {
-    let shared = Policy { shared: true, ..policy() };
+    let shared = Policy { apart: Duration::from_secs(10), ..policy() };
     let take = |operation: &mut Operation, event, seconds| {
         let records = on(operation, event, &shared).unwrap().records;
         for record in &records {

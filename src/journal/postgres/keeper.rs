@@ -8,12 +8,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_postgres::Client;
 
+use super::super::clock::uptime;
 use super::super::shared::{Arrival, Receipt};
 use super::OpenOptions;
 use super::adopt::{adopt, adopted, micros, take_over};
-use super::clock::uptime;
 use super::connect::{Connector, Link, Problem, failed};
-use super::lease::Lease;
+use super::lease::{Lease, database_time};
 use super::mailbox::{self, Letter};
 use crate::model::OperationId;
 
@@ -38,9 +38,11 @@ pub(super) struct Keeper {
     pub(super) told: HashMap<Receipt, Instant>,
 }
 
-const RENEW: &str = "UPDATE replicas \
-     SET lease_until = clock_timestamp() + $3 * interval '1 microsecond' \
-     WHERE epoch = $1 AND token = $2 AND NOT dead";
+const RENEW: &str = concat!(
+    "UPDATE replicas SET lease_until = clock_timestamp() + $3 * interval '1 microsecond' \
+     WHERE epoch = $1 AND token = $2 AND NOT dead RETURNING ",
+    database_time!()
+);
 
 const SIZE: &str = "SELECT (pg_total_relation_size('entries') + pg_total_relation_size('operations') \
      + pg_total_relation_size('bindings') + pg_total_relation_size('evidence'))::bigint";
@@ -105,11 +107,13 @@ impl Keeper {
         let asked = uptime();
         let values: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
             [&identity.epoch, &identity.token, &length];
-        if client.execute(RENEW, &values).await.map_err(failed)? == 0 {
+        let Some(row) = client.query_opt(RENEW, &values).await.map_err(failed)? else {
             lease.lost();
             return Err(Problem::Unreachable("the lease is lost".into()));
-        }
+        };
         lease.renewed(asked);
+        // What was measured before holds on if this took too long.
+        lease.clock.measure(asked, row.get(0));
         let now = Instant::now();
         if now.duration_since(self.renewed) > lease.length * 2 / 3 {
             self.steady_since = Some(now);

@@ -1,13 +1,21 @@
 //! This process's lease, and whether the journal still takes anything from it.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::super::Error;
-use super::clock::uptime;
+use super::super::clock::{JournalClock, uptime};
+
+/// The database's time in microseconds since 1970, for a statement.
+macro_rules! database_time {
+    () => {
+        "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+    };
+}
+pub(super) use database_time;
 
 /// Who this process is to the database.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +29,8 @@ pub(super) struct Identity {
 pub(super) struct Lease {
     pub(super) identity: Identity,
     pub(super) length: Duration,
+    /// The time by which leases are given.
+    pub(super) clock: Arc<JournalClock>,
     /// Until when, by [`uptime`], it holds for certain; in nanoseconds.
     certain_until: AtomicU64,
     fenced: AtomicBool,
@@ -35,6 +45,7 @@ impl Lease {
         let lease = Self {
             identity,
             length,
+            clock: Arc::default(),
             certain_until: AtomicU64::new(0),
             fenced: AtomicBool::new(false),
             broken: OnceLock::new(),

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, params};
 
 use super::super::OpenError;
+use super::super::clock::{JournalClock, boot};
 use super::super::row::FORMAT;
 use super::file::{MAKE_ROOM, MOUNT, OWN, WRITABLE, sync_names, unusable};
 
@@ -21,6 +22,10 @@ const BUSY: Duration = Duration::from_secs(5);
 /// all that are kept.
 const TABLES: &str = "
 CREATE TABLE format (number INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE clock (
+    boot TEXT PRIMARY KEY,
+    shift INTEGER NOT NULL -- microseconds, from the machine's uptime to the time that is recorded
+) WITHOUT ROWID, STRICT;
 CREATE TABLE operations (
     id BLOB PRIMARY KEY,
     resource_type TEXT NOT NULL,
@@ -79,6 +84,19 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     drain(&connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)?;
     sync_names(path)?;
     Ok(connection)
+}
+
+/// The journal's clock. Until the machine starts anew it goes on as it was when the journal was first opened, so that
+/// no step of the wall clock comes between the times of two processes.
+pub(super) fn clock(path: &Path, connection: &Connection) -> Result<JournalClock, OpenError> {
+    let Some(boot) = boot() else { return Ok(JournalClock::shifted(JournalClock::wall())) };
+    let shift = || {
+        connection.execute("DELETE FROM clock WHERE boot <> ?", [&boot])?;
+        let put = "INSERT INTO clock VALUES (?, ?) ON CONFLICT DO NOTHING";
+        connection.execute(put, params![boot, JournalClock::wall()])?;
+        connection.query_row("SELECT shift FROM clock", [], |row| row.get(0))
+    };
+    shift().map(JournalClock::shifted).map_err(|error| unopened(path, &error))
 }
 
 /// Opens a second connection, for reading.
@@ -199,6 +217,7 @@ fn unopened(path: &Path, error: &rusqlite::Error) -> OpenError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Clock;
 
     fn opened() -> (tempfile::TempDir, std::path::PathBuf, Connection) {
         let directory = tempfile::tempdir().unwrap();
@@ -214,6 +233,20 @@ mod tests {
         assert_eq!(pragma::<String>(&connection, "journal_mode"), Ok("wal".into()));
         assert_eq!(pragma::<i64>(&connection, "synchronous"), Ok(2));
         assert_eq!(pragma::<i64>(&connection, "auto_vacuum"), Ok(2));
+    }
+
+    /// The wall clock may have been set between two processes.
+    #[test]
+    fn s4_p2_the_time_goes_on_over_a_restart_whatever_the_wall_clock_shows() {
+        let (_directory, path, connection) = opened();
+        let first = clock(&path, &connection).unwrap().now();
+        // As if the wall clock had shown another time then.
+        connection.execute("UPDATE clock SET shift = shift + 3600000000", []).unwrap();
+        let second = clock(&path, &connection).unwrap().now();
+        assert!((3600..3700).contains(&second.since(first).as_secs()), "{first} {second}");
+        connection.execute("UPDATE clock SET boot = 'another'", []).unwrap();
+        let third = clock(&path, &connection).unwrap().now();
+        assert!(third.since(first).as_secs() < 100, "another start of the machine: {third}");
     }
 
     #[test]
