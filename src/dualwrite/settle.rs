@@ -83,16 +83,21 @@ pub fn made<'a>(
     maker: Option<&Operation>,
     policy: &Policy,
 ) -> End {
-    // Each saw it before its exchange was over.
-    let seen = deletes
-        .filter(|delete| saw(delete, id))
-        .filter_map(|delete| delete.closed.map(|closed| closed.at).or(delete.answered));
-    let seen = seen.min().map(|seen| seen.plus(policy.lag()));
     match maker {
-        Some(maker) => latest(seen.or_else(|| until(maker, policy)), registered(maker, policy)),
-        // What no create holds was made long ago, or by others.
+        // Each saw it before its exchange was over.
+        Some(maker) => {
+            let seen = deletes
+                .filter(|delete| saw(delete, id))
+                .filter_map(|delete| delete.closed.map(|closed| closed.at).or(delete.answered));
+            let seen = seen.min().map(|seen| seen.plus(policy.lag()));
+            latest(seen.or_else(|| until(maker, policy)), registered(maker, policy))
+        }
+        // What no create holds was made long ago; or by others, but before a client could name it.
         None if policy.exclusive_writer => NEVER,
-        None => seen.or(NEVER),
+        None => {
+            let named = deletes.filter(|delete| delete.targets.ids.contains(id));
+            named.map(|delete| delete.intent.plus(policy.lag())).min().or(NEVER)
+        }
     }
 }
 

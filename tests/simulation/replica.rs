@@ -161,7 +161,7 @@ fn dual_write(life: &Arc<Life>, journal: Arc<dyn Journal>) -> DualWrite {
     let mut registry = Registry::default();
     let schedule = life.world.with(|state| Arc::clone(&state.schedule));
     let config = settings::config(&schedule, life.replica);
-    let clock: Arc<dyn Clock> = Arc::new(ReplicaClock::new(life));
+    let clock: Arc<dyn Clock> = Arc::new(MachineClock(Arc::clone(life)));
     let provider = Arc::new(provider::Way(Arc::clone(life)));
     let resolver = Resolver::asking(
         provider.clone(),
@@ -206,25 +206,14 @@ pub(crate) fn served(operation: OperationId) -> Option<usize> {
     (client != u16::MAX).then_some(client.into())
 }
 
-/// The clock of a process: what the wall clock showed when it began, off by what the schedule says,
-/// carried on by a clock that does not step.
-struct ReplicaClock {
-    life: Arc<Life>,
-    began: Duration,
-    wall: Timestamp,
-}
+/// The clock of a journal that one process has to itself: what the wall clock showed when the machine started, off by
+/// what the schedule says, carried on by the machine's uptime.
+struct MachineClock(Arc<Life>);
 
-impl ReplicaClock {
-    fn new(life: &Arc<Life>) -> Self {
-        let began = life.now();
-        let off = life.world.with(|state| state.schedule.clock_of(life.replica, began));
-        Self { life: Arc::clone(life), began, wall: wall(began, off) }
-    }
-}
-
-impl Clock for ReplicaClock {
+impl Clock for MachineClock {
     fn now(&self) -> Timestamp {
-        self.wall.plus(self.life.now().saturating_sub(self.began))
+        let off = self.0.world.with(|state| state.schedule.replica_clocks[self.0.replica]);
+        wall(self.0.now(), off)
     }
 }
 

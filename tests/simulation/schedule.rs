@@ -245,11 +245,6 @@ impl Schedule {
         }
     }
 
-    /// How far the clock of `replica` is off at `now`.
-    pub(crate) fn clock_of(&self, replica: usize, now: Duration) -> i64 {
-        self.replica_clocks[replica] + self.stepped(Clocks::Replica(replica), now)
-    }
-
     /// How far the service's clock is off at `now`.
     pub(crate) fn clock_of_service(&self, now: Duration) -> i64 {
         self.service_clock + self.stepped(Clocks::Service, now)
