@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 pub use self::agentex::{Agentex, AgentexConfig};
 pub use self::breaker::{BreakerConfig, Circuits, Guarded};
-pub use self::config::{BackEnd, Config};
+pub use self::config::{BackEnd, Config, Register};
 pub use self::memory::{MemoryAuthorizer, MemoryConfig, Registration};
 pub use self::metrics::{Metered, Metrics};
 use crate::model::{Principal, Resource};

@@ -99,9 +99,12 @@ impl Config {
 
     fn check(file: &File) -> Result<Self, Vec<Problem>> {
         let mut problems = file.problems();
+        let keeps = |authz: &authz::Config| authz.register == authz::Register::KeepsOwner;
+        let keeps_owner = file.authz.as_ref().is_some_and(keeps);
         let options = Options {
             decoded_body: file.limits.intercepted_body.0,
             service_credentials: file.credentials.service.is_some(),
+            keeps_owner,
             dialect: file.dialect,
         };
         let rules = Rules::compile(&file.rules, &options)

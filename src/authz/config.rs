@@ -20,11 +20,24 @@ use crate::model::Span;
 pub struct Config {
     /// The back end.
     pub back_end: BackEnd,
+    /// What its `register` does to a resource that has an owner.
+    pub register: Register,
     /// How long a create waits for its registration to be acknowledged, retries included, before
     /// it is undone.
     pub deadline: Span,
     /// When the back end is not called any more.
     pub breaker: BreakerConfig,
+}
+
+/// What a registration does to a resource that has an owner already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Register {
+    /// It may give it to the new one. So only rows that are proven new are registered.
+    #[default]
+    ReplacesOwner,
+    /// It leaves the resource as it is, and succeeds. So a row that is not proven new may be registered, too.
+    KeepsOwner,
 }
 
 /// One of the back ends.
@@ -49,7 +62,7 @@ impl Config {
         let back_end: Arc<dyn Authorizer> = match &self.back_end {
             BackEnd::Agentex(config) => Arc::new(Metered::new(Agentex::new(config)?, metrics)),
             BackEnd::Memory(config) => {
-                Arc::new(Metered::new(MemoryAuthorizer::new(config), metrics))
+                Arc::new(Metered::new(MemoryAuthorizer::new(config, self.register), metrics))
             }
         };
         Ok(Arc::new(Guarded::new(back_end, circuits)))
@@ -74,6 +87,11 @@ struct Written {
     agentex: Option<AgentexConfig>,
     /// A graph in memory, for the demo and for tests: it forgets everything on exit.
     memory: Option<MemoryConfig>,
+    /// What the back end's `register` does to a resource that has an owner: `replaces_owner` (default) or
+    /// `keeps_owner`. With the latter, a create that may have been answered with an older row is registered and
+    /// answered, too, if the row is there.
+    #[serde(default)]
+    register: Register,
     /// How long a create waits for its registration to be acknowledged, retries included, before
     /// it is undone. Default 2s.
     #[serde(default = "deadline")]
@@ -97,7 +115,8 @@ impl TryFrom<Written> for Config {
             _ => return Err("name exactly one back end: `agentex: {url: …}` or `memory: {}`"),
         };
         written.breaker.validate()?;
-        Ok(Self { back_end, deadline: written.deadline, breaker: written.breaker })
+        let Written { register, deadline, breaker, .. } = written;
+        Ok(Self { back_end, register, deadline, breaker })
     }
 }
 

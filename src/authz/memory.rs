@@ -2,11 +2,12 @@
 //! everything when the process ends.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{Authorizer, Error, ErrorKind};
+use super::{Authorizer, Error, ErrorKind, Register};
 use crate::model::{Principal, Resource};
 
 /// Configures the back end `memory`.
@@ -27,6 +28,7 @@ impl Default for MemoryConfig {
 #[derive(Clone)]
 pub struct MemoryAuthorizer {
     capacity: usize,
+    register: Register,
     graph: Arc<Mutex<Graph>>,
 }
 
@@ -50,8 +52,8 @@ struct Graph {
 impl MemoryAuthorizer {
     /// An empty graph.
     #[must_use]
-    pub fn new(config: &MemoryConfig) -> Self {
-        Self { capacity: config.capacity, graph: Arc::default() }
+    pub fn new(config: &MemoryConfig, register: Register) -> Self {
+        Self { capacity: config.capacity, register, graph: Arc::default() }
     }
 
     /// Plays an outage: until it is made available again, every call fails without effect.
@@ -92,7 +94,7 @@ impl MemoryAuthorizer {
 
 impl Default for MemoryAuthorizer {
     fn default() -> Self {
-        Self::new(&MemoryConfig::default())
+        Self::new(&MemoryConfig::default(), Register::default())
     }
 }
 
@@ -115,7 +117,10 @@ impl Authorizer for MemoryAuthorizer {
             return Err(unavailable("it is full; raise authz.memory.capacity"));
         }
         let registration = (principal.json().get().to_owned(), parent.cloned());
-        graph.registrations.insert(resource.clone(), registration);
+        match (graph.registrations.entry(resource.clone()), self.register) {
+            (Entry::Occupied(_), Register::KeepsOwner) => {}
+            (entry, _) => _ = entry.insert_entry(registration),
+        }
         Ok(())
     }
 

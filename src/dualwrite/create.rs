@@ -27,7 +27,7 @@ use super::overlap::removers;
 use super::register::{Parent, Registration, look_up};
 use super::reply::{self, Reply};
 use super::service::Answer;
-use super::settle::{is_over, until};
+use super::settle::{Presence, is_over, until};
 use super::state::{self, Event, Settled};
 use crate::error::UndoState;
 use crate::failpoint;
@@ -246,8 +246,26 @@ impl Prepared {
             return Ok(reply);
         }
         let event = self.register(parent).await;
+        let event = if self.operation.is_new { event } else { self.confirmed(event).await };
         // Every event of a committed create has a reply; silence would mean that none is safe.
         Ok(self.take(event, named.as_ref()).await?.unwrap_or(state::Reply::NotRegistered))
+    }
+
+    /// A row that is not proven new must be there: the service may have repeated an old answer. A read shows what was
+    /// there when this create was recorded.
+    async fn confirmed(&self, event: Event) -> Event {
+        let (context, confirm) = (&self.context, &self.how.confirm);
+        let (Event::Acknowledged { .. }, Some(id)) = (&event, &self.operation.bound) else {
+            return event;
+        };
+        let due = self.operation.intent.plus(context.policy.lag());
+        tokio::time::sleep(due.since(context.now())).await;
+        match context.service.confirm(confirm, id, &self.credentials).await {
+            Ok(Presence::Present) => event,
+            Ok(Presence::Gone) | Err(_) => {
+                Event::NotAcknowledged { reason: UndoReason::Unknown, ambiguous: true }
+            }
+        }
     }
 
     async fn register(&mut self, parent: Parent) -> Event {

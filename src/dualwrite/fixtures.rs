@@ -42,6 +42,7 @@ pub(super) fn create_named(name: &str, mode: Mode, pass: Option<PassReason>) -> 
         probe,
         before: true,
         new: Newness::Always,
+        keeps_owner: false,
         replayed: false,
     };
     begin(mode, Kind::Create(plan), pass, None)

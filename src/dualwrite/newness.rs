@@ -21,7 +21,7 @@ enum Proof {
 /// known before it is sent.
 #[must_use]
 pub fn is_hopeless(plan: &CreatePlan) -> bool {
-    plan.replayed && plan.new == Newness::Always
+    plan.replayed && plan.new == Newness::Always && !plan.keeps_owner
 }
 
 /// The id of the row that `create` makes, if its request names it and ids come back.

@@ -4,12 +4,15 @@
 //! and in recovery alike. It is total: a record that does not follow from the state is an
 //! [`Illegal`] value, not a panic. Pure.
 
+mod phase;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub use self::phase::Phase;
 use crate::model::{
     Effect, Entry, Ids, Kind, Mode, OperationId, PassReason, Plan, Record, Resolution, Resource,
-    ResourceId, Sees, Stored, StoredPrincipal, Timestamp, UndoReason,
+    ResourceId, Sees, Stored, StoredPrincipal, Timestamp,
 };
 
 /// One intercepted request and all that is known of it.
@@ -33,6 +36,8 @@ pub struct Operation {
     pub before: Option<BTreeSet<ResourceId>>,
     /// The row that is bound to this operation.
     pub bound: Option<ResourceId>,
+    /// Whether it is proven that this create made that row.
+    pub is_new: bool,
     /// When it was on record that the service had answered: a row's id, or rows gone.
     pub answered: Option<Timestamp>,
     /// When the last attempt to register its row was over, if one may land late.
@@ -70,29 +75,6 @@ pub struct Closed {
     pub at: Timestamp,
     /// Whether an effect may still come.
     pub effect: Effect,
-}
-
-/// Where an operation stands.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Phase {
-    /// About to be sent, or sent.
-    Prepared,
-    /// The service made a row; the back end has not acknowledged yet.
-    Committed,
-    /// A create whose outcome is unknown.
-    Unknown,
-    /// The back end acknowledged. Never undone.
-    Registered,
-    /// The create stands unregistered, by configuration.
-    Passed,
-    /// The row is being removed and deregistered.
-    Undoing(UndoReason),
-    /// The rows that a delete may have removed are being looked at, and deregistered if they are gone.
-    Looking,
-    /// An operator has to decide.
-    Reported(String),
-    /// The end.
-    Finished(Resolution),
 }
 
 /// A record that does not follow from the state of its operation.
@@ -147,6 +129,7 @@ impl Operation {
             closed: None,
             before: before.clone(),
             bound: None,
+            is_new: true,
             answered: None,
             registering: None,
             settled: None,
@@ -164,7 +147,8 @@ impl Operation {
     /// # Errors
     /// When the record can't follow; the state is then unchanged.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), Illegal> {
-        let phase = self.after(&entry.record).ok_or_else(|| self.illegal(entry.record.name()))?;
+        let phase = self.phase.after(&entry.record, self.is_create());
+        let phase = phase.ok_or_else(|| self.illegal(entry.record.name()))?;
         match &entry.record {
             Record::Targets { ids, seen } => {
                 let ids = ids.iter().cloned().collect();
@@ -183,8 +167,12 @@ impl Operation {
                 if self.may_be_registering(&entry.record) {
                     self.registering = Some(entry.at);
                 }
-                if let Record::Passed { why: PassReason::Found, .. } = &entry.record {
-                    self.pass = Some(PassReason::Found);
+                match &entry.record {
+                    Record::Passed { why: PassReason::Found, .. } => {
+                        self.pass = Some(PassReason::Found);
+                    }
+                    Record::Committed { is_new, .. } => self.is_new = *is_new,
+                    _ => {}
                 }
             }
             Record::Resumed => {
@@ -200,8 +188,12 @@ impl Operation {
             }
             Record::Reported { rows, .. } => {
                 self.reported = rows.iter().cloned().collect();
-                // An id that the service answered may have turned out to be another's.
-                self.bound = None;
+                if self.may_be_registering(&entry.record) {
+                    self.registering = Some(entry.at);
+                } else {
+                    // An id that the service answered may have turned out to be another's.
+                    self.bound = None;
+                }
             }
             Record::Retried { .. } => self.retries = self.retries.saturating_add(1),
             _ => {}
@@ -222,49 +214,9 @@ impl Operation {
         match record {
             Record::Registered { ambiguous, .. } | Record::Undoing { ambiguous, .. } => *ambiguous,
             Record::Passed { .. } => self.phase == Phase::Committed,
+            Record::Reported { .. } => matches!(self.phase, Phase::Committed | Phase::Undoing(_)),
             _ => false,
         }
-    }
-
-    /// The phase after `record`, or `None` where it can't follow.
-    fn after(&self, record: &Record) -> Option<Phase> {
-        use Phase::{Committed, Looking, Passed, Prepared, Registered, Undoing, Unknown};
-        let phase = match (record, &self.phase, self.is_create()) {
-            (Record::Targets { .. }, Prepared, false) => Prepared,
-            (Record::Committed { .. }, Prepared, true) => Committed,
-            (Record::Closed { .. }, Prepared | Unknown, true) => Unknown,
-            (Record::Closed { .. }, Phase::Reported(why), true) => Phase::Reported(why.clone()),
-            (Record::Closed { .. }, Prepared | Looking, false) => Looking,
-            (Record::Registered { .. }, Committed, true) => Registered,
-            (Record::Passed { .. }, Prepared | Committed | Unknown | Phase::Reported(_), true) => {
-                Passed
-            }
-            (
-                Record::Undoing { reason, .. },
-                Prepared | Committed | Unknown | Undoing(_) | Phase::Reported(_),
-                true,
-            ) => Undoing(*reason),
-            (Record::Deleted { .. }, phase @ (Registered | Passed | Undoing(_)), true) => {
-                phase.clone()
-            }
-            (Record::Deleted { .. }, Prepared | Looking, false) => Looking,
-            (
-                Record::Resumed,
-                phase @ (Unknown | Registered | Passed | Undoing(_) | Looking | Phase::Reported(_)),
-                _,
-            ) => phase.clone(),
-            (
-                Record::Reported { why, .. },
-                Prepared | Committed | Unknown | Undoing(_) | Phase::Reported(_),
-                true,
-            ) => Phase::Reported(why.clone()),
-            (Record::Retried { .. } | Record::Discarded { .. }, phase, _) => phase.clone(),
-            (Record::Finished { resolution }, phase, _) if may_finish(phase, *resolution) => {
-                Phase::Finished(*resolution)
-            }
-            _ => return None,
-        };
-        Some(phase)
     }
 
     /// Whether this is a create; otherwise it is a delete.
@@ -350,43 +302,5 @@ impl Operation {
 
     pub(super) fn illegal(&self, record: &str) -> Illegal {
         Illegal { operation: self.id, record: record.into(), phase: format!("{:?}", self.phase) }
-    }
-}
-
-impl Phase {
-    /// The phase as operators and metrics see it.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Prepared => "prepared",
-            Self::Committed => "committed",
-            Self::Unknown => "unknown",
-            Self::Registered => "registered",
-            Self::Passed => "passed",
-            Self::Undoing(_) => "undoing",
-            Self::Looking => "looking",
-            Self::Reported(_) => "reported",
-            Self::Finished(Resolution::NotSent) => "finished_not_sent",
-            Self::Finished(Resolution::Rejected) => "finished_rejected",
-            Self::Finished(Resolution::Unsettled) => "finished_unsettled",
-            Self::Finished(Resolution::Registered) => "finished_registered",
-            Self::Finished(Resolution::Passed) => "finished_passed",
-            Self::Finished(Resolution::Found) => "finished_found",
-            Self::Finished(Resolution::Undone) => "finished_undone",
-            Self::Finished(Resolution::Deregistered) => "finished_deregistered",
-            Self::Finished(Resolution::NotDeleted) => "finished_not_deleted",
-            Self::Finished(Resolution::Discarded) => "finished_discarded",
-        }
-    }
-}
-
-/// A committed create ends through `Registered`, `Passed` or `Undoing` only, and what is undone ends undone,
-/// unless a person ends it.
-fn may_finish(phase: &Phase, resolution: Resolution) -> bool {
-    match phase {
-        Phase::Finished(_) => false,
-        Phase::Committed => resolution == Resolution::Discarded,
-        Phase::Undoing(_) => matches!(resolution, Resolution::Undone | Resolution::Discarded),
-        _ => true,
     }
 }

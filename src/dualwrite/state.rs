@@ -151,12 +151,22 @@ pub fn next(operation: &Operation, now: Timestamp, policy: &Policy) -> Task {
     match &operation.phase {
         Phase::Prepared | Phase::Committed | Phase::Finished(_) => Task::Nothing,
         // Reported ones are looked at again: the operation ends once a person removed the row.
-        Phase::Reported(_) if !operation.may_be_looked_at() => Task::Nothing,
-        Phase::Reported(_) => Task::Probe,
+        Phase::Reported(_) if operation.bound.is_none() => {
+            if operation.may_be_looked_at() {
+                Task::Probe
+            } else {
+                Task::Nothing
+            }
+        }
         Phase::Unknown if now >= expires(operation, policy) => Task::Expire,
         Phase::Unknown if operation.is_enforced() => Task::Probe,
         Phase::Unknown => Task::Wait(expires(operation, policy)),
-        Phase::Registered | Phase::Passed | Phase::Undoing(_) | Phase::Looking => {
+        // One that holds a row may be registered, which is to end with the row.
+        Phase::Registered
+        | Phase::Passed
+        | Phase::Undoing(_)
+        | Phase::Looking
+        | Phase::Reported(_) => {
             let left: BTreeSet<_> =
                 operation.gone.difference(&operation.deregistered).cloned().collect();
             match registered(operation, policy) {

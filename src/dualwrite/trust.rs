@@ -76,6 +76,7 @@ fn any_create(resource_type: &ResourceType) -> Plan {
         probe: None,
         before: false,
         new: Newness::Always,
+        keeps_owner: false,
         replayed: false,
     };
     Plan {

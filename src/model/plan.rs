@@ -107,6 +107,8 @@ pub struct CreatePlan {
     pub before: bool,
     /// What proves that the row of an answer is new.
     pub new: Newness,
+    /// Whether the back end leaves an owner that there is, so that a row that is not proven new may be registered.
+    pub keeps_owner: bool,
     /// Whether the request carries a replay key: then its answer may repeat that of an earlier request.
     pub replayed: bool,
 }

@@ -40,6 +40,8 @@ pub enum Record {
         id: ResourceId,
         /// Its parent, where it is known by now.
         parent: Option<Resource>,
+        /// Whether it is proven that this create made it: else it is never undone.
+        is_new: bool,
     },
     /// The exchange is over without a decision: a create's outcome is unknown, a delete's
     /// targets are still to be looked at.

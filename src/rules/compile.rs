@@ -24,13 +24,20 @@ pub struct Options {
     /// Whether `credentials.service` is configured, without which nothing can be done
     /// `as: service`.
     pub service_credentials: bool,
+    /// Whether the back end's `register` leaves an owner as it is (`authz.register`).
+    pub keeps_owner: bool,
     /// How the service takes a path from a request.
     pub dialect: Dialect,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { decoded_body: 1 << 20, service_credentials: false, dialect: Dialect::default() }
+        Self {
+            decoded_body: 1 << 20,
+            service_credentials: false,
+            keeps_owner: false,
+            dialect: Dialect::default(),
+        }
     }
 }
 

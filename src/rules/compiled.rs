@@ -46,6 +46,8 @@ pub(super) struct CreateRule {
     pub(super) before: bool,
     pub(super) new: Newness,
     pub(super) replay_headers: Vec<HeaderName>,
+    /// Whether the back end's `register` leaves an owner as it is.
+    pub(super) keeps_owner: bool,
 }
 
 #[derive(Debug)]

@@ -113,17 +113,22 @@ fn explain_create(rule: &Rule, create: &CreateRule, request: &Request<'_>) -> Ex
         ),
         unknown,
     ];
-    failures.extend(explain_newness(&create.new));
+    failures.extend(explain_newness(create));
     Explanation { steps, journaled, failures }
 }
 
 /// What happens to a row that is not proven new.
-fn explain_newness(new: &Newness) -> Vec<String> {
-    let unproven = "neither proven new nor found (or a replay key in the request): 503, reported, never undone";
+fn explain_newness(create: &CreateRule) -> Vec<String> {
+    let unproven = if create.keeps_owner {
+        "neither proven new nor found (or a replay key in the request): registered, which keeps an owner that there is; \
+         confirmed to be there, else 503 and reported; never undone"
+    } else {
+        "neither proven new nor found (or a replay key in the request): 503, reported, never undone"
+    };
     let found = |how: &str| {
         format!("{how}: the row was found; the answer passes on, nothing is registered")
     };
-    match new {
+    match &create.new {
         Newness::Always => vec![
             "the service answers an id that another operation holds: 503, reported, nothing is undone"
                 .into(),

@@ -53,6 +53,7 @@ impl CreateRule {
             probe,
             before: self.before,
             new: self.new.clone(),
+            keeps_owner: self.keeps_owner,
             replayed: self.replay_headers.iter().any(|name| head.headers.contains_key(name)),
         })
     }

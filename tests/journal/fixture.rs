@@ -100,6 +100,7 @@ pub(crate) fn create(intent: i64) -> Entry {
         probe,
         before: false,
         new: Newness::Always,
+        keeps_owner: false,
         replayed: false,
     };
     begun("api_key", intent, Kind::Create(plan))
@@ -146,7 +147,10 @@ fn probe() -> Probe {
 }
 
 pub(crate) fn committed(seconds: i64, text: &str) -> Entry {
-    entry(seconds, Record::Committed { id: id(text), parent: Some(resource("agent", "a")) })
+    entry(
+        seconds,
+        Record::Committed { id: id(text), parent: Some(resource("agent", "a")), is_new: true },
+    )
 }
 
 pub(crate) fn registered(seconds: i64, text: &str) -> Entry {

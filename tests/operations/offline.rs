@@ -191,6 +191,7 @@ fn prepared(intent: Timestamp) -> Record {
         probe: None,
         before: false,
         new: Newness::Always,
+        keeps_owner: false,
         replayed: false,
     });
     let resource_type = ResourceType::new("api_key");

@@ -125,9 +125,10 @@ fn registered(id: &ResourceId, at: i64) -> Stored {
         probe: None,
         before: false,
         new: Newness::Always,
+        keeps_owner: false,
         replayed: false,
     });
-    let committed = Record::Committed { id: id.clone(), parent: None };
+    let committed = Record::Committed { id: id.clone(), parent: None, is_new: true };
     let registered = Record::Registered { id: id.clone(), ambiguous: false };
     let finished = Record::Finished { resolution: Resolution::Registered };
     stored(plan("create-key", kind), [(at, committed), (at, registered), (at, finished)])
@@ -162,6 +163,7 @@ fn unknown() -> Stored {
         probe: Some(probe()),
         before: true,
         new: Newness::Always,
+        keeps_owner: false,
         replayed: false,
     });
     let closed = Record::Closed { effect: Effect::MayCome };

@@ -100,3 +100,69 @@ async fn c4_p9_an_id_that_no_path_can_name_is_reported_and_not_stuck() {
     assert_eq!(operation["needs_a_person"], true, "{operation}");
     assert_eq!(world.asked(REGISTER), 0);
 }
+
+/// A world in which a replay key proves nothing, and the back end keeps owners.
+async fn keeping() -> World {
+    World::with(|settings| {
+        settings.replay_headers = "[Idempotency-Key]";
+        settings.owned = "keeps_owner";
+    })
+    .await
+}
+
+/// Whoever made the row, its owner stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_where_the_back_end_keeps_owners_a_replayed_answer_is_registered_and_passes_on() {
+    let world = keeping().await;
+    let live = world.given("k");
+    answers(&world, 200, &live);
+    assert_eq!(with_key(world.create("k")).send().await.expect(200).id(), live);
+    assert_eq!(world.asked(REGISTER), 1);
+    assert_eq!(world.keys.calls(Route::Get), 1, "it is there");
+    world.quiescent().await;
+    assert_eq!(world.keys.rows(), [live].into());
+    assert_eq!(world.keys.calls(Route::Delete), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_a_row_that_is_not_proven_new_is_never_undone_if_it_can_not_be_registered() {
+    let world = keeping().await;
+    let live = world.given("k");
+    world.provider.register().answers(403);
+    answers(&world, 200, &live);
+    with_key(world.create("k")).send().await.expect_undone("unknown");
+    world.operation_in("reported").await;
+    assert_eq!(world.keys.rows(), [live.clone()].into());
+    assert!(world.is_registered(&live));
+    // A person removes the row.
+    world.keys.remove(&live);
+    world.quiescent().await;
+    assert!(!world.is_registered(&live));
+}
+
+/// The service repeats the answer of a create whose row its client has deleted (schedule 31 of CORE.md).
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_replayed_answer_whose_row_is_gone_is_refused_and_its_registration_removed() {
+    let world = keeping().await;
+    answers(&world, 200, "gone");
+    with_key(world.create("k")).send().await.expect_undone("unknown");
+    assert_eq!(world.asked(REGISTER), 1);
+    world.quiescent().await;
+    assert!(!world.is_registered("gone"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_a_crash_while_an_unproven_row_is_registered_leaves_the_row_alone() {
+    let mut world = keeping().await;
+    let live = world.given("k");
+    answers(&world, 200, &live);
+    let register = world.provider.register().once().lands_after();
+    let create = tokio::spawn(with_key(world.create("k")).send());
+    register.arrived(1).await;
+    world.crash();
+    drop(create.await);
+    register.release();
+    world.revive().await;
+    world.operation_in("reported").await;
+    assert_eq!((world.keys.rows(), world.keys.calls(Route::Delete)), ([live].into(), 0));
+}

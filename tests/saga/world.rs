@@ -51,6 +51,8 @@ pub(crate) struct Settings {
     /// What proves that a row is new, and which headers are replay keys.
     pub(crate) new: &'static str,
     pub(crate) replay_headers: &'static str,
+    /// What the back end's `register` does to what has an owner.
+    pub(crate) owned: &'static str,
     /// Rules that are added.
     pub(crate) more_rules: &'static str,
     /// Whether the rule for webhooks only observes.
@@ -81,6 +83,7 @@ impl Default for Settings {
             commits: "late",
             new: "always",
             replay_headers: "[]",
+            owned: "replaces_owner",
             more_rules: "",
             open_operations: 1000,
             journal: "1GiB",
@@ -183,7 +186,7 @@ impl World {
         let (keys, provider) = (self.keys.url(), self.provider.url());
         let (journal, settings) = (self.journal().display().to_string(), &self.settings);
         let Settings { late_effect, exchange, register, attempt, reply, answer, .. } = settings;
-        let Settings { call, exclusive_writer, open_operations, breaker, .. } = settings;
+        let Settings { call, exclusive_writer, open_operations, breaker, owned, .. } = settings;
         let (size, inline, lag) = (settings.journal, settings.inline_deregister, settings.read_lag);
         let token = self.directory().join("token").display().to_string();
         std::fs::write(&token, TOKEN).unwrap();
@@ -198,7 +201,7 @@ impl World {
              store: [principal_type, user_id, service_account_id, account_id]\n  \
              deregister_as: {{ principal_type: service, service_account_id: authz-sidecar }}\n\
              authz:\n  agentex: {{ url: {provider}, timeout: {attempt} }}\n  deadline: {register}\n  \
-             breaker: {breaker}\n\
+             register: {owned}\n  breaker: {breaker}\n\
              journal:\n  url: sqlite:{journal}\n  exclusive_writer: {exclusive_writer}\n  \
              max_bytes: {size}\n\
              bounds:\n  late_effect: {late_effect}\n  exchange: {exchange}\n  call: {call}\n  \

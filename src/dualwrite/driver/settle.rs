@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Attempt, Driver};
 use crate::dualwrite::Event;
 use crate::dualwrite::context::{Context, Halt};
-use crate::dualwrite::operation::Operation;
+use crate::dualwrite::operation::{Operation, Phase};
 use crate::dualwrite::overlap::{are_disjoint, candidates, owed_by, removers};
 use crate::dualwrite::rows::Trust;
 use crate::dualwrite::settle::{
@@ -23,6 +23,11 @@ impl Driver {
             (Kind::Delete(delete), _) => self.settle_targets(delete).await,
             (Kind::Create(create), Some(id)) if self.operation.is_condemned() => {
                 self.settle_undo(create, id).await
+            }
+            (Kind::Create(create), Some(id))
+                if matches!(self.operation.phase, Phase::Reported(_)) =>
+            {
+                self.settle_reported(create, id).await
             }
             (Kind::Create(create), Some(id)) => self.settle_own(create, id).await,
             (Kind::Create(_), None) => Ok(Attempt::Failed("confirm", "its row is unknown".into())),
@@ -77,6 +82,22 @@ impl Driver {
         let others = self.context.others(&self.operation, Of::Creates).await?;
         let may = |other: &Operation| !other.is_enforced() && !are_disjoint(&self.operation, other);
         Ok(others.iter().any(|other| may(other)))
+    }
+
+    /// A row that a person decides on: it is left alone, and its registration removed once it is gone.
+    async fn settle_reported(
+        &mut self,
+        plan: &CreatePlan,
+        id: ResourceId,
+    ) -> Result<Attempt, Halt> {
+        let Self { context, operation, memory, .. } = self;
+        let asked = context.now();
+        let seen = match context.service.confirm(&plan.confirm, &id, &memory.credentials).await {
+            Ok(seen) => seen,
+            Err(error) => return Ok(self.failed("confirm", &error)),
+        };
+        let gone = conclude(seen, asked, until(operation, &context.policy), None);
+        Ok(saw(gone.map(|_| id).into_iter().collect(), false))
     }
 
     /// The row of a create that stands, if no delete removed it.

@@ -36,8 +36,8 @@ fn says(record: &Record) -> String {
             let seen = if *seen { ", seen there" } else { "" };
             format!("may remove {}{seen}", list(ids))
         }
-        Record::Committed { id, parent: Some(parent) } => format!("made {id} below {parent}"),
-        Record::Committed { id, parent: None } => format!("made {id}"),
+        Record::Committed { id, parent: Some(parent), .. } => format!("made {id} below {parent}"),
+        Record::Committed { id, parent: None, .. } => format!("made {id}"),
         Record::Closed { effect: Effect::Past } => "the service answered".into(),
         Record::Closed { effect: Effect::MayCome } => "an effect may still come".into(),
         Record::Registered { id, ambiguous: false } => format!("{id} acknowledged"),

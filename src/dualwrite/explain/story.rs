@@ -266,6 +266,15 @@ fn reported(operation: &Operation, policy: &Policy, why: &str) -> Story {
         .remedy(remedy)
         .discarding(ITS_ROW_STAYS)
     };
+    let every = policy.bounds.late_effect.as_secs_f64();
+    if operation.bound.is_some() {
+        return story(
+            format!(
+                "the service is asked for the row every {every} s; once it is gone, it is deregistered"
+            ),
+            "find out from the service whose the row is; remove it if no client needs it, or discard the operation",
+        );
+    }
     if !operation.may_be_looked_at() {
         return story(
             "nothing: the sidecar can't look for the row, and keeps the records until somebody \
@@ -275,7 +284,6 @@ fn reported(operation: &Operation, policy: &Policy, why: &str) -> Story {
              no client was given; then discard the operation",
         );
     }
-    let every = policy.bounds.late_effect.as_secs_f64();
     story(
         format!("the service is asked for such rows every {every} s; once none is left, it ends"),
         "look at the rows: remove by hand (a DELETE through the sidecar) what no client was given; \

@@ -33,7 +33,7 @@ fn removes() -> Operation {
 }
 
 fn committed() -> Record {
-    Record::Committed { id: id("k"), parent: None }
+    Record::Committed { id: id("k"), parent: None, is_new: true }
 }
 
 fn registered() -> Record {
@@ -158,8 +158,8 @@ fn p4_a_create_holds_the_row_that_is_its_own() {
     assert_eq!(holds(vec![closed(), undoing()]), [id("k")]);
     let stands = vec![committed(), registered(), finished(Resolution::Registered)];
     assert_eq!(holds(stands), [id("k")]);
-    // The id that it only enqueued turned out to be another's.
-    assert_eq!(holds(vec![committed(), reported()]), []);
+    assert_eq!(holds(vec![reported()]), [], "the id is another's");
+    assert_eq!(holds(vec![committed(), reported()]), [id("k")], "it may be registered");
     assert_eq!(told(&removes(), vec![deleted()]).holds, []);
     // Nobody owns a row that is gone, and deregistered.
     let undone = vec![committed(), undoing(), deleted()];

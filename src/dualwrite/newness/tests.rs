@@ -15,7 +15,11 @@ fn cut(create: Operation) -> Operation {
 }
 
 fn committed() -> Operation {
-    after(create(Mode::Enforce, None), Record::Committed { id: id("k"), parent: None }, 0)
+    after(
+        create(Mode::Enforce, None),
+        Record::Committed { id: id("k"), parent: None, is_new: true },
+        0,
+    )
 }
 
 /// Registered long before the create that is judged, which is of second 1.

@@ -97,7 +97,7 @@ fn create_answered(
             }
             // Before anything is registered the journal durably holds the id. A delete may remove the
             // row at any time, and then only this record tells what to deregister after a crash.
-            durable(Record::Committed { id, parent })
+            durable(Record::Committed { id, parent, is_new: true })
         }
         CreateOutcome::Found { held: true, .. } => {
             durable(Record::Finished { resolution: Resolution::Found }).reply(Reply::Success)
@@ -108,11 +108,19 @@ fn create_answered(
             closed(Effect::Past).reply(Reply::Conflict)
         }
         CreateOutcome::Disputed(id) => found(id).reply(Reply::Success),
+        CreateOutcome::Unproven { id, .. } if operation.is_enforced() && keeps_owner(operation) => {
+            durable(Record::Committed { id, parent, is_new: false })
+        }
         CreateOutcome::Unproven { id, why } => {
             let reply = if operation.is_enforced() { Reply::Conflict } else { Reply::Success };
             unproven(operation, id, why).reply(reply)
         }
     })
+}
+
+/// Whether a registration changes nothing of a row that is registered already.
+fn keeps_owner(operation: &Operation) -> bool {
+    matches!(&operation.plan.kind, Kind::Create(plan) if plan.keeps_owner)
 }
 
 /// Nobody may undo it, and nobody may be told of it; of one that is not enforced the client is told.
@@ -160,7 +168,11 @@ fn not_acknowledged(
     ambiguous: bool,
 ) -> Option<Transition> {
     let id = operation.bound.clone()?;
-    Some(if operation.is_enforced() {
+    Some(if operation.is_enforced() && !operation.is_new {
+        let why = "it is not proven that this create made the row, and it could not be registered and seen";
+        let reported = durable(Record::Reported { rows: vec![id], why: why.into() });
+        reported.reply(Reply::Conflict)
+    } else if operation.is_enforced() {
         let evidence = Evidence::Answer;
         durable(Record::Undoing { id, evidence, reason, ambiguous }).reply(Reply::NotRegistered)
     } else {
@@ -227,7 +239,7 @@ fn settled(operation: &Operation, phase: &Phase, seen: &Settled) -> Option<Trans
         Phase::Passed => Resolution::Passed,
         Phase::Undoing(_) => Resolution::Undone,
         Phase::Looking if operation.gone.is_empty() => Resolution::NotDeleted,
-        Phase::Looking => Resolution::Deregistered,
+        Phase::Looking | Phase::Reported(_) => Resolution::Deregistered,
         _ => return None,
     };
     Some(match (fresh.is_empty(), seen.over) {
@@ -244,7 +256,9 @@ fn deregistered(
 ) -> Option<Transition> {
     Some(match phase {
         Phase::Undoing(_) => finished(Resolution::Undone),
-        Phase::Registered | Phase::Passed => finished(Resolution::Deregistered),
+        Phase::Registered | Phase::Passed | Phase::Reported(_) => {
+            finished(Resolution::Deregistered)
+        }
         // The service's answer proved that all its rows are gone.
         Phase::Looking if operation.closed.is_none() => finished(Resolution::Deregistered),
         Phase::Looking => {

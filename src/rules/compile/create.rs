@@ -52,6 +52,7 @@ impl Compiler<'_> {
             before,
             new: new?,
             replay_headers: replay_headers?,
+            keeps_owner: self.options.keeps_owner,
         })
     }
 
