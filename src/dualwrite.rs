@@ -10,7 +10,7 @@
 //! | [`rows`] | pure: whose a listed row may be |
 //! | [`overlap`] | pure: which delete may have removed whose row |
 //! | [`settle`] | pure: what is concluded from seeing a row, or from not seeing it |
-//! | `create`, `delete`, `register`, `exchange` | the sagas up to the client's answer |
+//! | `create`, `delete`, `also`, `register`, `exchange` | the sagas up to the client's answer |
 //! | `driver`, `inbox`, `recovery`, `adoption` | what is unfinished then, in this process and after a crash |
 //! | `trust` | what other processes, and later ones, must know of creates that are not recorded |
 //! | `peers`, `neighbours`, `line` | who may call the service and the back end now; what other operations may matter; one answer for all who ask at once |
@@ -24,6 +24,7 @@
 //! (c) evidence is never refused: a late id is judged like one that comes in time.
 
 mod adoption;
+mod also;
 mod board;
 mod config;
 mod context;
@@ -64,6 +65,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::time::Instant;
 
+use self::also::Also;
 pub use self::config::Config;
 use self::context::Context;
 pub use self::context::Halt;
@@ -87,7 +89,7 @@ use crate::http::breaker::Breaker;
 use crate::journal::{self, Journal};
 use crate::model::{Clock, Kind, OperationId, ResourceType};
 use crate::principal::Resolver;
-use crate::rules::Matched;
+use crate::rules::{Matched, Plans};
 use crate::upstream;
 
 /// What the sagas work with.
@@ -225,8 +227,8 @@ impl DualWrite {
         let (context, id) = (Arc::clone(&self.context), (self.ids)());
         let rule = matched.rule.name();
         let (head, body) = request.into_parts();
-        let plan = match matched.plan(&head, &body) {
-            Ok(plan) => plan,
+        let Plans { own, also } = match matched.plan(&head, &body) {
+            Ok(plans) => plans,
             Err(error) => {
                 context.metrics.refused(rule, "unreadable");
                 return reply::problem(
@@ -238,16 +240,23 @@ impl DualWrite {
             context.metrics.refused(rule, "overloaded");
             return reply::overloaded(id);
         };
+        let also = match Also::begin(&context, id, also).await {
+            Ok(also) => also,
+            Err(refused) => return *refused,
+        };
         let credentials = Credentials::of_caller(&head);
         let request = Request::from_parts(head, body);
-        match plan.kind.clone() {
-            Kind::Create(how) => {
+        let reply = match own.map(|plan| (plan.kind.clone(), plan)) {
+            Some((Kind::Create(how), plan)) => {
                 Create { context, id, plan, how, request, credentials, room }.run().await
             }
-            Kind::Delete(how) => {
+            Some((Kind::Delete(how), plan)) => {
                 Delete { context, id, plan, how, request, credentials, room }.run().await
             }
-        }
+            None => exchange::pass_on(&context, id, request).await,
+        };
+        also.answered(&reply).await;
+        reply
     }
 
     /// Whether the journal accepts records.

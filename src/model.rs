@@ -4,6 +4,7 @@
 //! of this module, so that what the journal may hold can be read in one place (promise P7).
 
 mod backoff;
+mod call;
 mod id;
 mod late;
 mod order;
@@ -16,13 +17,14 @@ mod record;
 mod time;
 
 pub use backoff::Backoff;
+pub use call::{As, Call, IdCall, encode, encode_segment};
 pub use id::{OperationId, Resource, ResourceId, ResourceType};
 pub use late::Late;
 pub use order::{Order, Words};
 pub use path::{DecodedPath, PathError};
 pub use plan::{
-    As, Call, Commits, Condition, Confirm, CreatePlan, DeletePlan, IdCall, Ids, Kind, Mode,
-    Newness, Page, ParentPlan, ParentSource, Plan, Probe, Row, Sees, Undo, encode, encode_segment,
+    Commits, Condition, Confirm, CreatePlan, DeletePlan, Ids, Kind, Mode, Newness, Page,
+    ParentPlan, ParentSource, Plan, Probe, Row, Sees, Undo,
 };
 pub use pointer::{Pointer, PointerError};
 pub use principal::{Principal, StoredPrincipal};

@@ -32,11 +32,12 @@ pub use self::compile::{Options, nearest};
 pub use self::compiled::Rule;
 pub use self::explain::Explanation;
 pub use self::place::{Flaw, Located, Place, Problem};
+pub use self::plan::Plans;
 pub use self::request::PlanError;
 pub use self::secret::names_secret;
 pub use self::strict::Dialect;
 use self::strict::Loose;
-use crate::model::{DecodedPath, Mode, Plan, ResourceType};
+use crate::model::{DecodedPath, Mode, ResourceType};
 
 /// The compiled rules, in the order of the configuration. By default there are none, and
 /// everything passes through.
@@ -125,8 +126,7 @@ impl Rules {
     #[must_use]
     pub fn distrusted(&self, exclusive_writer: bool) -> BTreeSet<ResourceType> {
         let passes = |rule: &&Rule| !exclusive_writer || rule.mode() == Mode::Observe;
-        let creates = self.iter().filter(|rule| rule.is_create());
-        creates.filter(passes).map(|rule| rule.resource_type().clone()).collect()
+        self.iter().filter(passes).flat_map(Rule::makes).cloned().collect()
     }
 
     fn find(&self, method: &Method, path: &str) -> Option<Matched> {
@@ -163,7 +163,7 @@ impl Matched {
     /// # Errors
     /// When the request lacks what the rule needs or can't be read in one way only; the client
     /// gets a 400.
-    pub fn plan(&self, head: &Parts, body: &Bytes) -> Result<Plan, PlanError> {
+    pub fn plan(&self, head: &Parts, body: &Bytes) -> Result<Plans, PlanError> {
         self.rule.plan(&self.params, head, body)
     }
 

@@ -330,7 +330,7 @@ fn mistakes_in_rules_that_delete_are_told_with_place_and_mend() {
     assert_told(&[
         (
             d("    deregister: { type: api_key, id: $request.path.id }\n", ""),
-            "7:11: the rule has neither `register` nor `deregister`; say what it creates or deletes",
+            "7:11: the rule has neither `register` nor `deregister` nor `makes_also`; say what it creates or deletes",
         ),
         (
             d("id: $request.path.id }", "id: $request.path.key }"),

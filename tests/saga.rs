@@ -13,6 +13,8 @@ mod support;
 
 #[path = "saga/adoption.rs"]
 mod adoption;
+#[path = "saga/also.rs"]
+mod also;
 #[path = "saga/answers.rs"]
 mod answers;
 #[path = "saga/client.rs"]

@@ -30,7 +30,7 @@ pub(super) fn check(config: &Config, out: &mut dyn Write) -> Result<(), Failure>
 }
 
 fn summary(rule: &Rule) -> String {
-    let does = if rule.is_create() { "creates" } else { "deletes" };
+    let does = rule.verb();
     let mode = match rule.mode() {
         Mode::Enforce => "enforced",
         Mode::Observe => "observed",

@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 
 use super::operation::{Operation, Phase};
 use super::outcome::CreateOutcome;
-use super::overlap::{are_disjoint, was_undone_since};
+use super::overlap::{are_disjoint, was_undone};
 use super::rows::may_have_a_row;
 use crate::model::{CreatePlan, Kind, Newness, PassReason, Resolution, ResourceId};
 
@@ -57,8 +57,7 @@ pub fn judge<O: Borrow<Operation>>(
     }
     let proof = proof(own, plan, status, &id);
     let mut all = others.iter().map(Borrow::borrow);
-    let was_undone =
-        all.any(|other| other.bound.as_ref() == Some(&id) && was_undone_since(other, own));
+    let was_undone = all.any(|other| was_undone(other, own, &id));
     let others = || {
         let others = others.iter().map(Borrow::borrow);
         let is_recorded = |other: &Operation| other.pass != Some(PassReason::Unrecorded);

@@ -5,7 +5,7 @@ mod matters;
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
 
-pub use self::matters::{matters, was_undone_since};
+pub use self::matters::{matters, was_undone};
 use super::operation::{Operation, Phase};
 use super::settle::{chosen, until};
 use super::state::Policy;

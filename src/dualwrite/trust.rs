@@ -12,8 +12,8 @@ use std::time::Duration;
 use super::context::{Context, Halt};
 use super::index;
 use crate::model::{
-    As, Commits, Confirm, CreatePlan, Effect, Entry, IdCall, Ids, Kind, Mode, Newness, PassReason,
-    Plan, Pointer, Record, Resolution, ResourceType, StoredPrincipal, Undo,
+    Commits, CreatePlan, Effect, Entry, Ids, Kind, Mode, PassReason, Plan, Record, Resolution,
+    ResourceType, StoredPrincipal,
 };
 
 /// Records, durably, that creates of the distrusted types may pass unrecorded for the next time L.
@@ -61,30 +61,12 @@ pub(super) async fn keep_recording(context: Arc<Context>) {
 
 /// A create that may have made any row of its type. Nothing is ever sent for it.
 fn any_create(resource_type: &ResourceType) -> Plan {
-    let call = IdCall {
-        method: String::new(),
-        before: String::new(),
-        after: String::new(),
-        credentials: As::Caller,
-    };
-    let create = CreatePlan {
-        id: Pointer::default(),
-        names: None,
-        parent: None,
-        undo: Undo { call: call.clone(), accepted_on: Vec::new() },
-        confirm: Confirm { call, gone_on: Vec::new(), id: Pointer::default() },
-        probe: None,
-        before: false,
-        new: Newness::Always,
-        keeps_owner: false,
-        replayed: false,
-    };
     Plan {
         rule: "unrecorded".into(),
         mode: Mode::Observe,
         resource_type: resource_type.clone(),
         commits: Commits::Late,
         ids: Ids::default(),
-        kind: Kind::Create(create),
+        kind: Kind::Create(CreatePlan::on_the_side(Vec::new())),
     }
 }

@@ -2,12 +2,11 @@
 //! process or, after a crash, by another. It is what `Prepared` holds, so that a reload of the
 //! configuration changes nothing for an operation under way.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use unicode_normalization::UnicodeNormalization;
 
-use super::{Pointer, ResourceId, ResourceType};
+use super::{As, Call, IdCall, Pointer, ResourceId, ResourceType};
 
 /// Whether a rule refuses and undoes, or only records and counts.
 #[derive(
@@ -20,19 +19,6 @@ pub enum Mode {
     Enforce,
     /// Do and record everything, refuse and undo nothing, count what would have been.
     Observe,
-}
-
-/// Whose credentials a call to the service carries.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum As {
-    /// The caller's, from memory; after a crash the service's.
-    #[default]
-    Caller,
-    /// The configured `credentials.service`.
-    Service,
 }
 
 /// When a request that the service has answered takes effect.
@@ -111,6 +97,31 @@ pub struct CreatePlan {
     pub keeps_owner: bool,
     /// Whether the request carries a replay key: then its answer may repeat that of an earlier request.
     pub replayed: bool,
+}
+
+impl CreatePlan {
+    /// Of a row that nobody registers or undoes, and that satisfies `conditions`: of what a request makes on the
+    /// side. Nothing is ever sent for it.
+    #[must_use]
+    pub fn on_the_side(conditions: Vec<Condition>) -> Self {
+        let (before, after) = (String::new(), String::new());
+        let call = IdCall { method: String::new(), before, after, credentials: As::Caller };
+        let list = Call { method: String::new(), target: String::new(), credentials: As::Caller };
+        let (id, rows) = (Pointer::default(), Pointer::default());
+        let row = Row { id: id.clone() };
+        Self {
+            id: id.clone(),
+            names: None,
+            parent: None,
+            undo: Undo { call: call.clone(), accepted_on: Vec::new() },
+            confirm: Confirm { call, gone_on: Vec::new(), id },
+            probe: Some(Probe { call: list, sees: Sees::Own, page: None, rows, conditions, row }),
+            before: false,
+            new: Newness::Always,
+            keeps_owner: false,
+            replayed: false,
+        }
+    }
 }
 
 /// What proves that the row which a create's answer names was made by that create.
@@ -287,85 +298,9 @@ impl DeletePlan {
     }
 }
 
-/// A complete request to the service, without a body.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Call {
-    /// `GET` or `DELETE`.
-    pub method: String,
-    /// Path and query, encoded.
-    pub target: String,
-    /// Whose credentials it carries.
-    #[serde(rename = "as")]
-    pub credentials: As,
-}
-
-impl Call {
-    /// The same call with one query parameter more.
-    #[must_use]
-    pub fn with_query(&self, name: &str, value: &str) -> Self {
-        let separator = if self.target.contains('?') { '&' } else { '?' };
-        let pair = format!("{separator}{}={}", encode(name), encode(value));
-        Self { target: format!("{}{pair}", self.target), ..self.clone() }
-    }
-}
-
-/// A request to the service with one hole in its path: the id of a resource.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct IdCall {
-    /// `GET` or `DELETE`.
-    pub method: String,
-    /// The target up to the id.
-    pub before: String,
-    /// The target after it.
-    pub after: String,
-    /// Whose credentials it carries.
-    #[serde(rename = "as")]
-    pub credentials: As,
-}
-
-impl IdCall {
-    /// The call for `id`, or `None` where `id` can't be one path segment.
-    #[must_use]
-    pub fn for_id(&self, id: &ResourceId) -> Option<Call> {
-        let segment = encode_segment(id.as_str())?;
-        Some(Call {
-            method: self.method.clone(),
-            target: format!("{}{segment}{}", self.before, self.after),
-            credentials: self.credentials,
-        })
-    }
-}
-
-/// RFC 3986 `unreserved`; everything else is percent-encoded.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// Encodes `text` for a query component.
-#[must_use]
-pub fn encode(text: &str) -> String {
-    utf8_percent_encode(text, UNRESERVED).to_string()
-}
-
-/// Encodes `text` as exactly one path segment, or gives `None` where a router could read it as
-/// more than one or as none: with a slash, a backslash or a control character, a dot segment, or
-/// nothing.
-#[must_use]
-pub fn encode_segment(text: &str) -> Option<String> {
-    let one = !matches!(text, "" | "." | "..");
-    let plain = !text.contains(['/', '\\']) && !text.chars().any(char::is_control);
-    (one && plain).then(|| encode(text))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_value_in_a_path_is_one_segment_or_refused() {
-        assert_eq!(encode_segment("a b?#%;é"), Some("a%20b%3F%23%25%3B%C3%A9".into()));
-        for bad in ["", ".", "..", "a/b", "a\\b", "a\n"] {
-            assert_eq!(encode_segment(bad), None);
-        }
-    }
 
     /// A service may keep a value otherwise than it was sent (wide simulation, "trimmed names").
     #[test]

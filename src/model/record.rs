@@ -170,6 +170,8 @@ pub enum PassReason {
     Observed,
     /// It stands for all creates of its type that may pass unrecorded.
     Unrecorded,
+    /// The request may make it on the side.
+    Aside,
     /// The service answered with a row that stood before. The create that made it decided its registration.
     Found,
 }

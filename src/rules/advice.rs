@@ -17,7 +17,7 @@ pub(super) fn advise(rules: &Rules) -> Vec<String> {
         }
         let of_rule = match &rule.action {
             Action::Create(create) => advise_create(create),
-            Action::Delete(_) => Vec::new(),
+            Action::Delete(_) | Action::Pass => Vec::new(),
         };
         advice.extend(of_rule.into_iter().map(|text| format!("{}: {text}", rule.name)));
         advice.extend(advise_mode(rule));
@@ -61,6 +61,7 @@ fn advise_confirms(rules: &Rules) -> Option<String> {
         Action::Delete(DeleteRule::ById { confirm, .. } | DeleteRule::ByProbe { confirm, .. }) => {
             confirm.request.credentials() == As::Caller
         }
+        Action::Pass => false,
     };
     let names: Vec<_> = rules.iter().filter(as_caller).map(Rule::name).collect();
     let text = "confirm as the caller: fine where the service shows a row to everybody who may \

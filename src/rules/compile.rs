@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::compiled::{Action, Rule};
+use super::compiled::{Action, AlsoRule, Rule};
 use super::place::{Flaw, Located, Place, Problem};
-use super::raw::RawRule;
+use super::raw::{RawAlso, RawRule};
 use super::route::MatchTemplate;
 use super::strict::Dialect;
 use crate::model::{As, Ids, ResourceType};
@@ -106,11 +106,16 @@ impl Compiler<'_> {
                 return None;
             }
             (None, None) => {
-                let what = "the rule has neither `register` nor `deregister`";
-                self.problem(raw.name.place, what, "say what it creates or deletes");
-                return None;
+                let Some(also) = raw.makes_also.first() else {
+                    let what = "the rule has neither `register` nor `deregister` nor `makes_also`";
+                    self.problem(raw.name.place, what, "say what it creates or deletes");
+                    return None;
+                };
+                self.refuse_parts(raw);
+                (self.kind(&also.kind), Some(Action::Pass))
             }
         };
+        let also = self.also(&raw.makes_also, &matches);
         Some(Rule {
             name: name?,
             mode: raw.mode,
@@ -119,9 +124,29 @@ impl Compiler<'_> {
             matches,
             resource_type: resource_type?,
             action: action?,
+            also: also?,
             body_limit: self.options.decoded_body,
             dialect: self.options.dialect,
         })
+    }
+
+    /// What a rule that only makes resources on the side has no use for.
+    fn refuse_parts(&mut self, raw: &RawRule) {
+        let why = "it is for `register` or `deregister`: remove it";
+        self.refuse(raw.undo.as_ref(), "undo", why);
+        self.refuse(raw.confirm.as_ref(), "confirm", why);
+        self.refuse(raw.probe.as_ref(), "probe", why);
+        self.refuse(raw.new.as_ref(), "new", why);
+        self.refuse(raw.steps.values().next(), "steps", why);
+    }
+
+    fn also(&mut self, written: &[RawAlso], matches: &MatchTemplate) -> Option<Vec<AlsoRule>> {
+        let compiled = written.iter().map(|also| {
+            let resource_type = self.kind(&also.kind);
+            let conditions = self.conditions(&also.conditions, matches);
+            Some(AlsoRule { resource_type: resource_type?, conditions })
+        });
+        compiled.collect()
     }
 
     fn refuse_delete(&mut self, matches: &MatchTemplate, place: Place) {

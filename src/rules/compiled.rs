@@ -20,6 +20,8 @@ pub struct Rule {
     pub(super) matches: MatchTemplate,
     pub(super) resource_type: ResourceType,
     pub(super) action: Action,
+    /// What its requests may make on the side.
+    pub(super) also: Vec<AlsoRule>,
     /// Most bytes of a decoded body.
     pub(super) body_limit: usize,
     /// How the service takes paths.
@@ -32,6 +34,14 @@ pub struct Rule {
 pub(super) enum Action {
     Create(CreateRule),
     Delete(DeleteRule),
+    /// Nothing but what its requests make on the side.
+    Pass,
+}
+
+#[derive(Debug)]
+pub(super) struct AlsoRule {
+    pub(super) resource_type: ResourceType,
+    pub(super) conditions: Vec<ConditionRule>,
 }
 
 #[derive(Debug)]
@@ -111,10 +121,20 @@ impl Rule {
         self.mode
     }
 
-    /// Whether it is a create; otherwise it is a delete.
+    /// What it does with resources of its type, as a verb.
     #[must_use]
-    pub fn is_create(&self) -> bool {
-        matches!(self.action, Action::Create(_))
+    pub fn verb(&self) -> &'static str {
+        match self.action {
+            Action::Create(_) => "creates",
+            Action::Delete(_) => "deletes",
+            Action::Pass => "may make, on the side,",
+        }
+    }
+
+    /// The types of what its requests may make.
+    pub(super) fn makes(&self) -> impl Iterator<Item = &ResourceType> {
+        let own = matches!(self.action, Action::Create(_)).then_some(&self.resource_type);
+        own.into_iter().chain(self.also.iter().map(|also| &also.resource_type))
     }
 
     /// Whether it may make a row under an id that an earlier row had.
@@ -137,7 +157,9 @@ impl Rule {
     /// Whether resolving it reads the request's body.
     #[must_use]
     pub fn reads_body(&self) -> bool {
-        match &self.action {
+        let mut also = self.also.iter().flat_map(|also| &also.conditions);
+        let own = match &self.action {
+            Action::Pass => false,
             Action::Create(create) => create.reads_body(),
             Action::Delete(DeleteRule::ById { id, confirm }) => {
                 matches!(id, Source::Body(_)) || confirm.request.reads_body()
@@ -145,7 +167,8 @@ impl Rule {
             Action::Delete(DeleteRule::ByProbe { probe, confirm }) => {
                 probe.reads_body() || confirm.request.reads_body()
             }
-        }
+        };
+        own || also.any(ConditionRule::reads_body)
     }
 }
 
@@ -163,13 +186,12 @@ impl CreateRule {
 
 impl ProbeRule {
     pub(super) fn reads_body(&self) -> bool {
-        let in_where = |condition: &ConditionRule| {
-            let source = match &condition.value {
-                ConditionValue::Request { source, .. } => Some(source),
-                ConditionValue::Constant(_) => None,
-            };
-            matches!(source, Some(Source::Body(_)))
-        };
-        self.request.reads_body() || self.conditions.iter().any(in_where)
+        self.request.reads_body() || self.conditions.iter().any(ConditionRule::reads_body)
+    }
+}
+
+impl ConditionRule {
+    fn reads_body(&self) -> bool {
+        matches!(&self.value, ConditionValue::Request { source: Source::Body(_), .. })
     }
 }

@@ -27,7 +27,23 @@ pub(super) fn explain(rule: &Rule, params: &[String], query: Option<&str>) -> Ex
     let mut explanation = match &rule.action {
         Action::Create(create) => explain_create(rule, create, &request),
         Action::Delete(delete) => explain_delete(rule, delete, &request),
+        Action::Pass => Explanation {
+            steps: vec!["send the request to the service; the client gets its answer".into()],
+            journaled: Vec::new(),
+            failures: Vec::new(),
+        },
     };
+    for also in &rule.also {
+        let kind = &also.resource_type;
+        explanation
+            .steps
+            .insert(0, format!("journal, durably, that the request may make {kind} on the side"));
+        let unsettled = format!(
+            "for L after it, a row of {kind} that may be one of those is never undone for another create with an \
+             unknown outcome, but reported"
+        );
+        explanation.failures.push(unsettled);
+    }
     if rule.reads_body() {
         let read = format!(
             "read the whole body (at most {} bytes decoded), since expressions need it",

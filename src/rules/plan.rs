@@ -6,15 +6,24 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::compiled::{
-    Action, ConditionValue, ConfirmRule, CreateRule, DeleteRule, ParentFrom, ParentRule, ProbeRule,
-    Rule,
+    Action, ConditionRule, ConditionValue, ConfirmRule, CreateRule, DeleteRule, ParentFrom,
+    ParentRule, ProbeRule, Rule,
 };
 use super::request::{PlanError, Request};
 use super::source::Source;
 use crate::model::{
     Condition, Confirm, CreatePlan, DeletePlan, Kind, ParentPlan, ParentSource, Plan, Probe,
-    ResourceId, Undo,
+    ResourceId, ResourceType, Undo,
 };
+
+/// What a request comes to.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Plans {
+    /// What it creates or deletes, if that is what its rule is for.
+    pub own: Option<Plan>,
+    /// What it may make on the side.
+    pub also: Vec<Plan>,
+}
 
 impl Rule {
     pub(super) fn plan(
@@ -22,20 +31,31 @@ impl Rule {
         params: &[String],
         head: &Parts,
         body: &Bytes,
-    ) -> Result<Plan, PlanError> {
+    ) -> Result<Plans, PlanError> {
         let request = if self.reads_body() {
             Request::with_body(params, head, body, self.body_limit)?
         } else {
             Request::without_body(params, head.uri.query())
         };
         let request = request.taken(self.dialect);
-        let kind = match &self.action {
-            Action::Create(create) => Kind::Create(create.plan(&request, head)?),
-            Action::Delete(delete) => Kind::Delete(delete.plan(&request)?),
+        let own = match &self.action {
+            Action::Create(create) => Some(Kind::Create(create.plan(&request, head)?)),
+            Action::Delete(delete) => Some(Kind::Delete(delete.plan(&request)?)),
+            Action::Pass => None,
         };
-        let resource_type = self.resource_type.clone();
+        let also = self.also.iter().map(|also| {
+            let conditions = conditions(&also.conditions, &request)?;
+            let kind = Kind::Create(CreatePlan::on_the_side(conditions));
+            Ok(self.plan_of(&also.resource_type, kind))
+        });
+        let also = also.collect::<Result<_, _>>()?;
+        Ok(Plans { own: own.map(|kind| self.plan_of(&self.resource_type, kind)), also })
+    }
+
+    fn plan_of(&self, resource_type: &ResourceType, kind: Kind) -> Plan {
+        let (rule, resource_type) = (self.name.clone(), resource_type.clone());
         let Self { mode, commits, ids, .. } = *self;
-        Ok(Plan { rule: self.name.clone(), mode, resource_type, commits, ids, kind })
+        Plan { rule, mode, resource_type, commits, ids, kind }
     }
 }
 
@@ -133,19 +153,23 @@ impl ProbeRule {
     /// `None` where the request lacks a value of the probe's path.
     fn plan(&self, request: &Request<'_>) -> Result<Option<Probe>, PlanError> {
         let Some(call) = self.request.fill(request)? else { return Ok(None) };
-        let conditions = self.conditions.iter().filter_map(|condition| {
-            let value = condition.value.of(request).transpose()?;
-            Some(value.map(|value| Condition { field: condition.field.clone(), value }))
-        });
         Ok(Some(Probe {
             call,
             sees: self.sees,
             page: self.page.clone(),
             rows: self.rows.clone(),
-            conditions: conditions.collect::<Result<_, _>>()?,
+            conditions: conditions(&self.conditions, request)?,
             row: self.row.clone(),
         }))
     }
+}
+
+fn conditions(rules: &[ConditionRule], request: &Request<'_>) -> Result<Vec<Condition>, PlanError> {
+    let conditions = rules.iter().filter_map(|condition| {
+        let value = condition.value.of(request).transpose()?;
+        Some(value.map(|value| Condition { field: condition.field.clone(), value }))
+    });
+    conditions.collect()
 }
 
 impl ConditionValue {
@@ -182,7 +206,8 @@ mod tests {
         let path = DecodedPath::parse(head.uri.path()).unwrap();
         match rules.route(&head.method, &path) {
             Route::Matched(matched) => {
-                matched.plan(&head, &Bytes::copy_from_slice(body.as_bytes()))
+                let body = Bytes::copy_from_slice(body.as_bytes());
+                matched.plan(&head, &body).map(|plans| plans.own.unwrap())
             }
             other => panic!("{other:?}"),
         }

@@ -53,6 +53,23 @@ pub struct RawRule {
     pub confirm: Option<Located<RawConfirm>>,
     /// The question which rows there are.
     pub probe: Option<Located<RawProbe>>,
+    /// Resources that the request may make on the side, as a key with the registration of an agent. They are not
+    /// registered; but a row that may be one of them is never undone for another create. A rule may have nothing else.
+    #[serde(default)]
+    pub makes_also: Vec<RawAlso>,
+}
+
+/// A resource that a request may make on the side.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "MakesAlso")]
+pub struct RawAlso {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: Located<String>,
+    /// What its row satisfies, by JSON Pointer into the row; without conditions it may be any row of the type.
+    #[serde(default, rename = "where")]
+    pub conditions: BTreeMap<String, Located<RawCondition>>,
 }
 
 /// A look-up: a GET that depends on the request alone and runs beside it.

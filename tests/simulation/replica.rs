@@ -357,9 +357,13 @@ impl shared::Host for Owner {
         life.say("journal", || "is fenced: another replica took over".into());
         // As a liveness probe does, once what was learnt late is handed in.
         tokio::spawn(async move {
-            let longest = life.world.with(|state| state.schedule.times.late_effect);
+            let longest = life.world.with(|state| {
+                state.fenced += 1;
+                state.schedule.times.late_effect
+            });
             tokio::time::sleep(2 * longest).await;
             life.die("is restarted, since it was fenced");
+            life.world.with(|state| state.fenced -= 1);
         });
     }
 

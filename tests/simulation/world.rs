@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) clients: Vec<Client>,
     /// Whether all faults are over.
     pub(crate) calm: bool,
+    /// Processes that another took over, and that have not been restarted yet.
+    pub(crate) fenced: usize,
     /// Crashes that may still happen.
     pub(crate) crashes: u32,
     /// Promises that were seen broken.
@@ -75,6 +77,7 @@ impl World {
             provider: Provider::default(),
             clients: Vec::new(),
             calm: false,
+            fenced: 0,
             crashes: schedule.crashes,
             broken: Vec::new(),
             counts: Counts::default(),
@@ -126,9 +129,9 @@ impl State {
         self.events.push(Reverse(event));
     }
 
-    /// Whether nothing is on its way.
+    /// Whether nothing is on its way, and nobody may have evidence yet.
     pub(crate) fn is_still(&self) -> bool {
-        self.events.is_empty()
+        self.events.is_empty() && self.fenced == 0
     }
 
     /// How the next call of a neighbour goes.

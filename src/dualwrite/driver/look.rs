@@ -9,6 +9,7 @@ use crate::dualwrite::Event;
 use crate::dualwrite::context::{Context, Halt};
 use crate::dualwrite::driver::{Memory, drive};
 use crate::dualwrite::operation::Operation;
+use crate::dualwrite::overlap::was_undone;
 use crate::dualwrite::rows::{Judgement, Verdict, judge, may_have_removed};
 use crate::dualwrite::service::CallError;
 use crate::journal::Of;
@@ -54,8 +55,9 @@ impl Driver {
             let is_removed = holder.as_ref().is_some_and(|holder| {
                 holder.reuses_ids() && (holder.is_condemned() || holder.is_row_gone())
             });
-            row.is_back =
-                is_removed || deletes.iter().any(|delete| may_have_removed(delete, &row.id));
+            let was_removed = deletes.iter().any(|delete| may_have_removed(delete, &row.id))
+                || others.iter().any(|other| was_undone(other, &self.operation, &row.id));
+            row.is_back = is_removed || was_removed;
             // A create that found the row did not make it.
             row.is_found = holder.as_ref().is_some_and(Operation::has_found);
             if row.is_back || row.is_found || holder.is_none() {

@@ -183,6 +183,7 @@ pub(super) fn exception(why: PassReason) -> &'static str {
         PassReason::Bypass => "a header of principal.bypass was present",
         PassReason::Observed => "the rule only observes",
         PassReason::Unrecorded => "it stands for all creates of its type that may pass unrecorded",
+        PassReason::Aside => "its request may have made it on the side (makes_also)",
         PassReason::Found => "the service answered with a row that stood before",
     }
 }

@@ -3,7 +3,7 @@
 use super::are_disjoint;
 use crate::dualwrite::operation::{Operation, Phase};
 use crate::dualwrite::rows::may_have_a_row;
-use crate::model::{DeletePlan, Kind, Resolution};
+use crate::model::{DeletePlan, Kind, Resolution, ResourceId};
 
 /// Whether `other` may change what is concluded for `own`: for most, which are about other rows, it
 /// is plain that they can't. Rows of which it is known whose they are are asked for by id.
@@ -17,9 +17,14 @@ pub fn matters(own: &Operation, other: &Operation) -> bool {
     }
 }
 
-/// Whether a create was undone while `own` was under way, so that an answer may name a row which is gone.
+/// Whether the row `id` of `create` was undone while `own` was under way: an answer may name a row which is gone,
+/// and another may have come under its id.
 #[must_use]
-pub fn was_undone_since(create: &Operation, own: &Operation) -> bool {
+pub fn was_undone(create: &Operation, own: &Operation, id: &ResourceId) -> bool {
+    create.bound.as_ref() == Some(id) && was_undone_since(create, own)
+}
+
+fn was_undone_since(create: &Operation, own: &Operation) -> bool {
     let is_undone = create.phase == Phase::Finished(Resolution::Undone);
     own.reuses_ids() && is_undone && create.since >= own.intent
 }

@@ -1,5 +1,7 @@
 //! The parts that creates and deletes share: probe, confirm, pointers, statuses.
 
+use std::collections::BTreeMap;
+
 use super::super::compiled::{ConditionRule, ConditionValue, ConfirmRule, ProbeRule};
 use super::super::expression::Expression;
 use super::super::place::{Flaw, Located, Place};
@@ -36,15 +38,24 @@ impl Compiler<'_> {
             Some(raw) => self.noted(raw.place, page(&raw.value, probe)).map(Some),
         };
         let rows = self.noted(probe.rows.place, pointer(&probe.rows));
-        let mut conditions = Vec::new();
-        for (field, condition) in &probe.conditions {
-            let compiled = condition_rule(field, &condition.value, matches);
-            conditions.extend(self.noted(condition.place, compiled));
-        }
+        let conditions = self.conditions(&probe.conditions, matches);
         let id = self.pointer_to_id(&probe.row.id);
         let row = Row { id: id? };
         let (request, page, rows) = (request?, page?, rows?);
         Some(ProbeRule { request, sees: probe.sees, page, rows, conditions, row })
+    }
+
+    pub(super) fn conditions(
+        &mut self,
+        written: &BTreeMap<String, Located<RawCondition>>,
+        matches: &MatchTemplate,
+    ) -> Vec<ConditionRule> {
+        let mut conditions = Vec::new();
+        for (field, condition) in written {
+            let compiled = condition_rule(field, &condition.value, matches);
+            conditions.extend(self.noted(condition.place, compiled));
+        }
+        conditions
     }
 
     /// A pointer to what the journal will keep as an id.
