@@ -86,7 +86,7 @@ impl Journal for Way {
 impl Clock for Inner {
     fn now(&self) -> Timestamp {
         let (_, off) = self.host.clock_error();
-        Timestamp::from_micros(START + off).plus(self.host.time())
+        Timestamp::from_micros(START + off).plus(self.host.now())
     }
 }
 
