@@ -3,7 +3,6 @@
 mod clock;
 mod config;
 mod index;
-mod memory;
 mod metrics;
 mod open;
 mod postgres;
@@ -18,7 +17,6 @@ use async_trait::async_trait;
 
 pub use self::config::{Config, Location, PostgresConfig, PostgresUrl};
 pub use self::index::{Append, Index, Of, Place, State, Window};
-pub use self::memory::MemoryJournal;
 pub use self::metrics::Metrics;
 pub use self::open::{OpenError, open};
 pub use self::postgres::{OpenOptions as PostgresOptions, PostgresJournal};

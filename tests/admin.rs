@@ -3,6 +3,10 @@
 // clippy.toml's exception for tests ends at their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may fail loudly")]
 
+#[path = "support/memory.rs"]
+#[allow(dead_code, reason = "a part of it is used here")]
+mod memory;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use authz_sidecar::admin::{Health, Limits, Operations, serve_health, serve_operations};
 use authz_sidecar::dualwrite::{Cursor, Page, Refused};
-use authz_sidecar::journal::{self, Append, Index, Journal, MemoryJournal, Of, State};
+use authz_sidecar::journal::{self, Append, Index, Journal, Of, State};
 use authz_sidecar::model::{OperationId, Order, ResourceType, Span, Timestamp};
 use authz_sidecar::telemetry;
 use serde_json::{Value, json};
@@ -18,6 +22,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::memory::MemoryJournal;
 
 /// A port being served.
 struct Port {

@@ -30,6 +30,9 @@ mod invariants;
 mod journal;
 #[path = "simulation/life.rs"]
 mod life;
+#[path = "support/memory.rs"]
+#[allow(dead_code, reason = "a part of it is used here")]
+mod memory;
 #[path = "simulation/network.rs"]
 mod network;
 #[path = "simulation/provider.rs"]
@@ -65,6 +68,11 @@ use schedule::{Draws, Schedule};
 use shared::Bug;
 
 const REPLAY: &str = "cargo test --test simulation replay -- --nocapture";
+
+/// Where the models look for the journal in memory, also within other tests.
+mod support {
+    pub(crate) use super::memory;
+}
 
 /// How many schedules the test runs unless told.
 const COUNT: u64 = 3000;

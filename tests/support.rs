@@ -20,6 +20,7 @@ pub mod client;
 pub mod database;
 pub mod http2;
 pub mod keys;
+pub mod memory;
 pub mod postgres;
 pub mod provider;
 pub mod service;

@@ -8,11 +8,16 @@ use std::sync::Arc;
 use authz_sidecar::dualwrite::index::{begin, go_on};
 use authz_sidecar::dualwrite::operation::Operation;
 use authz_sidecar::dualwrite::{Config, Ledger};
-use authz_sidecar::journal::{Journal, MemoryJournal};
+use authz_sidecar::journal::Journal;
 use authz_sidecar::model::{
     Entry, OperationId, Order, Record, Stored, SystemClock, Timestamp,
 };
 use libfuzzer_sys::fuzz_target;
+
+#[path = "../../tests/support/memory.rs"]
+#[allow(dead_code, reason = "tests use the rest")]
+mod memory;
+use memory::MemoryJournal;
 
 fuzz_target!(|input: &str| {
     let mut entries = Vec::new();

@@ -84,17 +84,18 @@ impl Index {
     }
 
     /// Whether it is over.
-    pub(super) fn is_finished(&self) -> bool {
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
         matches!(self.state, State::Finished(_) | State::Void(_))
     }
 
     /// What it holds.
-    pub(super) fn held(&self) -> impl Iterator<Item = Resource> {
+    pub fn held(&self) -> impl Iterator<Item = Resource> {
         self.resources(&self.holds)
     }
 
     /// What it frees.
-    pub(super) fn freed(&self) -> impl Iterator<Item = Resource> {
+    pub fn freed(&self) -> impl Iterator<Item = Resource> {
         self.resources(&self.frees)
     }
 

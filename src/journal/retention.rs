@@ -21,13 +21,6 @@ pub(super) struct Gap {
     pub(super) before: Timestamp,
 }
 
-impl Gap {
-    /// Whether the life of a finished operation lies within.
-    pub(super) fn holds(&self, opened_at: Timestamp, finished_at: Timestamp) -> bool {
-        opened_at > self.after && finished_at > self.after && finished_at < self.before
-    }
-}
-
 /// The gaps between what `open` operations need, oldest first: whatever happened from the margin
 /// (`now - before`) before their intent until the margin after they settled may tell whose a row is,
 /// and whatever ended since `before` may concern an operation that begins only now.
@@ -101,14 +94,5 @@ mod tests {
     fn p4_what_ended_since_is_spared_in_any_case() {
         assert_eq!(found(&[(100, Some(985))]), [(0, 90)]);
         assert_eq!(found(&[(2000, Some(2001))]), [(0, 990)]);
-    }
-
-    #[test]
-    fn p4_a_life_that_reaches_out_of_a_gap_is_kept() {
-        let gap = Gap { after: at(130), before: at(190) };
-        assert!(gap.holds(at(131), at(189)));
-        for (opened, finished) in [(130, 189), (131, 190), (131, 130), (130, 130)] {
-            assert!(!gap.holds(at(opened), at(finished)), "{opened} to {finished}");
-        }
     }
 }

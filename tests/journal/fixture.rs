@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use authz_sidecar::journal::{
-    Append, Error, Index, Journal, MemoryJournal, Of, OpenError, OpenOptions, SqliteJournal, State,
-    Window,
+    Append, Error, Index, Journal, Of, OpenError, OpenOptions, SqliteJournal, State, Window,
 };
 use authz_sidecar::model::{
     As, Call, Commits, Confirm, CreatePlan, DeletePlan, Effect, Entry, Evidence, IdCall, Ids, Kind,
@@ -16,6 +15,7 @@ use authz_sidecar::model::{
 };
 
 use crate::support::database::Database;
+use crate::support::memory::MemoryJournal;
 
 #[path = "model.rs"]
 pub(crate) mod model;

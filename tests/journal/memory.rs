@@ -1,9 +1,10 @@
 //! The failures that tests can order of the journal in memory.
 
-use authz_sidecar::journal::{Error, Journal, MemoryJournal};
+use authz_sidecar::journal::{Error, Journal};
 use authz_sidecar::model::OperationId;
 
 use crate::fixture::{Calls, closed, names, opened, prepared};
+use crate::support::memory::MemoryJournal;
 
 #[tokio::test]
 async fn an_ordered_failure_keeps_nothing_and_breaks_what_the_contract_says_it_breaks() {

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use authz_sidecar::journal::{
-    Append, Arrival, Deposit, Error, Journal, MemoryJournal, Owner, Place, Receipt, Shared, Window,
+    Append, Arrival, Deposit, Error, Journal, Owner, Place, Receipt, Shared, Window,
 };
 use authz_sidecar::model::{Entry, OperationId, Resource, Stored, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::support::eventually;
+use crate::support::memory::MemoryJournal;
 
 /// A shared journal in memory. What is enqueued can't be read before the next append, as where it
 /// waits for its commit; what arrives is the test's.

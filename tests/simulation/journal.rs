@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::support::memory::MemoryJournal;
 use async_trait::async_trait;
-use authz_sidecar::journal::{Append, Error, Journal, MemoryJournal, Place, State, Window};
+use authz_sidecar::journal::{Append, Error, Journal, Place, State, Window};
 use authz_sidecar::model::{Entry, OperationId, Resource, Stored, Timestamp};
 use fastrand::Rng;
 use futures_util::FutureExt;

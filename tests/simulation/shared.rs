@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use authz_sidecar::journal::{
-    Append, Arrival, Deposit, Error, Index, Journal, MemoryJournal, Owner, Receipt,
-};
+use authz_sidecar::journal::{Append, Arrival, Deposit, Error, Index, Journal, Owner, Receipt};
 use authz_sidecar::model::{Entry, OperationId, Stored, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, oneshot};
+
+use crate::support::memory::MemoryJournal;
 
 #[path = "contract.rs"]
 mod contract;

@@ -6,12 +6,13 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::dualwrite::fixtures::{create, create_named, delete, delete_named};
 use crate::dualwrite::index::{begin, go_on, opening};
-use crate::journal::{Append, Error, MemoryJournal, Place};
+use crate::journal::{Append, Error, OpenOptions, Place, SqliteJournal};
 use crate::model::{Entry, Mode, OperationId, Record, Resolution, Resource, Stored, Timestamp};
 
 /// A journal whose readings are counted, and wait for leave.
 struct Gated {
-    inner: MemoryJournal,
+    inner: SqliteJournal,
+    _directory: tempfile::TempDir,
     begun: Semaphore,
     leave: Semaphore,
     error: Option<Error>,
@@ -22,8 +23,10 @@ struct Gated {
 impl Gated {
     fn new(error: Option<Error>) -> Arc<Self> {
         let (begun, leave) = (Semaphore::new(0), Semaphore::new(0));
-        let (inner, given) = (MemoryJournal::new(), Mutex::default());
-        Arc::new(Self { inner, begun, leave, error, given })
+        let (directory, given) = (tempfile::tempdir().unwrap(), Mutex::default());
+        let inner = SqliteJournal::open(&directory.path().join("j.db"), OpenOptions::default());
+        let inner = inner.unwrap();
+        Arc::new(Self { inner, _directory: directory, begun, leave, error, given })
     }
 
     /// Waits until one more reading has begun.

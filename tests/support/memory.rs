@@ -1,40 +1,38 @@
-//! A journal that forgets everything when it is dropped: the contract without durability, for
-//! tests and simulations, with failures to order.
+//! A journal that forgets everything when it is dropped: the contract without durability, with failures to order.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
-
-use super::retention::{gaps, void_before};
-use super::{Append, Error, Index, Journal, Place, State as IndexState, Window};
-use crate::model::{Entry, OperationId, Resource, Stored, Timestamp};
+use authz_sidecar::journal::{Append, Error, Index, Journal, Place, State as IndexState, Window};
+use authz_sidecar::model::{Entry, OperationId, Resource, Stored, Timestamp};
 
 /// A journal in memory.
 #[derive(Debug, Default)]
-pub struct MemoryJournal {
+pub(crate) struct MemoryJournal {
     state: Mutex<State>,
 }
 
 impl MemoryJournal {
     /// An empty journal.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Makes the next `append` or `enqueue` fail with `error` and keep nothing.
-    pub fn fail_next(&self, error: Error) {
+    pub(crate) fn fail_next(&self, error: Error) {
         self.lock().ordered = Some(Failure { error, kept: false });
     }
 
     /// Makes the next `append` or `enqueue` keep its entries and answer [`Error::Unknown`].
-    pub fn lose_next_answer(&self, why: impl Into<String>) {
+    pub(crate) fn lose_next_answer(&self, why: impl Into<String>) {
         self.lock().ordered = Some(Failure { error: Error::Unknown(why.into()), kept: true });
     }
 
     /// Accepts entries again after `Broken` or `Unknown`, as a restart does.
-    pub fn restart(&self) {
+    pub(crate) fn restart(&self) {
         let mut state = self.lock();
         state.broken = None;
         state.ordered = None;
@@ -42,7 +40,7 @@ impl MemoryJournal {
 
     /// All that is kept, by operation id, also while the journal is broken.
     #[must_use]
-    pub fn entries(&self) -> Vec<Stored> {
+    pub(crate) fn entries(&self) -> Vec<Stored> {
         let state = self.lock();
         state.operations.keys().filter_map(|id| state.stored(*id)).collect()
     }
@@ -131,15 +129,26 @@ impl Journal for MemoryJournal {
     async fn prune(&self, now: Timestamp, before: Timestamp) -> Result<usize, Error> {
         let mut state = self.lock();
         state.health()?;
-        let open = state.operations.values().map(|kept| &kept.index);
-        let open = open.filter(|index| index.state == IndexState::Open);
-        let mut open: Vec<_> = open.map(|index| (index.opened_at, index.settled_at)).collect();
-        open.sort_unstable();
-        let (gaps, void_before) = (gaps(now, before, open), void_before(now, before));
+        let indexes = || state.operations.values().map(|kept| &kept.index);
+        let open: Vec<_> = indexes()
+            .filter(|index| index.state == IndexState::Open)
+            .map(|index| (index.opened_at, index.settled_at))
+            .collect();
+        let margin = now.since(before);
+        // An open operation may need what was there from a margin before it began until a margin after it settled.
+        let is_needed = |opened_at: Timestamp, finished_at: Timestamp| {
+            let mut open = open.iter();
+            finished_at >= before
+                || open.any(|(begun, settled)| {
+                    finished_at >= begun.minus(margin)
+                        && settled.is_none_or(|settled| opened_at <= settled.plus(margin))
+                })
+        };
+        let void_before = now.minus(Duration::from_mins(1)).max(before);
         let count = state.operations.len();
         state.operations.retain(|_, Kept { index, .. }| match index.state {
             IndexState::Open | IndexState::Alone => true,
-            IndexState::Finished(at) => !gaps.iter().any(|gap| gap.holds(index.opened_at, at)),
+            IndexState::Finished(at) => is_needed(index.opened_at, at),
             IndexState::Void(at) => at >= void_before,
         });
         let State { operations, holders, .. } = &mut *state;
