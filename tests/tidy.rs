@@ -38,6 +38,11 @@ fn imports_point_down_the_list_of_rooms() {
 }
 
 #[test]
+fn the_design_names_tests_that_exist() {
+    assert_tidy(links::unknown_tests);
+}
+
+#[test]
 fn the_map_names_every_room() {
     assert_tidy(rooms::unmapped);
 }

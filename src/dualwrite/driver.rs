@@ -108,7 +108,7 @@ struct Driver {
     report: watch::Sender<Progress>,
     /// Rounds of asking that told nothing new.
     rounds: u32,
-    /// Lists that the service refused one after the other.
+    /// Calls that the service refused one after the other.
     refusals: u32,
     /// How many attempts had failed when the last retry was ordered: from there the backoff counts.
     retried_at: u32,

@@ -24,8 +24,18 @@ pub fn removers<'a, O: Borrow<Operation>>(
             (Kind::Delete(DeletePlan::ById { .. }), Some(id)) => other.targets.ids.contains(id),
             (Kind::Delete(DeletePlan::ByProbe { .. }), Some(_)) => !are_disjoint(create, other),
         };
-        means && had_effect(other) && !was_over(other, create, policy)
+        means
+            && had_effect(other)
+            && !was_over(other, create, policy)
+            && !came_later(other, create, policy)
     })
+}
+
+/// Whether `delete` began after the registration of `create` was on record. Then it deals with the row itself, so that
+/// nobody holds a create up by repeating deletes.
+fn came_later(delete: &Operation, create: &Operation, policy: &Policy) -> bool {
+    let stands = matches!(create.phase, Phase::Registered | Phase::Passed);
+    stands && create.since.plus(policy.apart) < delete.intent
 }
 
 /// Whether `delete` had chosen its rows before `create` was sent. Where ids come back, a request that the way

@@ -58,7 +58,7 @@ pub enum Event {
     /// The operation's rows were looked at.
     Settled(Settled),
     /// A person has to decide on the row that is undone, for this reason.
-    GivenUp(&'static str),
+    GivenUp(String),
     /// The back end acknowledged the deregistration of these.
     Deregistered(BTreeSet<ResourceId>),
     /// A person gave an order.

@@ -140,3 +140,20 @@ async fn c3_p2_while_reads_may_lag_no_client_is_told_that_its_row_is_gone() {
     assert!(world.keys.rows().is_empty(), "done is done");
     world.comes_to_nothing().await;
 }
+
+/// Schedule 16 of CORE.md.
+#[tokio::test(flavor = "multi_thread")]
+async fn r2_p9_an_undo_that_the_service_refuses_time_and_again_is_reported_with_its_cause() {
+    let world = World::with(|settings| settings.reply = "100ms").await;
+    world.provider.register().answers(403);
+    world.keys.on(Route::Delete, Fault::always().without_effect().status(409));
+    world.create("k").send().await.expect_undone("pending");
+    let operation = world.operation_in("reported").await;
+    let why = operation["unknown"].as_str().unwrap();
+    assert!(why.contains("the undo is refused") && why.contains("409"), "{why}");
+    assert!(world.keys.calls(Route::Delete) < 100);
+    // A person removes the row.
+    let row = world.keys.rows().pop_first().unwrap();
+    world.keys.remove(&row);
+    world.quiescent().await;
+}

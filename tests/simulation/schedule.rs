@@ -69,6 +69,8 @@ pub(crate) struct Schedule {
     pub(crate) lies: bool,
     /// Beyond the limits: effects come later than L. Operations must end or be reported all the same.
     pub(crate) beyond: bool,
+    /// How likely the answer to a create is held back until another request has removed its row.
+    pub(crate) holds: f64,
     /// What the model of a shared journal does wrong, so that it is seen that this is found.
     pub(crate) bug: Option<Bug>,
 }

@@ -49,6 +49,9 @@ impl Transport for Way {
         });
         let (question, work) = (asked.clone(), manner.clone());
         let answered = call(&self.0, &manner, move |state| serve(state, &question, &work)).await;
+        if let Ok(told) = &answered {
+            self.hold(&asked, told).await;
+        }
         let error = |sent| Error { kind: ErrorKind::Cut, detail: "simulated".into(), sent };
         match answered {
             Ok(told) => {
@@ -64,6 +67,30 @@ impl Transport for Way {
                 self.0.say("is told", || format!("nothing for {asked}: it broke off"));
                 Err(error(Sent::Maybe))
             }
+        }
+    }
+}
+
+impl Way {
+    /// Holds the answer to a create back until its row is gone, or nobody waits for it much longer.
+    async fn hold(&self, asked: &Asked, told: &Told) {
+        let (holds, exchange) = self.0.world.with(|state| {
+            let likely = state.schedule.holds;
+            let holds = likely > 0.0 && !state.calm && state.rng.f64() < likely;
+            (holds, state.schedule.times.exchange)
+        });
+        let made: Option<Value> = serde_json::from_str(&told.body).ok();
+        let id =
+            made.and_then(|row| Some(row.get("id").or(row.get("key_id"))?.as_str()?.to_owned()));
+        let (true, true, Some(id)) = (holds, asked.method == "POST", id) else { return };
+        let removed = |state: &mut State| state.service.removed.contains_key(&id);
+        for _ in 0..16 {
+            if self.0.world.with(removed) {
+                // What removed it may end, too.
+                tokio::time::sleep(exchange / 20).await;
+                return;
+            }
+            tokio::time::sleep(exchange / 20).await;
         }
     }
 }

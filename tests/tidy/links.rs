@@ -23,6 +23,30 @@ pub(crate) fn complaints(tree: &Tree) -> Vec<String> {
     complaints
 }
 
+/// Tests that the design names and that do not exist: it tells which test stands for which schedule.
+pub(crate) fn unknown_tests(tree: &Tree) -> Vec<String> {
+    let design = tree.text("docs/DESIGN.md").unwrap_or_default();
+    let is_test = |word: &&str| {
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        word.chars().all(is_name) && word.matches('_').count() > 3
+    };
+    let named = design.split('`').skip(1).step_by(2).filter(is_test);
+    let exists = |name: &str| {
+        let definition = format!("fn {name}(");
+        let mut code = tree.files().filter(|(path, _)| path.contains(".rs"));
+        code.any(|(_, text)| text.contains(&definition))
+    };
+    let unknown = named.filter(|name| !exists(name));
+    unknown.map(|name| format!("docs/DESIGN.md: there is no test {name}")).collect()
+}
+
+#[test]
+fn a_test_that_is_gone_is_missed_in_the_design() {
+    let page = "| 1 | `p1_a_b_c_d`, `p1_a_b_c_e` | `x.rs`, `old_name_of_it` |";
+    let tree = Tree::of([("docs/DESIGN.md", page), ("tests/x.rs", "fn p1_a_b_c_d() {}")]);
+    assert_eq!(unknown_tests(&tree), ["docs/DESIGN.md: there is no test p1_a_b_c_e"]);
+}
+
 fn is_document(path: &str) -> bool {
     Path::new(path).extension().is_some_and(|end| end == "md")
 }

@@ -18,9 +18,6 @@ use crate::model::{Kind, ResourceId, Timestamp};
 /// So many that the pauses between them are the longest.
 const MANY_ROUNDS: u32 = 16;
 
-/// How often in a row the service must refuse a list before that is taken for its last word.
-const FINAL_REFUSALS: u32 = 10;
-
 impl Driver {
     /// Looks for rows of a create whose outcome is unknown.
     ///
@@ -79,9 +76,7 @@ impl Driver {
     /// A refusal is no outage: if the service answers it time and again, as where the parent was deleted,
     /// a person has to know.
     fn not_listed(&mut self, error: &CallError, asked: Timestamp) -> Attempt {
-        let is_final = error.is_refusal() && !self.may_ask_otherwise(error);
-        self.refusals = if is_final { self.refusals.saturating_add(1) } else { 0 };
-        if self.refusals < FINAL_REFUSALS {
+        if !self.is_refused_for_good(error) {
             return self.failed("probe", error);
         }
         Attempt::Saw(unprovable(format!("the rows can't be listed: {error}"), asked))

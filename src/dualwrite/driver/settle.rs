@@ -9,8 +9,9 @@ use crate::dualwrite::context::{Context, Halt};
 use crate::dualwrite::operation::{Operation, Phase};
 use crate::dualwrite::overlap::{are_disjoint, candidates, owed_by, removers};
 use crate::dualwrite::rows::Trust;
+use crate::dualwrite::service::CallError;
 use crate::dualwrite::settle::{
-    Presence, conclude, is_exhausted, is_over, made, never_was, removed, until,
+    End, Presence, conclude, is_exhausted, is_over, made, never_was, removed, until,
 };
 use crate::dualwrite::state::Settled;
 use crate::journal::Of;
@@ -38,7 +39,7 @@ impl Driver {
     async fn settle_undo(&mut self, plan: &CreatePlan, id: ResourceId) -> Result<Attempt, Halt> {
         if self.undo_is_due && self.may_be_another_s().await? {
             let why = "a create that is not enforced may have made the row under the same id";
-            return Ok(Attempt::Saw(Event::GivenUp(why)));
+            return Ok(Attempt::Saw(Event::GivenUp(why.into())));
         }
         let Self { context, operation, memory, .. } = self;
         let (service, credentials) = (&context.service, &memory.credentials);
@@ -49,8 +50,9 @@ impl Driver {
             let undone = service.undo(&plan.undo, &id, credentials).await;
             memory.landing = memory.landing.max(undo_end(&operation.plan, undone.is_ok(), context));
             if let Err(error) = undone {
-                return Ok(self.failed("undo", &error));
+                return Ok(self.not_undone(&error, end));
             }
+            self.refusals = 0;
             self.undo_is_due = false;
             // A DELETE that was sent before the row could be there tells nothing by being accepted.
             if is_over(end, sent) {
@@ -68,10 +70,19 @@ impl Driver {
         let accepted = self.undo_accepted.map(|accepted| accepted.plus(longest));
         if self.undo_is_due && is_over(accepted, asked) {
             let why = "the service accepts the undo's DELETE, and the row is there all the same";
-            return Ok(Attempt::Saw(Event::GivenUp(why)));
+            return Ok(Attempt::Saw(Event::GivenUp(why.into())));
         }
         let gone = conclude(seen, asked, end, None).is_some().then_some(id);
         Ok(saw(gone.into_iter().collect(), false))
+    }
+
+    /// If the service answers the undo's DELETE time and again, but not as the rule says, a person has to know.
+    fn not_undone(&mut self, error: &CallError, end: End) -> Attempt {
+        if self.is_refused_for_good(error) && is_over(end, self.context.now()) {
+            let why = format!("the undo is refused: {error}");
+            return Attempt::Saw(Event::GivenUp(why));
+        }
+        self.failed("undo", error)
     }
 
     /// Whether a create that is not enforced may have made the row that is undone, or one with its id since.

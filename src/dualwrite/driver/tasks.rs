@@ -43,6 +43,14 @@ impl Driver {
         is_caller && error.is_denied() && self.context.service.has_credentials()
     }
 
+    /// Counts a refusal. Proxies and deployments refuse for moments; ten times in a row is taken for the last word.
+    pub(super) fn is_refused_for_good(&mut self, error: &CallError) -> bool {
+        const FINAL: u32 = 10;
+        let is_refusal = error.is_refusal() && !self.may_ask_otherwise(error);
+        self.refusals = if is_refusal { self.refusals.saturating_add(1) } else { 0 };
+        self.refusals >= FINAL
+    }
+
     /// A call failed. Where the service does not (or no longer) accept the caller, the service's own
     /// credentials take over, as they do after a crash.
     pub(super) fn failed(&mut self, call: &'static str, error: &CallError) -> Attempt {

@@ -2,7 +2,7 @@
 
 use super::super::fixtures::{create, create_named, delete, delete_named, id, policy};
 use super::*;
-use crate::model::{Effect, Entry, Mode, Record, Timestamp};
+use crate::model::{CreatePlan, Effect, Entry, Mode, Pointer, Record, Timestamp};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
@@ -72,4 +72,28 @@ fn p3_a_delete_that_was_answered_before_a_create_was_sent_did_not_choose_its_row
     let shared = Policy { apart: std::time::Duration::from_secs(10), ..policy() };
     assert!(may_be_removed(&own, &[closed(Effect::Past, 1 - 10)], &shared));
     assert!(!may_be_removed(&own, &[closed(Effect::Past, 1 - 11)], &shared));
+}
+
+/// Schedule 15 of CORE.md: a client that repeats a delete every minute.
+#[test]
+fn p9_a_delete_that_began_after_the_registration_does_not_hold_the_create_up() {
+    let registered = Record::Registered { id: id("k"), ambiguous: false };
+    let own = after(committed("k"), registered, 3);
+    let begun = |seconds| Operation { intent: at(seconds), ..delete(&["k"], true) };
+    assert!(may_be_removed(&own, &[begun(3)], &policy()));
+    assert!(!may_be_removed(&own, &[begun(4)], &policy()));
+    let shared = Policy { apart: std::time::Duration::from_secs(10), ..policy() };
+    assert!(may_be_removed(&own, &[begun(4)], &shared));
+}
+
+/// Schedule 11 of CORE.md: a delete by name without a type, and a create with a type.
+#[test]
+fn p3_a_field_that_only_one_gives_keeps_no_delete_from_meaning_a_row() {
+    let mut create = committed("k");
+    let plan = std::sync::Arc::make_mut(&mut create.plan);
+    let Kind::Create(CreatePlan { probe: Some(probe), .. }) = &mut plan.kind else { panic!() };
+    let field = Pointer::parse("/type").unwrap();
+    probe.conditions.push(Condition { field, value: "github".into() });
+    assert!(may_be_removed(&create, &[delete_named("n", &[])], &policy()));
+    assert!(!may_be_removed(&create, &[delete_named("m", &[])], &policy()));
 }

@@ -161,3 +161,6 @@ impl Lists {
         Arc::clone(lines.entry(key).or_insert_with(|| Arc::new(Line::resting(REST))))
     }
 }
+
+#[cfg(test)]
+mod tests;

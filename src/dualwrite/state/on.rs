@@ -67,7 +67,7 @@ pub fn on(operation: &mut Operation, event: Event, policy: &Policy) -> Result<Tr
         (Phase::Unknown, Event::Expired) => Some(expired(operation)),
         (phase, Event::Settled(seen)) => settled(operation, &phase, &seen),
         (Phase::Undoing(_), Event::GivenUp(why)) => {
-            let report = |id| durable(Record::Reported { rows: vec![id], why: why.into() });
+            let report = |id| durable(Record::Reported { rows: vec![id], why });
             operation.bound.clone().map(report)
         }
         (phase, Event::Deregistered(ids)) => deregistered(operation, &phase, ids),

@@ -79,7 +79,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::Expired),
         (ids.clone(), any::<bool>())
             .prop_map(|(gone, over)| Event::Settled(Settled { gone, over })),
-        Just(Event::GivenUp("test")),
+        Just(Event::GivenUp("test".into())),
         ids.prop_map(Event::Deregistered),
         Just(Event::Ordered(orders::retry())),
         Just(Event::Ordered(orders::discard())),

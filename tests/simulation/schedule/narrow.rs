@@ -92,6 +92,7 @@ impl Schedule {
             lies: rng.u8(..) < 8,
             cuts: rare(rng, 80, 0.05),
             beyond: false,
+            holds: 0.0,
             bug: None,
         }
     }

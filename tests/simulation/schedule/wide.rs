@@ -58,6 +58,7 @@ impl Schedule {
             latest: if beyond { 3 * longest } else { longest },
             lies: false,
             beyond,
+            holds: seldom(rng, 40),
             bug: None,
         }
     }

@@ -122,6 +122,6 @@ fn p4_a_row_that_may_have_come_back_is_reported_and_not_undone() {
     let mut create = fixtures::create(Mode::Enforce, None);
     take(&mut create, committed(), at(2)).unwrap();
     take(&mut create, not_acknowledged(UndoReason::Refused, false), at(2)).unwrap();
-    take(&mut create, Event::GivenUp("test"), at(3)).unwrap();
+    take(&mut create, Event::GivenUp("test".into()), at(3)).unwrap();
     assert_eq!(create.reported, BTreeSet::from([id("k")]));
 }

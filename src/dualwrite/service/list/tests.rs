@@ -1,0 +1,70 @@
+//! Lists of several pages whose rows shift while they are read.
+
+use std::collections::VecDeque;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response};
+
+use super::*;
+use crate::dualwrite::fixtures::create;
+use crate::dualwrite::peers::service_circuit;
+use crate::dualwrite::service::Limits;
+use crate::http::breaker::Metrics;
+use crate::model::{Kind, Mode, Page};
+use crate::upstream::{self, Transport};
+
+/// A service that shows these ids, answer by answer.
+struct Pages(Mutex<VecDeque<&'static [&'static str]>>);
+
+#[async_trait]
+impl Transport for Pages {
+    async fn send(&self, _: Request<Bytes>) -> Result<Response<upstream::Body>, upstream::Error> {
+        let ids = lock(&self.0).pop_front().expect("no more answers were expected");
+        let rows: Vec<_> =
+            ids.iter().map(|id| serde_json::json!({"id": id, "name": "n"})).collect();
+        let body = Bytes::from(serde_json::to_vec(&rows).unwrap());
+        Ok(Response::new(upstream::Body::whole(body, None)))
+    }
+}
+
+/// What a list of pages of two rows comes to, if the service gives these answers.
+async fn listed(answers: &[&'static [&'static str]]) -> Option<Vec<String>> {
+    let transport = Arc::new(Pages(Mutex::new(answers.iter().copied().collect())));
+    let second = std::time::Duration::from_secs(1);
+    let limits =
+        Limits { call: second, answer: 1 << 16, pages: 9, lag: second / 1000, list: 9 * second };
+    let circuit = service_circuit(Metrics::default());
+    let host = HeaderValue::from_static("keys");
+    let service = Service::new(transport.clone(), circuit, HeaderMap::new(), host, limits);
+    let create = create(Mode::Enforce, None);
+    let Kind::Create(plan) = &create.plan.kind else { panic!("a create") };
+    let mut probe = plan.probe.clone().unwrap();
+    probe.page = Some(Page { parameter: "page".into(), size: 2 });
+    let rows = service.list(&probe, &Credentials::default()).await;
+    assert!(rows.is_err() || lock(&transport.0).is_empty(), "it was not read to the end");
+    let ids = |rows: Vec<SightedRow>| rows.into_iter().map(|row| row.id.to_string()).collect();
+    rows.ok().map(ids)
+}
+
+#[tokio::test]
+async fn p2_a_list_of_one_page_is_read_once() {
+    assert_eq!(listed(&[&["a"]]).await, Some(vec!["a".into()]));
+}
+
+/// Schedules 18 and 27 of CORE.md: "a" goes after the first page was read, and "c" moves to a page that was read.
+#[tokio::test]
+async fn p2_a_row_that_shifts_over_the_edge_of_a_page_is_not_missed() {
+    let shifted: [&[&str]; 2] = [&["a", "b"], &[]];
+    let whole: [&[&str]; 2] = [&["b", "c"], &[]];
+    let answers = [shifted, whole, whole, whole].concat();
+    assert_eq!(listed(&answers).await, Some(vec!["b".into(), "c".into()]));
+}
+
+#[tokio::test]
+async fn p2_a_list_that_changes_with_every_reading_proves_nothing() {
+    let answers: Vec<_> = (0..6)
+        .flat_map(|n| -> [&[&str]; 2] { [if n % 2 == 0 { &["a", "b"] } else { &["b", "c"] }, &[]] })
+        .collect();
+    assert_eq!(listed(&answers).await, None);
+}
