@@ -64,6 +64,8 @@ if [[ $tier == full ]]; then
         cargo test --quiet --locked --test design every_schedule
     step "simulation" env SIMULATION_SCHEDULES=20000 SIMULATION_SEED=100000 \
         cargo test --quiet --locked --test simulation every_schedule
+    step "wide simulation" env SIMULATION_DRAWS=wide SIMULATION_SCHEDULES=10000 SIMULATION_SEED=1 \
+        cargo test --quiet --locked --test simulation every_schedule
     step "recovery of a thousand operations" env RECOVERY_LIMIT_MS=2000 \
         AUTHZ_SIDECAR_BINARY="$PWD/target/release/authz-sidecar" cargo test --quiet --locked --test outage thousand
     step "retention" env RETENTION_OPERATIONS=500000 \
