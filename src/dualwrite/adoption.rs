@@ -9,7 +9,7 @@ use super::driver::{Memory, drive};
 use super::inbox::Letter;
 use super::index;
 use super::operation::Operation;
-use super::state::on;
+use super::state::{STALE, is_stale, on};
 use crate::failpoint;
 use crate::journal::{Arrival, Deposit, Error, Receipt};
 use crate::model::{Backoff, Entry, Late, OperationId, Record};
@@ -132,12 +132,14 @@ async fn begin_anew(
     }
     match late {
         // What became of that row is forgotten, and another may have its id by now.
-        Late::Row { id } if operation.reuses_ids() => {
-            if context.holder(&operation.resource(&id)).await?.is_some() {
+        Late::Row { id }
+            if operation.reuses_ids() && operation.is_enforced() || is_stale(&operation) =>
+        {
+            if let Some(holder) = context.holder(&operation.resource(&id)).await? {
+                tracing::warn!(holder = %holder.id, row = %id, "the row of late evidence has another operation");
                 return Ok(None);
             }
-            let why = "late evidence names a row whose id may have come back".into();
-            records.push(Record::Reported { rows: vec![id], why });
+            records.push(Record::Reported { rows: vec![id], why: STALE.into() });
         }
         _ => records.extend(follows),
     }

@@ -3,18 +3,18 @@
 
 use std::sync::Arc;
 
-use super::Event;
-use super::context::{Context, Room};
-use super::driver::{Memory, drive};
+use super::context::{Context, Halt};
+use super::index;
 use super::operation::Operation;
-use super::outcome::CreateOutcome;
 use super::reply::{self, Reply};
-use crate::model::{Mode, OperationId, PassReason, Plan, Record, StoredPrincipal};
+use crate::model::{
+    Effect, Mode, OperationId, PassReason, Plan, Record, Resolution, StoredPrincipal,
+};
 
 /// Creates on the side whose request is under way.
 pub(super) struct Also {
     context: Arc<Context>,
-    begun: Vec<(Operation, Option<Room>)>,
+    begun: Vec<Operation>,
 }
 
 impl Also {
@@ -38,13 +38,13 @@ impl Also {
                 before: None,
             };
             match context.begin(context.new_id(), vec![prepared]).await {
-                Ok(operation) => also.begun.push((operation, context.enter())),
+                Ok(operation) => also.begun.push(operation),
                 Err(halt) if is_observed => {
                     tracing::error!(%halt, "what a request makes on the side goes unrecorded");
                     context.metrics.exception(&rule, "unrecorded");
                 }
                 Err(halt) => {
-                    also.end(&CreateOutcome::NotSent).await;
+                    also.end(&[Record::Finished { resolution: Resolution::NotSent }]).await;
                     context.metrics.refused(&rule, "journal");
                     let detail = format!("{halt}; nothing was sent");
                     return Err(Box::new(reply::unavailable(id, detail)));
@@ -54,25 +54,29 @@ impl Also {
         Ok(also)
     }
 
-    /// The request is over; whether it made a row is not known, unless the service refused it.
+    /// The request is over; whether it made a row is not known, unless it was refused.
     pub(super) async fn answered(self, reply: &Reply) {
-        let refused = reply.status().is_client_error() && reply.status().as_u16() != 408;
-        let outcome = if refused { CreateOutcome::Rejected } else { CreateOutcome::Unknown };
-        self.end(&outcome).await;
+        let status = reply.status().as_u16();
+        let is_refused = matches!(status, 304 | 307 | 308 | 400..=407 | 409..=499);
+        let end = if reply::is_unsent(reply) || is_refused {
+            vec![Record::Finished { resolution: Resolution::Rejected }]
+        } else {
+            let closed = Record::Closed { effect: Effect::MayCome };
+            vec![closed, Record::Finished { resolution: Resolution::Unsettled }]
+        };
+        self.end(&end).await;
     }
 
-    async fn end(self, outcome: &CreateOutcome) {
-        for (mut operation, room) in self.begun {
-            let event = Event::CreateAnswered(outcome.clone(), None);
-            match self.context.take(&mut operation, event).await {
-                Ok(_) if operation.is_finished() => {}
-                Ok(_) => {
-                    let memory = Memory { room, ..Memory::default() };
-                    drive(Arc::clone(&self.context), operation, memory);
-                }
-                Err(halt) => {
-                    tracing::error!(operation = %operation.id, %halt, "the operation is left to recovery");
-                }
+    /// Nothing is left to be done for them. What was closed is read for L yet.
+    async fn end(self, records: &[Record]) {
+        for operation in self.begun {
+            let entries = self.context.entries(records.to_vec());
+            let ended = match index::go_on(&operation, entries) {
+                Ok((_, append)) => self.context.journal.enqueue(append).await.map_err(Halt::from),
+                Err(illegal) => Err(illegal.into()),
+            };
+            if let Err(halt) = ended {
+                tracing::error!(operation = %operation.id, %halt, "the operation is left to recovery");
             }
         }
     }

@@ -19,12 +19,12 @@ use super::peers::Peers;
 use super::rows::Trust;
 use super::service::{Lists, Service};
 use super::state::{Policy, Transition, Wait, evidence, on};
-use super::{Event, Illegal, index, newness, settle};
+use super::{Event, Illegal, index, settle};
 use crate::authz::{Authorizer, Circuits};
 use crate::journal::{self, Journal, Of, Shared, Window};
 use crate::model::{
-    Bounds, Clock, DeletePlan, Effect, Entry, Evidence, Kind, Mode, OperationId, Record,
-    Resolution, Resource, ResourceId, ResourceType, Timestamp, UndoReason,
+    Bounds, Clock, Effect, Entry, Evidence, Kind, Mode, OperationId, Record, Resolution, Resource,
+    ResourceId, ResourceType, Timestamp, UndoReason,
 };
 use crate::principal::Resolver;
 
@@ -317,7 +317,9 @@ impl Context {
         }
         match self.is_engaged(own).await {
             Ok(false) => self.may_act().map_err(|error| ("journal", error.to_string())),
-            Ok(true) => Err(("engaged", "another request for this row is under way".into())),
+            Ok(true) => {
+                Err(("engaged", "another operation has not finished with this row yet".into()))
+            }
             Err(halt) => Err(("journal", halt.to_string())),
         }
     }
@@ -325,26 +327,33 @@ impl Context {
     /// Whether another request may still make or remove the row whose id the request of `own` names, or change
     /// its registration. Where ids come back, a late effect of one would hit the row of the other. `own` is on
     /// record by now, so that of two requests at least one knows of the other.
-    pub(super) async fn is_engaged(&self, own: &Operation) -> Result<bool, Halt> {
+    async fn is_engaged(&self, own: &Operation) -> Result<bool, Halt> {
         if !own.reuses_ids() || !own.is_enforced() {
             return Ok(false);
         }
-        match (&own.plan.kind, newness::named(own)) {
+        match (&own.plan.kind, own.named()) {
             (Kind::Create(_), Some(id)) => {
                 let holder = self.holder(&own.resource(id)).await?;
-                if holder.is_some_and(|holder| holder.is_unsettled()) {
+                if holder.as_ref().is_some_and(Operation::is_unsettled) {
                     return Ok(true);
                 }
                 let deletes = self.others(own, Of::Deletes).await?;
-                let mut open = deletes.iter().filter(|delete| !delete.is_finished());
+                // Its row was removed since, and it has yet to find out.
+                let is_behind = |delete: &Operation| {
+                    let holder = holder.as_ref().filter(|holder| !holder.is_finished());
+                    delete.gone.contains(id) && holder.is_some_and(|one| one.since <= delete.since)
+                };
+                let mut open =
+                    deletes.iter().filter(|other| !other.is_finished() || is_behind(other));
                 Ok(open.any(|delete| delete.targets.ids.contains(id)))
             }
-            (Kind::Delete(DeletePlan::ById { id, .. }), _) => {
+            (Kind::Delete(_), _) => {
                 let creates = self.others(own, Of::Creates).await?;
                 let mut open = creates.iter().filter(|create| create.phase == Phase::Prepared);
-                Ok(open.any(|create| newness::named(create) == Some(id)))
+                let means = |id: &ResourceId| own.targets.ids.contains(id);
+                Ok(open.any(|create| create.named().is_some_and(means)))
             }
-            _ => Ok(false),
+            (Kind::Create(_), None) => Ok(false),
         }
     }
 

@@ -291,6 +291,7 @@ impl Prepared {
         event: Event,
         id: Option<&ResourceId>,
     ) -> Result<Option<state::Reply>, Halt> {
+        let observes = self.operation.plan.mode == Mode::Observe && self.operation.pass.is_none();
         let taken = match (self.context.take(&mut self.operation, event).await, id) {
             (Err(Halt::Journal(journal::Error::Taken { holder, .. })), Some(id)) => {
                 let operation = self.operation.id;
@@ -303,7 +304,6 @@ impl Prepared {
             (taken, _) => taken,
         };
         let reply = taken?.reply;
-        let observes = self.operation.plan.mode == Mode::Observe && self.operation.pass.is_none();
         if self.operation.phase == Phase::Passed && observes {
             self.context.metrics.exception(&self.operation.plan.rule, "observed");
         }

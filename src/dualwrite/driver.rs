@@ -260,7 +260,10 @@ impl Driver {
         self.context.board.sleeps_until(self.operation.id, due);
         // Who waits may look only now: what was settled stays so.
         let settled = settled || self.operation.is_row_gone();
-        self.report.send_replace(Progress::Resting { settled });
+        self.report.send_replace(match self.operation.phase {
+            Phase::Reported(_) => Progress::Reported,
+            _ => Progress::Resting { settled },
+        });
         let sleep = tokio::time::sleep(due.since(self.context.now()));
         tokio::select! {
             biased;

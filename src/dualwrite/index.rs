@@ -3,7 +3,9 @@
 
 use super::operation::{Illegal, Operation, Phase, Targets};
 use crate::journal::{Append, Index, Of, Place, State};
-use crate::model::{Entry, Kind, OperationId, Plan, Record, Resolution, ResourceId, Stored};
+use crate::model::{
+    DeletePlan, Entry, Kind, OperationId, Plan, Record, Resolution, ResourceId, Stored, Timestamp,
+};
 
 /// The operation that begins with `entries`, and what is to be appended.
 ///
@@ -56,7 +58,7 @@ pub fn index(operation: &Operation) -> Index {
             Kind::Delete(_) => Of::Deletes,
         },
         opened_at: operation.intent,
-        settled_at: operation.settled.filter(|_| !keeps_others_off(operation)),
+        settled_at: settled_at(operation),
         state: state(operation),
         holds: operation.bound.iter().filter(|_| !is_row_over(operation)).cloned().collect(),
         frees: if is_row_over(operation) { freed(operation) } else { Vec::new() },
@@ -85,6 +87,8 @@ fn state(operation: &Operation) -> State {
         _ if operation.is_row_gone() => State::Alone,
         // The service's answer proved that all its rows are gone.
         Phase::Looking if operation.closed.is_none() => State::Alone,
+        // Its row is gone, and its registration may take for ever: nothing is kept for that.
+        Phase::Looking if is_by_id(operation) && !operation.gone.is_empty() => State::Alone,
         // Looks for rows yet (a create that stands: for deletes that may have removed its own).
         Phase::Prepared
         | Phase::Committed
@@ -95,9 +99,20 @@ fn state(operation: &Operation) -> State {
     }
 }
 
-/// Whether requests that name its rows have to know of it until it ends.
-fn keeps_others_off(operation: &Operation) -> bool {
-    operation.reuses_ids() && !operation.is_create() && !operation.is_finished()
+/// Until when others have to know of it. Where ids come back, requests that name the row of a removal must, until that
+/// has ended.
+fn settled_at(operation: &Operation) -> Option<Timestamp> {
+    match (operation.reuses_ids(), operation.is_finished()) {
+        (true, true) => operation.settled.max(Some(operation.since)),
+        (true, false) if is_by_id(operation) || operation.is_condemned() => None,
+        _ => operation.settled,
+    }
+}
+
+/// Whether it deletes one row of an id that comes back.
+fn is_by_id(operation: &Operation) -> bool {
+    let by_id = matches!(operation.plan.kind, Kind::Delete(DeletePlan::ById { .. }));
+    operation.reuses_ids() && by_id
 }
 
 /// Whether its row is gone, and deregistered.

@@ -7,7 +7,7 @@ use super::operation::{Operation, Phase};
 use super::outcome::CreateOutcome;
 use super::overlap::{are_disjoint, was_undone};
 use super::rows::may_have_a_row;
-use crate::model::{CreatePlan, Kind, Newness, PassReason, Resolution, ResourceId};
+use crate::model::{CreatePlan, Newness, PassReason, Resolution, ResourceId};
 
 /// What the rule's proof says of a row, by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,15 +22,6 @@ enum Proof {
 #[must_use]
 pub fn is_hopeless(plan: &CreatePlan) -> bool {
     plan.replayed && plan.new == Newness::Always && !plan.keeps_owner
-}
-
-/// The id of the row that `create` makes, if its request names it and ids come back.
-#[must_use]
-pub fn named(create: &Operation) -> Option<&ResourceId> {
-    match &create.plan.kind {
-        Kind::Create(plan) if create.reuses_ids() => plan.names.as_ref(),
-        _ => None,
-    }
 }
 
 /// Whether it takes the journal to tell what an answer with an id means.
@@ -57,7 +48,7 @@ pub fn judge<O: Borrow<Operation>>(
     }
     let proof = proof(own, plan, status, &id);
     let mut all = others.iter().map(Borrow::borrow);
-    let was_undone = all.any(|other| was_undone(other, own, &id));
+    let was_undone = all.any(|other| was_undone(other, &id));
     let others = || {
         let others = others.iter().map(Borrow::borrow);
         let is_recorded = |other: &Operation| other.pass != Some(PassReason::Unrecorded);
@@ -68,7 +59,7 @@ pub fn judge<O: Borrow<Operation>>(
     match (proof, holder) {
         // The journal refuses an id that is held: the create is told of the conflict.
         (Proof::New, Some(_)) => CreateOutcome::Committed(id),
-        (_, Some(holder)) if !stands(holder) => CreateOutcome::Committed(id),
+        (_, Some(holder)) if !stands(holder) => CreateOutcome::Disputed(id),
         (Proof::Found, Some(_)) => CreateOutcome::Found { id, held: true },
         (Proof::None(_), Some(holder)) if holder.since < own.intent => {
             CreateOutcome::Found { id, held: true }

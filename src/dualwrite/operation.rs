@@ -257,10 +257,19 @@ impl Operation {
         self.plan.ids == Ids::Reused
     }
 
-    /// Whether it made no row, and has passed on one that it found.
+    /// Whether the row that it passed on may be one that it found.
     #[must_use]
     pub fn has_found(&self) -> bool {
         self.pass == Some(PassReason::Found)
+    }
+
+    /// The id of the row that it makes, if its request names it and ids come back.
+    #[must_use]
+    pub fn named(&self) -> Option<&ResourceId> {
+        match &self.plan.kind {
+            Kind::Create(plan) if self.reuses_ids() => plan.names.as_ref(),
+            _ => None,
+        }
     }
 
     /// Whether its row is being removed.

@@ -21,10 +21,25 @@ pub(super) fn problem(problem: Problem) -> Reply {
     problem.into_response().map(|body| Body::whole(body, None))
 }
 
+/// Marks an answer to a request that was refused before it was sent.
+#[derive(Clone, Copy)]
+struct Unsent;
+
+/// Whether nothing of the request was sent, for certain.
+pub(super) fn is_unsent(reply: &Reply) -> bool {
+    reply.extensions().get::<Unsent>().is_some()
+}
+
+fn unsent(refused: Problem) -> Reply {
+    let mut reply = problem(refused);
+    reply.extensions_mut().insert(Unsent);
+    reply
+}
+
 /// A request that was refused before it was sent.
 pub(super) fn unavailable(operation: OperationId, detail: String) -> Reply {
     let refused = Problem::new(Kind::Unavailable, detail).operation(operation);
-    problem(refused.retry_after(RETRY_AFTER))
+    unsent(refused.retry_after(RETRY_AFTER))
 }
 
 /// A create that was refused because the circuit to the back end is open; it is worth trying
@@ -34,7 +49,7 @@ pub(super) fn circuit_open(operation: OperationId, wait: Duration) -> Reply {
                   be registered; nothing was sent";
     // A client that comes a little late is served; one that comes early may not be.
     let wait = wait.max(Duration::from_secs(1));
-    problem(Problem::new(Kind::Unavailable, detail).operation(operation).retry_after(wait))
+    unsent(Problem::new(Kind::Unavailable, detail).operation(operation).retry_after(wait))
 }
 
 /// A request that found every place taken.

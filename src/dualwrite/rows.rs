@@ -146,6 +146,9 @@ fn rule_on<'a>(makers: impl Iterator<Item = &'a Operation>, trust: Trust) -> Rul
             Phase::Unknown if maker.reuses_ids() => {
                 Some("ids come back under the rule's `new`, so that it may be an older row")
             }
+            Phase::Unknown if is_replayed(maker) => {
+                Some("its request has a replay key, so that another answer may name the row")
+            }
             Phase::Unknown if maker.before.is_none() => Some(
                 "there is no complete list from before a create that may have made it was sent",
             ),
@@ -154,6 +157,10 @@ fn rule_on<'a>(makers: impl Iterator<Item = &'a Operation>, trust: Trust) -> Rul
         });
     }
     doubt.map_or(Ruling::Condemn, Ruling::Report)
+}
+
+fn is_replayed(create: &Operation) -> bool {
+    matches!(&create.plan.kind, Kind::Create(plan) if plan.replayed)
 }
 
 /// Whether `create` may have made `row`: it does not know its own row, `row` is as it asked for, and was

@@ -75,7 +75,11 @@ pub(super) fn compile(raw: &[RawRule], options: &Options) -> Result<Vec<Arc<Rule
     let types = rules.iter().filter(|rule| rule.reuses_ids());
     let types: BTreeSet<_> = types.map(|rule| rule.resource_type.clone()).collect();
     for rule in &mut rules {
-        rule.ids = if types.contains(&rule.resource_type) { Ids::Reused } else { Ids::Fresh };
+        let of = |kind| if types.contains(kind) { Ids::Reused } else { Ids::Fresh };
+        rule.ids = of(&rule.resource_type);
+        for also in &mut rule.also {
+            also.ids = of(&also.resource_type);
+        }
     }
     Ok(rules.into_iter().map(Arc::new).collect())
 }
@@ -90,6 +94,7 @@ impl Compiler<'_> {
     fn rule(&mut self, raw: &RawRule) -> Option<Rule> {
         let name = self.name(&raw.name);
         let matches = self.noted(raw.matches.place, MatchTemplate::parse(&raw.matches.value))?;
+        let also = self.also(&raw.makes_also, &matches);
         let (resource_type, action) = match (&raw.register, &raw.deregister) {
             (Some(register), None) => {
                 self.refuse_delete(&matches, raw.matches.place);
@@ -106,16 +111,16 @@ impl Compiler<'_> {
                 return None;
             }
             (None, None) => {
-                let Some(also) = raw.makes_also.first() else {
+                if raw.makes_also.is_empty() {
                     let what = "the rule has neither `register` nor `deregister` nor `makes_also`";
                     self.problem(raw.name.place, what, "say what it creates or deletes");
                     return None;
-                };
+                }
                 self.refuse_parts(raw);
-                (self.kind(&also.kind), Some(Action::Pass))
+                let kind = also.as_ref().and_then(|also| Some(also.first()?.resource_type.clone()));
+                (kind, Some(Action::Pass))
             }
         };
-        let also = self.also(&raw.makes_also, &matches);
         Some(Rule {
             name: name?,
             mode: raw.mode,
@@ -137,6 +142,7 @@ impl Compiler<'_> {
         self.refuse(raw.confirm.as_ref(), "confirm", why);
         self.refuse(raw.probe.as_ref(), "probe", why);
         self.refuse(raw.new.as_ref(), "new", why);
+        self.refuse(raw.replay_headers.as_ref(), "replay_headers", why);
         self.refuse(raw.steps.values().next(), "steps", why);
     }
 
@@ -144,7 +150,7 @@ impl Compiler<'_> {
         let compiled = written.iter().map(|also| {
             let resource_type = self.kind(&also.kind);
             let conditions = self.conditions(&also.conditions, matches);
-            Some(AlsoRule { resource_type: resource_type?, conditions })
+            Some(AlsoRule { resource_type: resource_type?, ids: Ids::default(), conditions })
         });
         compiled.collect()
     }

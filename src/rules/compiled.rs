@@ -41,6 +41,7 @@ pub(super) enum Action {
 #[derive(Debug)]
 pub(super) struct AlsoRule {
     pub(super) resource_type: ResourceType,
+    pub(super) ids: Ids,
     pub(super) conditions: Vec<ConditionRule>,
 }
 
@@ -127,7 +128,7 @@ impl Rule {
         match self.action {
             Action::Create(_) => "creates",
             Action::Delete(_) => "deletes",
-            Action::Pass => "may make, on the side,",
+            Action::Pass => "may also make",
         }
     }
 

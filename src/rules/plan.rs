@@ -12,8 +12,8 @@ use super::compiled::{
 use super::request::{PlanError, Request};
 use super::source::Source;
 use crate::model::{
-    Condition, Confirm, CreatePlan, DeletePlan, Kind, ParentPlan, ParentSource, Plan, Probe,
-    ResourceId, ResourceType, Undo,
+    Condition, Confirm, CreatePlan, DeletePlan, IdCall, Ids, Kind, ParentPlan, ParentSource, Plan,
+    Probe, ResourceId, ResourceType, Undo,
 };
 
 /// What a request comes to.
@@ -46,15 +46,15 @@ impl Rule {
         let also = self.also.iter().map(|also| {
             let conditions = conditions(&also.conditions, &request)?;
             let kind = Kind::Create(CreatePlan::on_the_side(conditions));
-            Ok(self.plan_of(&also.resource_type, kind))
+            Ok(self.plan_of(&also.resource_type, also.ids, kind))
         });
         let also = also.collect::<Result<_, _>>()?;
-        Ok(Plans { own: own.map(|kind| self.plan_of(&self.resource_type, kind)), also })
+        Ok(Plans { own: own.map(|kind| self.plan_of(&self.resource_type, self.ids, kind)), also })
     }
 
-    fn plan_of(&self, resource_type: &ResourceType, kind: Kind) -> Plan {
+    fn plan_of(&self, resource_type: &ResourceType, ids: Ids, kind: Kind) -> Plan {
         let (rule, resource_type) = (self.name.clone(), resource_type.clone());
-        let Self { mode, commits, ids, .. } = *self;
+        let Self { mode, commits, .. } = *self;
         Plan { rule, mode, resource_type, commits, ids, kind }
     }
 }
@@ -66,7 +66,7 @@ impl CreateRule {
         let (probe, confirm) = (probe.flatten(), self.confirm.plan(request)?);
         Ok(CreatePlan {
             id: self.id.clone(),
-            names: named(head, &confirm, probe.as_ref()),
+            names: named(head, &[&confirm.call, &undo.call], probe.as_ref()),
             parent: self.parent.as_ref().map(|parent| parent.plan(request)).transpose()?,
             undo,
             confirm,
@@ -81,16 +81,20 @@ impl CreateRule {
 
 /// The id that a create's request gives to its row: one that the list's conditions state, or the request's
 /// path is that of the row.
-fn named(head: &Parts, confirm: &Confirm, probe: Option<&Probe>) -> Option<ResourceId> {
+fn named(head: &Parts, of_row: &[&IdCall], probe: Option<&Probe>) -> Option<ResourceId> {
     let stated = probe.and_then(|probe| {
         let of_id = |condition: &&Condition| condition.field == probe.row.id;
         ResourceId::from_json(&probe.conditions.iter().find(of_id)?.value)
     });
-    let decoded = |text| percent_decode_str(text).decode_utf8_lossy();
-    let (before, after) = (decoded(&confirm.call.before), decoded(&confirm.call.after));
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let path_of = |text: &str| decoded(text.split('?').next().unwrap_or_default());
     let path = decoded(head.uri.path());
-    let in_path = || path.strip_prefix(&*before)?.strip_suffix(&*after).and_then(ResourceId::new);
-    stated.or_else(in_path)
+    let in_path = of_row.iter().find_map(|call| {
+        let rest = path.strip_prefix(&path_of(&call.before))?;
+        let id = rest.strip_suffix(&path_of(&call.after))?;
+        ResourceId::new(id).filter(|_| !id.contains('/'))
+    });
+    stated.or(in_path)
 }
 
 impl ParentRule {

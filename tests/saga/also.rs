@@ -22,7 +22,7 @@ async fn world_with_a_key_named(name: &str) -> World {
     world
 }
 
-/// Schedule 19 of CORE.md.
+/// Schedule 19 of docs/DESIGN.md.
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_a_row_that_another_request_may_have_made_on_the_side_is_reported_and_not_undone() {
     let world = world_with_a_key_named("k").await;

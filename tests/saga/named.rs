@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::client::Call;
+use crate::support::eventually;
 use crate::support::keys::{AGENT, Fault, Gate, Route};
 use crate::support::provider::{DEREGISTER, REGISTER};
 use crate::world::{Settings, World};
@@ -49,6 +50,23 @@ async fn p1_a_row_that_was_deleted_is_made_again_under_its_id() {
     assert_eq!(world.asked(REGISTER), 2);
 }
 
+/// Until L has passed since the first delete, the second create watches its row; the third must wait for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_rows_that_come_and_go_quickly_under_one_id_are_refused_and_never_reported() {
+    let world = world().await;
+    for _ in 0..4 {
+        let status = put(&world, "k").send().await.status;
+        assert!(status == 201 || status == 503, "{status}");
+        assert!(world.keys.rows().len() == usize::from(status == 201), "refused unsent");
+        world.delete("k").send().await;
+        let operations = world.operations().await;
+        assert!(operations.iter().all(|one| one["phase"] != "reported"), "{operations:#?}");
+    }
+    world.quiescent().await;
+    assert_eq!((world.keys.rows().len(), world.is_registered("k")), (0, false));
+    put(&world, "k").send().await.expect(201);
+}
+
 /// The deregistration of the old row would come after the registration of the new one.
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_create_is_refused_unsent_until_the_old_row_is_deregistered() {
@@ -57,7 +75,7 @@ async fn p1_a_create_is_refused_unsent_until_the_old_row_is_deregistered() {
     world.provider.deregister().answers(503);
     world.delete("k").send().await.expect(200);
     let refused = put(&world, "k").send().await.expect(503);
-    assert!(refused.text("detail").contains("under way; nothing was sent"));
+    assert!(refused.text("detail").contains("not finished with this row yet; nothing was sent"));
     assert_eq!(world.keys.calls(Route::Put), 1);
     put(&world, "other").send().await.expect(201);
     world.provider.deregister().reset();
@@ -74,9 +92,8 @@ async fn p1_a_create_is_refused_unsent_while_a_deregistration_may_land() {
     let late = world.provider.deregister().once().lands_after();
     world.delete("k").send().await.expect(200);
     late.arrived(1).await;
-    while world.asked(DEREGISTER) < 2 {
-        tokio::task::yield_now().await;
-    }
+    let again = async || (world.asked(DEREGISTER) > 1).then_some(());
+    eventually("another attempt", again).await;
     put(&world, "k").send().await.expect(503);
     late.release();
     world.quiescent().await;
@@ -93,7 +110,7 @@ async fn p3_a_delete_is_refused_unsent_while_a_create_names_its_row() {
     let create = tokio::spawn(put(&world, "k").send());
     gate.reached(1).await;
     let refused = world.delete("k").send().await.expect(503);
-    assert!(refused.text("detail").contains("under way; nothing was sent"));
+    assert!(refused.text("detail").contains("not finished with this row yet; nothing was sent"));
     assert_eq!(world.keys.calls(Route::Delete), 0);
     world.delete("other").send().await.expect(200);
     gate.open();

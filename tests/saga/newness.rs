@@ -140,7 +140,7 @@ async fn p4_a_row_that_is_not_proven_new_is_never_undone_if_it_can_not_be_regist
     assert!(!world.is_registered(&live));
 }
 
-/// The service repeats the answer of a create whose row its client has deleted (schedule 31 of CORE.md).
+/// The service repeats the answer of a create whose row its client has deleted (schedule 31 of docs/DESIGN.md).
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_a_replayed_answer_whose_row_is_gone_is_refused_and_its_registration_removed() {
     let world = keeping().await;

@@ -141,7 +141,7 @@ async fn c3_p2_while_reads_may_lag_no_client_is_told_that_its_row_is_gone() {
     world.comes_to_nothing().await;
 }
 
-/// Schedule 16 of CORE.md.
+/// Schedule 16 of docs/DESIGN.md.
 #[tokio::test(flavor = "multi_thread")]
 async fn r2_p9_an_undo_that_the_service_refuses_time_and_again_is_reported_with_its_cause() {
     let world = World::with(|settings| settings.reply = "100ms").await;

@@ -53,7 +53,7 @@ impl Driver {
                 holder.reuses_ids() && (holder.is_condemned() || holder.is_row_gone())
             });
             let was_removed = deletes.iter().any(|delete| may_have_removed(delete, &row.id))
-                || others.iter().any(|other| was_undone(other, &self.operation, &row.id));
+                || others.iter().any(|other| was_undone(other, &row.id));
             row.is_back = is_removed || was_removed;
             // A create that found the row did not make it.
             row.is_found = holder.as_ref().is_some_and(Operation::has_found);

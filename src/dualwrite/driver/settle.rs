@@ -22,21 +22,20 @@ impl Driver {
         let plan = Arc::clone(&self.operation.plan);
         match (&plan.kind, self.operation.bound.clone()) {
             (Kind::Delete(delete), _) => self.settle_targets(delete).await,
-            (Kind::Create(create), Some(id)) if self.operation.is_condemned() => {
-                self.settle_undo(create, id).await
-            }
             (Kind::Create(create), Some(id))
-                if matches!(self.operation.phase, Phase::Reported(_)) =>
+                if matches!(self.operation.phase, Phase::Undoing(_) | Phase::Reported(_)) =>
             {
-                self.settle_reported(create, id).await
+                self.settle_undo(create, id).await
             }
             (Kind::Create(create), Some(id)) => self.settle_own(create, id).await,
             (Kind::Create(_), None) => Ok(Attempt::Failed("confirm", "its row is unknown".into())),
         }
     }
 
-    /// A row that may not stand: it is removed as often as it is there.
+    /// A row that may not stand: it is removed as often as it is there. One that a person decides on is left alone, and
+    /// its registration removed once it is gone.
     async fn settle_undo(&mut self, plan: &CreatePlan, id: ResourceId) -> Result<Attempt, Halt> {
+        self.undo_is_due &= self.operation.is_condemned();
         if self.undo_is_due && self.may_be_another_s().await? {
             let why = "a create that is not enforced may have made the row under the same id";
             return Ok(Attempt::Saw(Event::GivenUp(why.into())));
@@ -64,7 +63,7 @@ impl Driver {
             Ok(seen) => seen,
             Err(error) => return Ok(self.failed("confirm", &error)),
         };
-        self.undo_is_due = seen == Presence::Present;
+        self.undo_is_due = seen == Presence::Present && operation.is_condemned();
         // The DELETE may have its effect as late, and reads lag behind it.
         let longest = context.policy.bounds.late_effect + context.policy.lag();
         let accepted = self.undo_accepted.map(|accepted| accepted.plus(longest));
@@ -76,9 +75,11 @@ impl Driver {
         Ok(saw(gone.into_iter().collect(), false))
     }
 
-    /// If the service answers the undo's DELETE time and again, but not as the rule says, a person has to know.
+    /// If the service refuses the undo's DELETE time and again, as with 409, a person has to know. A caller that it does
+    /// not accept may be accepted later.
     fn not_undone(&mut self, error: &CallError, end: End) -> Attempt {
-        if self.is_refused_for_good(error) && is_over(end, self.context.now()) {
+        let is_final = self.is_refused_for_good(error) && !error.is_denied();
+        if is_final && is_over(end, self.context.now()) {
             let why = format!("the undo is refused: {error}");
             return Attempt::Saw(Event::GivenUp(why));
         }
@@ -93,22 +94,6 @@ impl Driver {
         let others = self.context.others(&self.operation, Of::Creates).await?;
         let may = |other: &Operation| !other.is_enforced() && !are_disjoint(&self.operation, other);
         Ok(others.iter().any(|other| may(other)))
-    }
-
-    /// A row that a person decides on: it is left alone, and its registration removed once it is gone.
-    async fn settle_reported(
-        &mut self,
-        plan: &CreatePlan,
-        id: ResourceId,
-    ) -> Result<Attempt, Halt> {
-        let Self { context, operation, memory, .. } = self;
-        let asked = context.now();
-        let seen = match context.service.confirm(&plan.confirm, &id, &memory.credentials).await {
-            Ok(seen) => seen,
-            Err(error) => return Ok(self.failed("confirm", &error)),
-        };
-        let gone = conclude(seen, asked, until(operation, &context.policy), None);
-        Ok(saw(gone.map(|_| id).into_iter().collect(), false))
     }
 
     /// The row of a create that stands, if no delete removed it.

@@ -48,7 +48,12 @@ impl Driver {
         let attempt = tokio::select! {
             biased;
             // What hangs is given up: each attempt may be made again.
-            () = letters.ordered() => return Ok(Pause::None),
+            () = letters.ordered() => {
+                // What it sent may land.
+                let end = self.context.now().plus(self.context.policy.bounds.late_effect);
+                self.memory.landing = self.memory.landing.max(Some(end));
+                return Ok(Pause::None);
+            }
             attempt = attempt => attempt,
         };
         let attempt = match attempt {

@@ -36,6 +36,7 @@ fn says(record: &Record) -> String {
             let seen = if *seen { ", seen there" } else { "" };
             format!("may remove {}{seen}", list(ids))
         }
+        Record::Committed { id, is_new: false, .. } => format!("was answered {id}, not proven new"),
         Record::Committed { id, parent: Some(parent), .. } => format!("made {id} below {parent}"),
         Record::Committed { id, parent: None, .. } => format!("made {id}"),
         Record::Closed { effect: Effect::Past } => "the service answered".into(),

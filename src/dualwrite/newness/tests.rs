@@ -114,13 +114,13 @@ fn c1_p1_the_replay_of_a_create_that_stands_is_found() {
     assert!(is_unproven(&replay.answered(201, Some(&later), &[])));
 }
 
-/// The journal refuses the id, and the create is told of the conflict.
+/// If it is called new, the journal refuses the id. Else the holder may give it up before that.
 #[test]
 fn p4_an_id_that_is_committed_or_being_undone_is_a_conflict() {
     for holder in [committed(), undone()] {
-        for (case, status) in [(Case::status(), 200), (Case::status(), 201)] {
-            assert_eq!(case.answered(status, Some(&holder), &[]), made(), "{:?}", holder.phase);
-        }
+        let judged = |status| Case::status().answered(status, Some(&holder), &[]);
+        assert_eq!(judged(201), made(), "{:?}", holder.phase);
+        assert_eq!(judged(200), CreateOutcome::Disputed(id("k")), "{:?}", holder.phase);
     }
     assert_eq!(Case::status().answered(201, Some(&registered()), &[]), made(), "twice new");
 }

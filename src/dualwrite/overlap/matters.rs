@@ -10,23 +10,26 @@ use crate::model::{DeletePlan, Kind, Resolution, ResourceId};
 #[must_use]
 pub fn matters(own: &Operation, other: &Operation) -> bool {
     match (own.is_create(), other.is_create()) {
-        (true, true) => may_have_a_row(other) || was_undone_since(other, own),
+        (true, true) => {
+            let is_undone = other.phase == Phase::Finished(Resolution::Undone);
+            may_have_a_row(other) || own.reuses_ids() && is_undone
+        }
         (true, false) => may_mean(other, own),
         (false, true) => !other.gone.is_empty() || may_be_meant(other, own),
         (false, false) => !other.targets.ids.is_empty() || !other.gone.is_empty(),
     }
 }
 
-/// Whether the row `id` of `create` was undone while `own` was under way: an answer may name a row which is gone,
-/// and another may have come under its id.
-#[must_use]
-pub fn was_undone(create: &Operation, own: &Operation, id: &ResourceId) -> bool {
-    create.bound.as_ref() == Some(id) && was_undone_since(create, own)
+/// Whether the request of `create` names a row that `delete` means.
+fn names_its_row(create: &Operation, delete: &Operation) -> bool {
+    create.named().is_some_and(|id| delete.targets.ids.contains(id) || delete.gone.contains(id))
 }
 
-fn was_undone_since(create: &Operation, own: &Operation) -> bool {
-    let is_undone = create.phase == Phase::Finished(Resolution::Undone);
-    own.reuses_ids() && is_undone && create.since >= own.intent
+/// Whether the row `id` of `create` was undone lately: an answer may name a row which is gone, and another may have
+/// come under its id.
+#[must_use]
+pub fn was_undone(create: &Operation, id: &ResourceId) -> bool {
+    create.bound.as_ref() == Some(id) && create.phase == Phase::Finished(Resolution::Undone)
 }
 
 /// Whether `delete` may have removed the row of `create`, or saw it.
@@ -36,14 +39,14 @@ fn may_mean(delete: &Operation, create: &Operation) -> bool {
     match &create.bound {
         Some(id) => may_be_of_name || delete.targets.ids.contains(id) || delete.gone.contains(id),
         // A create that does not know its row asks after which deletes one may have come back.
-        None => may_be_of_name || !by_probe,
+        None => may_be_of_name || !by_probe || names_its_row(create, delete),
     }
 }
 
 /// Whether `create` has, or may yet have, a row that `delete` may have removed.
 fn may_be_meant(create: &Operation, delete: &Operation) -> bool {
     let has_a_row = create.bound.is_some() || create.phase == Phase::Prepared;
-    has_a_row && !are_disjoint(create, delete)
+    has_a_row && (!are_disjoint(create, delete) || names_its_row(create, delete))
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ fn p3_a_delete_that_was_answered_before_a_create_was_sent_did_not_choose_its_row
     assert!(!may_be_removed(&own, &[closed(Effect::Past, 1 - 11)], &shared));
 }
 
-/// Schedule 15 of CORE.md: a client that repeats a delete every minute.
+/// Schedule 15 of docs/DESIGN.md: a client that repeats a delete every minute.
 #[test]
 fn p9_a_delete_that_began_after_the_registration_does_not_hold_the_create_up() {
     let registered = Record::Registered { id: id("k"), ambiguous: false };
@@ -86,7 +86,7 @@ fn p9_a_delete_that_began_after_the_registration_does_not_hold_the_create_up() {
     assert!(may_be_removed(&own, &[begun(4)], &shared));
 }
 
-/// Schedule 11 of CORE.md: a delete by name without a type, and a create with a type.
+/// Schedule 11 of docs/DESIGN.md: a delete by name without a type, and a create with a type.
 #[test]
 fn p3_a_field_that_only_one_gives_keeps_no_delete_from_meaning_a_row() {
     let mut create = committed("k");

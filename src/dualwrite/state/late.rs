@@ -1,11 +1,11 @@
 //! Evidence: what a process learnt of an operation that another had taken over. It is never
 //! refused (docs/DESIGN.md, section 2). Pure.
 
-use super::on::{durable, stands};
+use super::on::{durable, stands, unproven};
 use super::{Event, Transition};
 use crate::dualwrite::operation::{Operation, Phase};
 use crate::dualwrite::outcome::{CreateOutcome, DeleteOutcome};
-use crate::model::{Effect, Evidence, Late, Record, ResourceId, UndoReason};
+use crate::model::{Effect, Evidence, Kind, Late, Record, ResourceId, UndoReason};
 
 /// What the owner of the operation must learn of `event`, where the journal refused what follows from
 /// it because another process has taken the operation over. `None` where the other finds out by
@@ -50,6 +50,9 @@ pub(super) fn late(operation: &Operation, late: Late) -> Transition {
     match late {
         Late::Sent if knows_no_row => durable(Record::Closed { effect: Effect::MayCome }),
         Late::Row { .. } if !operation.is_create() => Transition::default(),
+        // It is not proven, or no longer, that this create made the row: nobody undoes it.
+        Late::Row { .. } if !operation.is_new => Transition::default(),
+        Late::Row { id } if knows_no_row && is_stale(operation) => unproven(operation, id, STALE),
         Late::Row { id } if knows_no_row && operation.is_enforced() => undoing(id),
         Late::Row { id } if knows_no_row => stands(operation, id),
         // Its registration may land from now on.
@@ -58,6 +61,19 @@ pub(super) fn late(operation: &Operation, late: Late) -> Transition {
         }
         _ => Transition::default(),
     }
+}
+
+/// Why a row is reported that late evidence names.
+pub const STALE: &str =
+    "late evidence names the row, and another may have its id, or its answer, by now";
+
+/// Whether late evidence proves nothing any more: what became of the row's id meanwhile may be forgotten, or the answer
+/// may repeat an earlier one.
+#[must_use]
+pub fn is_stale(operation: &Operation) -> bool {
+    let is_replayed = matches!(&operation.plan.kind, Kind::Create(plan) if plan.replayed);
+    let is_forgotten = operation.reuses_ids() && matches!(operation.phase, Phase::Reported(_));
+    operation.is_enforced() && (is_replayed || is_forgotten)
 }
 
 /// The process that asked for the row can answer nobody any more.

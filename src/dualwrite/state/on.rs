@@ -108,7 +108,9 @@ fn create_answered(
             closed(Effect::Past).reply(Reply::Conflict)
         }
         CreateOutcome::Disputed(id) => found(id).reply(Reply::Success),
-        CreateOutcome::Unproven { id, .. } if operation.is_enforced() && keeps_owner(operation) => {
+        CreateOutcome::Unproven { id, .. }
+            if operation.is_enforced() && keeps_owner(operation, &id) =>
+        {
             durable(Record::Committed { id, parent, is_new: false })
         }
         CreateOutcome::Unproven { id, why } => {
@@ -118,13 +120,14 @@ fn create_answered(
     })
 }
 
-/// Whether a registration changes nothing of a row that is registered already.
-fn keeps_owner(operation: &Operation) -> bool {
-    matches!(&operation.plan.kind, Kind::Create(plan) if plan.keeps_owner)
+/// Whether a registration changes nothing of a row that is registered already, and the row can be asked for.
+fn keeps_owner(operation: &Operation, id: &ResourceId) -> bool {
+    let Kind::Create(plan) = &operation.plan.kind else { return false };
+    plan.keeps_owner && plan.confirm.call.for_id(id).is_some()
 }
 
 /// Nobody may undo it, and nobody may be told of it; of one that is not enforced the client is told.
-fn unproven(operation: &Operation, id: ResourceId, why: &str) -> Transition {
+pub(super) fn unproven(operation: &Operation, id: ResourceId, why: &str) -> Transition {
     if operation.is_enforced() {
         return durable(Record::Reported { rows: vec![id], why: why.to_owned() });
     }

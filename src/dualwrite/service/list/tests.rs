@@ -52,7 +52,7 @@ async fn p2_a_list_of_one_page_is_read_once() {
     assert_eq!(listed(&[&["a"]]).await, Some(vec!["a".into()]));
 }
 
-/// Schedules 18 and 27 of CORE.md: "a" goes after the first page was read, and "c" moves to a page that was read.
+/// Schedules 18 and 27 of docs/DESIGN.md: "a" goes after the first page was read, and "c" moves to a page that was read.
 #[tokio::test]
 async fn p2_a_row_that_shifts_over_the_edge_of_a_page_is_not_missed() {
     let shifted: [&[&str]; 2] = [&["a", "b"], &[]];
