@@ -150,6 +150,17 @@ fn comes_back(create: Operation) -> Operation {
     Operation { plan: plan.into(), ..create }
 }
 
+/// The answer to the other request with its key may name the row.
+#[test]
+fn p4_a_row_that_a_replayed_request_may_have_made_is_reported() {
+    let mut replayed = unknown();
+    if let Kind::Create(plan) = &mut std::sync::Arc::make_mut(&mut replayed.plan).kind {
+        plan.replayed = true;
+    }
+    assert!(why(judged(&replayed, &["r"], &[])).contains("replay key"));
+    assert!(why(judged(&unknown(), &["r"], &[replayed])).contains("replay key"));
+}
+
 #[test]
 fn p4_where_ids_come_back_a_row_is_reported_and_never_condemned() {
     let own = comes_back(unknown());

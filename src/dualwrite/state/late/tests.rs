@@ -138,3 +138,24 @@ fn p2_p3_what_was_only_enqueued_before_a_take_over_is_evidence() {
     assert_eq!(legacy(&create(Mode::Enforce, None)), None);
     assert_eq!(legacy(&delete(&["k"], true)), None);
 }
+
+#[test]
+fn p4_a_late_id_undoes_no_row_that_is_not_proven_new() {
+    let mut unproven = create(Mode::Enforce, None);
+    let committed = Record::Committed { id: id("k"), parent: None, is_new: false };
+    unproven.apply(&Entry { at: at(2), record: committed }).unwrap();
+    assert_eq!(take(&mut unproven, Event::Restarted, 10), ["reported"]);
+    assert!(tell(&mut unproven, row(), 20).is_empty());
+    assert_eq!(
+        next(&unproven, at(200), &policy()),
+        Task::Settle,
+        "its registration may have landed"
+    );
+    let mut replayed = create(Mode::Enforce, None);
+    let plan = std::sync::Arc::make_mut(&mut replayed.plan);
+    if let Kind::Create(plan) = &mut plan.kind {
+        plan.replayed = true;
+    }
+    take(&mut replayed, Event::Restarted, 10);
+    assert_eq!(tell(&mut replayed, row(), 20), ["reported"]);
+}
