@@ -2,7 +2,7 @@
 //!
 //! [`raw`] is what is written; [`Rules::compile`] gives it meaning once, or tells everything that
 //! is wrong with it. [`Rules::route`] decides what a request is (promise P5), and
-//! [`Matched::plan`] resolves a rule against it into a [`Plan`], from which everything after a
+//! [`Matched::plan`] resolves a rule against it into [`Plans`], from which everything after a
 //! crash works. Nothing here performs I/O.
 
 mod advice;

@@ -187,7 +187,7 @@ pub(super) async fn restart(context: &Context, operation: &mut Operation) -> Res
 /// Drives an operation that another process began. It takes a place of `bounds.open_operations`
 /// where there is one left, and goes on without where there is none: what is owed is not refused.
 pub(super) fn resume(context: &Arc<Context>, operation: Operation) {
-    // What the other process sent last is not known.
+    // The previous process may have sent a DELETE or a deregistration just before it ended: assume that it may land.
     let landing = Some(context.now().plus(context.policy.bounds.late_sight()));
     let memory = Memory { room: context.enter(), landing, ..Memory::default() };
     drive(Arc::clone(context), operation, memory);

@@ -326,7 +326,7 @@ impl Context {
 
     /// Whether another request may still make or remove the row whose id the request of `own` names, or change
     /// its registration. Where ids come back, a late effect of one would hit the row of the other. `own` is on
-    /// record by now, so that of two requests at least one knows of the other.
+    /// record by now, so of two requests that overlap, at least one sees the other's record and is refused.
     async fn is_engaged(&self, own: &Operation) -> Result<bool, Halt> {
         if !own.reuses_ids() || !own.is_enforced() {
             return Ok(false);

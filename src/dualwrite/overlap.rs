@@ -38,8 +38,8 @@ fn came_later(delete: &Operation, create: &Operation, policy: &Policy) -> bool {
     stands && create.since.plus(policy.apart) < delete.intent
 }
 
-/// Whether `delete` had chosen its rows before `create` was sent. Where ids come back, a request that the way
-/// to the service repeats chooses anew.
+/// Whether `delete` had chosen its rows before `create` was sent. Where ids come back, a proxy may
+/// repeat a DELETE, which then removes whatever row has the id by then.
 fn was_over(delete: &Operation, create: &Operation, policy: &Policy) -> bool {
     let end = if create.reuses_ids() { until(delete, policy) } else { chosen(delete, policy) };
     end.is_some_and(|end| end < create.intent)
@@ -81,8 +81,8 @@ pub fn candidates<O: Borrow<Operation>>(
 }
 
 /// The rows that others have on record as gone. The operation that recorded a row deregisters it, so that
-/// many deletes of one name don't each deregister what the others removed. A discarded one no longer does,
-/// and what `own` saw after another had ended came back since.
+/// many deletes of one name don't each deregister what the others removed. A discarded one no longer does.
+/// A row that `own` listed after another operation had ended has come back, so that operation does not either.
 #[must_use]
 pub fn owed_by<'a>(
     own: &Operation,

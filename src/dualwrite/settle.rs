@@ -92,7 +92,8 @@ pub fn made<'a>(
             let seen = seen.min().map(|seen| seen.plus(policy.lag()));
             latest(seen.or_else(|| until(maker, policy)), registered(maker, policy))
         }
-        // What no create holds was made long ago; or by others, but before a client could name it.
+        // A row that no create holds is older than the journal's records, or was made past the sidecar before the
+        // delete named it.
         None if policy.exclusive_writer => NEVER,
         None => {
             let named = deletes.filter(|delete| delete.targets.ids.contains(id));

@@ -161,7 +161,7 @@ pub fn next(operation: &Operation, now: Timestamp, policy: &Policy) -> Task {
         Phase::Unknown if now >= expires(operation, policy) => Task::Expire,
         Phase::Unknown if operation.is_enforced() => Task::Probe,
         Phase::Unknown => Task::Wait(expires(operation, policy)),
-        // One that holds a row may be registered, which is to end with the row.
+        // A reported create that holds a row may be registered; that registration is removed once the row is gone.
         Phase::Registered
         | Phase::Passed
         | Phase::Undoing(_)

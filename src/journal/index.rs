@@ -33,7 +33,7 @@ pub struct Index {
     pub state: State,
     /// The ids that are its own. It keeps those that it held before until it is forgotten, or they are freed.
     pub holds: Vec<ResourceId>,
-    /// Ids that belong to nobody from here on, if an operation holds them that is over, as this one.
+    /// Ids that are released with this record, provided that the operation which holds them has finished.
     pub frees: Vec<ResourceId>,
 }
 

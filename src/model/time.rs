@@ -71,7 +71,7 @@ impl fmt::Debug for Timestamp {
 
 /// Where the time comes from; the pure core takes instants, only the shell holds a clock.
 pub trait Clock: Send + Sync + 'static {
-    /// The time. Within one process it never goes back, and it never jumps.
+    /// The time. Within one process it never goes back, and it jumps by no more than an error of its measurement.
     fn now(&self) -> Timestamp;
 }
 

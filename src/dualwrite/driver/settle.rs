@@ -204,7 +204,7 @@ impl Driver {
     }
 }
 
-/// Until when an undo's DELETE may have its effect that has just ended.
+/// Until when the undo's DELETE that was just sent may still take effect.
 fn undo_end(plan: &Plan, is_answered: bool, context: &Context) -> Option<Timestamp> {
     let is_done = is_answered && plan.commits == Commits::BeforeAnswer;
     (!is_done).then(|| context.now().plus(context.policy.bounds.late_effect))

@@ -31,7 +31,7 @@ pub fn on(operation: &mut Operation, event: Event, policy: &Policy) -> Result<Tr
             not_acknowledged(operation, UndoReason::Crash, true)
         }
         (Phase::Finished(_) | Phase::Reported(_), Event::Restarted) => Some(Transition::default()),
-        // The times of an earlier process may be off by a step of the wall clock.
+        // What an earlier process sent last may still land, and its times may be of another start of the machine.
         (_, Event::Restarted) => Some(enqueued(Record::Resumed)),
         (Phase::Committed, Event::Acknowledged { ambiguous }) => {
             let record = |id| Record::Registered { id, ambiguous };
