@@ -110,7 +110,7 @@ async fn keeping() -> World {
     .await
 }
 
-/// Whoever made the row, its owner stays.
+/// The owner of a row that another create made stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_where_the_back_end_keeps_owners_a_replayed_answer_is_registered_and_passes_on() {
     let world = keeping().await;

@@ -1,6 +1,7 @@
 //! What each task does: one call to the service or the back end, and the event that it shows.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::settle::saw;
 use super::{Attempt, Driver};
@@ -43,6 +44,12 @@ impl Driver {
         is_caller && error.is_denied() && self.context.service.has_credentials()
     }
 
+    /// Notes that what was sent for the row until now may land as late as L.
+    pub(super) fn may_land(&mut self) {
+        let end = self.context.now().plus(self.context.policy.bounds.late_effect);
+        self.memory.landing = self.memory.landing.max(Some(end));
+    }
+
     /// Counts a refusal. Proxies and deployments refuse for moments; ten times in a row is taken for the last word.
     pub(super) fn is_refused_for_good(&mut self, error: &CallError) -> bool {
         const FINAL: u32 = 10;
@@ -66,7 +73,8 @@ impl Driver {
     /// Where ids come back, it is repeated once nothing that was sent for the rows can land any more: until
     /// then no other row gets their ids.
     async fn deregister(&mut self, ids: BTreeSet<ResourceId>) -> Attempt {
-        let stand_in = self.context.resolver.deregister_as();
+        let context = Arc::clone(&self.context);
+        let stand_in = context.resolver.deregister_as();
         let own = self.memory.principal.clone().or_else(|| self.operation.principal.to_principal());
         for id in &ids {
             let resource = self.operation.resource(id);
@@ -82,8 +90,7 @@ impl Driver {
                 may_land |= matches!(&result, Err(error) if error.ambiguous);
             }
             if may_land {
-                let end = self.context.now().plus(self.context.policy.bounds.late_effect);
-                self.memory.landing = self.memory.landing.max(Some(end));
+                self.may_land();
             }
             if let Err(error) = result {
                 return Attempt::Failed("deregister", format!("{resource}: {error}"));

@@ -49,9 +49,7 @@ impl Driver {
             biased;
             // What hangs is given up: each attempt may be made again.
             () = letters.ordered() => {
-                // What it sent may land.
-                let end = self.context.now().plus(self.context.policy.bounds.late_effect);
-                self.memory.landing = self.memory.landing.max(Some(end));
+                self.may_land();
                 return Ok(Pause::None);
             }
             attempt = attempt => attempt,
