@@ -20,7 +20,7 @@ use crate::admin::Health;
 use crate::config::Config;
 use crate::dualwrite::{self, DualWrite, Recovered};
 use crate::http::breaker;
-use crate::model::{Clock, OperationId, SystemClock};
+use crate::model::{OperationId, SystemClock};
 use crate::principal::{self, Resolver};
 use crate::proxy::{self, Names, Proxy};
 use crate::upstream::{self, Endpoint};
@@ -90,12 +90,11 @@ impl App {
         let mut registry = telemetry::registry();
         let health = Arc::new(Health::new());
         health.configured();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let service_headers = config.credentials.headers().map_err(Error::Credentials)?;
         let journal = journal::open(&config.journal, journal::Metrics::new(&mut registry)).await?;
         let resolver = Resolver::new(
             &config.principal,
-            Arc::clone(&clock),
+            Arc::new(SystemClock),
             principal::Metrics::new(&mut registry),
         )?;
         let circuit_metrics = breaker::Metrics::new(&mut registry);
@@ -115,7 +114,6 @@ impl App {
             service_circuit: dualwrite::service_circuit(circuit_metrics),
             journal: Arc::clone(&journal),
             resolver,
-            clock,
             ids: OperationId::new,
             metrics: dualwrite::Metrics::new(&mut registry),
             config: config.bounds.clone(),

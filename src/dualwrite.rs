@@ -76,10 +76,8 @@ pub use self::explain::{Explanation, Happening};
 pub use self::ledger::{Account, Cursor, Ledger, Listing, Page, Refused};
 pub use self::metrics::Metrics;
 use self::operation::Illegal;
-use self::peers::Peers;
 pub use self::peers::service_circuit;
 pub use self::recovery::Recovered;
-use self::service::{Limits, Service};
 use self::state::Event;
 use crate::authz::{Authorizer, Circuits};
 use crate::error::{Kind as ProblemKind, Problem};
@@ -87,7 +85,7 @@ use crate::failpoint;
 use crate::http::TraceContext;
 use crate::http::breaker::Breaker;
 use crate::journal::{self, Journal};
-use crate::model::{Clock, Kind, OperationId, ResourceType};
+use crate::model::{Kind, OperationId, ResourceType};
 use crate::principal::Resolver;
 use crate::rules::{Matched, Plans};
 use crate::upstream;
@@ -118,8 +116,6 @@ pub struct Parts {
     pub journal: Arc<dyn Journal>,
     /// Principals.
     pub resolver: Resolver,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
     /// Makes the ids of operations, unique across processes.
     pub ids: fn() -> OperationId,
     /// Counters.
@@ -130,46 +126,13 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct DualWrite {
     context: Arc<Context>,
-    ids: fn() -> OperationId,
 }
 
 impl DualWrite {
     /// Puts the parts together; nothing runs yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let limits = Limits {
-            call: parts.config.call.0,
-            answer: parts.config.answer.0,
-            pages: parts.config.probe_pages,
-            lag: parts.config.read_lag.0,
-            list: parts.config.list(),
-        };
-        let circuit = parts.service_circuit.clone();
-        let service =
-            Service::new(parts.upstream, circuit, parts.service_headers, parts.host, limits);
-        let peers = Peers::new(
-            parts.service_circuit,
-            parts.circuits.deregister.clone(),
-            parts.config.background_calls,
-        );
-        let (bounds, journal) = (parts.config.bounds(), &*parts.journal);
-        let (policy, clock) = context::policy(bounds, parts.exclusive_writer, journal, parts.clock);
-        let context = Context::new(
-            parts.config,
-            parts.register,
-            policy,
-            service,
-            parts.authorizer,
-            parts.circuits,
-            peers,
-            parts.journal,
-            parts.resolver,
-            clock,
-            parts.metrics,
-            parts.distrusted,
-            parts.ids,
-        );
-        Self { context: Arc::new(context), ids: parts.ids }
+        Self { context: Arc::new(Context::new(parts)) }
     }
 
     /// Replays the journal. To be called before the listener opens.
@@ -224,7 +187,7 @@ impl DualWrite {
     }
 
     async fn answer(&self, matched: Matched, request: Request<Bytes>) -> Response<upstream::Body> {
-        let (context, id) = (Arc::clone(&self.context), (self.ids)());
+        let (context, id) = (Arc::clone(&self.context), self.context.new_id());
         let rule = matched.rule.name();
         let (head, body) = request.into_parts();
         let Plans { own, also } = match matched.plan(&head, &body) {

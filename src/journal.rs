@@ -10,6 +10,8 @@ mod retention;
 mod row;
 mod shared;
 mod sqlite;
+mod standing;
+mod writer;
 
 use std::sync::Arc;
 
@@ -18,10 +20,10 @@ use async_trait::async_trait;
 pub use self::config::{Config, Location, PostgresConfig, PostgresUrl};
 pub use self::index::{Append, Index, Of, Place, State, Window};
 pub use self::metrics::Metrics;
-pub use self::open::{OpenError, open};
-pub use self::postgres::{OpenOptions as PostgresOptions, PostgresJournal};
+pub use self::open::{OpenError, OpenOptions, open};
+pub use self::postgres::PostgresJournal;
 pub use self::shared::{Arrival, Deposit, Owner, Receipt, Shared};
-pub use self::sqlite::{OpenOptions, SqliteJournal};
+pub use self::sqlite::SqliteJournal;
 use crate::model::{Clock, OperationId, Resource, Stored, Timestamp};
 
 /// The journal's contract; every implementation passes `tests/journal.rs`.
@@ -29,18 +31,13 @@ use crate::model::{Clock, OperationId, Resource, Stored, Timestamp};
 /// The journal is a log with an index. It keeps entries without looking at what they say, and finds
 /// operations by the [`Index`] that comes with them.
 ///
-/// *Order.* Entries of one operation are kept in the order in which `append` and `enqueue` were
-/// called for it, across both. A caller that wants an order waits for one call to return before
-/// it makes the next.
+/// *Order.* Entries of one operation are kept in the order in which `append` was called for it.
 ///
 /// *Atomicity.* One call's entries and its index are all kept or none. A caller that drops the
 /// future of a call does not take it back.
 ///
-/// *Durability.* When `append` returns `Ok`, its entries, and all that were enqueued before it,
-/// survive the death of the process and of the machine. What was only enqueued may be lost, but
-/// never without everything appended later for the same operation being lost too. An enqueued
-/// call that turns out to be refused is therefore answered to the operation's next `append`,
-/// of which nothing is written either; nor is anything enqueued in between.
+/// *Durability.* When `append` returns `Ok`, its entries survive the death of the process and of the
+/// machine.
 ///
 /// *Beginning.* The call that says that it [begins](Append::begins) an operation is the first of it
 /// that is kept, and the only one that says so.
@@ -48,9 +45,9 @@ use crate::model::{Clock, OperationId, Resource, Stored, Timestamp};
 /// *Uniqueness.* Over all operations that are kept, an id that an index [holds](Index::holds) belongs
 /// to one operation of its type.
 ///
-/// *Reading.* A read sees everything whose `append` returned before the read began. What was
-/// only enqueued may be seen later. A page sees that too. A reading page by page sees every
-/// operation that was there before the first page and was not forgotten meanwhile.
+/// *Reading.* A read, and so each page, sees everything whose `append` returned before the read began. A
+/// reading page by page sees every operation that was there before the first page and was not forgotten
+/// meanwhile.
 ///
 /// *Failure.* After [`Error::Unknown`] or [`Error::Broken`] the journal accepts nothing more,
 /// answers no read (nothing may be decided on what may not be durable) and [`Journal::health`]
@@ -62,13 +59,6 @@ use crate::model::{Clock, OperationId, Resource, Stored, Timestamp};
 pub trait Journal: Send + Sync + 'static {
     /// Appends entries and waits until they are durable.
     async fn append(&self, append: Append) -> Result<(), Error>;
-
-    /// Appends entries without waiting for the disk; waits only for room in the bounded queue.
-    /// Used where losing the entries costs no more than doing something idempotent again.
-    async fn enqueue(&self, append: Append) -> Result<(), Error>;
-
-    /// Returns once all that was enqueued before is durable, or was refused.
-    async fn flush(&self) -> Result<(), Error>;
 
     /// At most `limit` operations that are not finished, in the order of their places: those behind
     /// `after`.
@@ -106,11 +96,9 @@ pub trait Journal: Send + Sync + 'static {
     /// [`Error::Broken`], with what broke it, or [`Error::Fenced`].
     fn health(&self) -> Result<(), Error>;
 
-    /// The clock from which all times in the journal come, if it has one: it goes on over restarts, whatever
-    /// becomes of the wall clock.
-    fn clock(&self) -> Option<Arc<dyn Clock>> {
-        None
-    }
+    /// The clock from which all times in the journal come: it goes on over restarts, whatever becomes of the
+    /// wall clock.
+    fn clock(&self) -> Arc<dyn Clock>;
 
     /// What the journal does besides where several processes share it. `None` where this process
     /// has it to itself, so that all that it holds is this process's to carry on.
@@ -148,14 +136,9 @@ pub enum Error {
     #[error("the journal can't tell whether a write is durable: {0}")]
     Unknown(String),
     /// The journal can't be reached for now. Nothing was written; a later call may succeed. Only
-    /// calls that begin an operation, and reads, end so: others wait.
+    /// calls that begin an operation, and reads, end so: others wait until it can.
     #[error("the journal can't be reached: {0}")]
     Unavailable(String),
-    /// A call that begins an operation was not answered in time, and may still be written. A caller
-    /// that gives the operation up appends its end, which is refused as [`Error::Misplaced`] if
-    /// nothing was written.
-    #[error("the journal gave no answer within journal.postgres.wait")]
-    Unanswered,
     /// Another replica took over what this process had under way. Nothing was written, and nothing will
     /// be until a restart.
     #[error(

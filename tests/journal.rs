@@ -12,6 +12,8 @@ mod crash;
 mod fixture;
 #[path = "journal/forgetting.rs"]
 mod forgetting;
+#[path = "journal/loss.rs"]
+mod loss;
 #[path = "journal/memory.rs"]
 mod memory;
 #[path = "journal/postgres.rs"]
@@ -27,5 +29,3 @@ mod support;
 mod tls;
 #[path = "journal/versions.rs"]
 mod versions;
-#[path = "journal/wal.rs"]
-mod wal;

@@ -62,7 +62,8 @@ impl World {
         let lease = format!("{}ms", self.lease.as_millis());
         Config::new(&self.service.upstream(), &self.provider.url())
             .set("/journal/url", self.database.url())
-            .set("/journal/postgres", json!({"lease": lease, "allow_no_fsync": true, "wait": "2s"}))
+            .set("/journal/postgres", json!({"lease": lease, "allow_no_fsync": true}))
+            .set("/bounds/call", "2s")
             .set("/bounds/late_effect", "2s")
             .set("/bounds/exchange", "2s")
             .set("/authz/deadline", "20s")
@@ -186,7 +187,7 @@ async fn p3_a_registration_of_a_killed_replica_that_lands_late_is_removed() {
     world.replicas[0].kill9().await;
     assert!(client.await.unwrap().is_err());
     world.phase(1, "undoing").await;
-    assert!(world.service.ids().await.is_empty());
+    world.rows(0).await;
     gate.release();
     world.provider.wait_until(|provider| !provider.registered().is_empty()).await;
     world.comes_to(1, &[]).await;

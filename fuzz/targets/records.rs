@@ -9,9 +9,7 @@ use authz_sidecar::dualwrite::index::{begin, go_on};
 use authz_sidecar::dualwrite::operation::Operation;
 use authz_sidecar::dualwrite::{Config, Ledger};
 use authz_sidecar::journal::Journal;
-use authz_sidecar::model::{
-    Entry, OperationId, Order, Record, Stored, SystemClock, Timestamp,
-};
+use authz_sidecar::model::{Entry, OperationId, Order, Record, Stored, Timestamp};
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../tests/support/memory.rs"]
@@ -48,7 +46,7 @@ fuzz_target!(|input: &str| {
             }
         }
         let bounds = Config::default().bounds();
-        let ledger = Ledger::new(journal, bounds, true, Arc::new(SystemClock));
+        let ledger = Ledger::new(journal, bounds, true);
         // What is kept is told, and takes an order.
         if let Ok(Some(account)) = ledger.show(id).await {
             serde_json::to_string(&account).expect("an account can be written");

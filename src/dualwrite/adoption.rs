@@ -143,22 +143,26 @@ async fn begin_anew(
         }
         _ => records.extend(follows),
     }
-    match context.begin_for_certain(records).await {
+    match context.begin_alone(records).await {
         Err(Halt::Journal(Error::Taken { holder, resource })) => {
             tracing::warn!(%holder, %resource, "the row of late evidence has another operation");
             Ok(None)
         }
-        begun => begun,
+        begun => begun.map(Some),
     }
 }
 
-/// Records what follows from evidence; then it need not come again.
+/// Records what follows from evidence; then it need not come again. If the operation has ended meanwhile, it does,
+/// and begins another one.
 pub(super) async fn take(
     context: &Context,
     operation: &mut Operation,
     late: Late,
     receipt: Receipt,
 ) -> Result<(), Halt> {
+    if operation.is_finished() {
+        return Ok(());
+    }
     match context.take(operation, Event::Evidence(late)).await {
         Err(Halt::Journal(Error::Taken { holder, resource })) => {
             tracing::warn!(%holder, %resource, "the row of late evidence has another operation");
@@ -193,10 +197,7 @@ pub(super) fn resume(context: &Arc<Context>, operation: Operation) {
     drive(Arc::clone(context), operation, memory);
 }
 
-/// Reads an operation as this process left it: a driver may have ended just now, and what it only
-/// enqueued is not to be seen before it is durable.
 async fn read(context: &Context, id: OperationId) -> Result<Option<Operation>, Halt> {
-    context.journal.flush().await?;
     let stored = context.journal.operation(id).await?;
     Ok(stored.as_ref().map(Operation::replay).transpose()?)
 }

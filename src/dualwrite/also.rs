@@ -72,7 +72,7 @@ impl Also {
         for operation in self.begun {
             let entries = self.context.entries(records.to_vec());
             let ended = match index::go_on(&operation, entries) {
-                Ok((_, append)) => self.context.journal.enqueue(append).await.map_err(Halt::from),
+                Ok((_, append)) => self.context.journal.append(append).await.map_err(Halt::from),
                 Err(illegal) => Err(illegal.into()),
             };
             if let Err(halt) = ended {

@@ -17,9 +17,9 @@ use super::neighbours::Neighbours;
 use super::operation::{Operation, Phase};
 use super::peers::Peers;
 use super::rows::Trust;
-use super::service::{Lists, Service};
-use super::state::{Policy, Transition, Wait, evidence, on};
-use super::{Event, Illegal, index, settle};
+use super::service::{Limits, Lists, Service};
+use super::state::{Policy, Transition, evidence, on};
+use super::{Event, Illegal, Parts, index, settle};
 use crate::authz::{Authorizer, Circuits};
 use crate::journal::{self, Journal, Of, Shared, Window};
 use crate::model::{
@@ -76,58 +76,47 @@ pub enum Halt {
     Illegal(#[from] Illegal),
 }
 
-/// What the bounds come to on `journal`, and the clock for it: its own, if it has one.
-pub(super) fn policy(
-    bounds: Bounds,
-    exclusive_writer: bool,
-    journal: &dyn Journal,
-    clock: Arc<dyn Clock>,
-) -> (Policy, Arc<dyn Clock>) {
+/// What the bounds come to on `journal`.
+pub(super) fn policy(bounds: Bounds, exclusive_writer: bool, journal: &dyn Journal) -> Policy {
     let apart = journal.shared().map_or(Duration::ZERO, |shared| 2 * shared.clock_error());
-    let clock = journal.clock().unwrap_or(clock);
-    (Policy { bounds, exclusive_writer, apart }, clock)
+    Policy { bounds, exclusive_writer, apart }
 }
 
 impl Context {
-    #[expect(clippy::too_many_arguments, reason = "called once, by `DualWrite::new`")]
-    pub(super) fn new(
-        config: Config,
-        register: Duration,
-        policy: Policy,
-        service: Service,
-        authorizer: Arc<dyn Authorizer>,
-        circuits: Circuits,
-        peers: Peers,
-        journal: Arc<dyn Journal>,
-        resolver: Resolver,
-        clock: Arc<dyn Clock>,
-        metrics: Metrics,
-        distrusted: BTreeSet<ResourceType>,
-        ids: fn() -> OperationId,
-    ) -> Self {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { config, service_circuit, journal, circuits, metrics, .. } = parts;
+        let limits = Limits {
+            call: config.call.0,
+            answer: config.answer.0,
+            pages: config.probe_pages,
+            lag: config.read_lag.0,
+            list: config.list(),
+        };
+        let (circuit, headers, host) = (service_circuit.clone(), parts.service_headers, parts.host);
+        let back_end = circuits.deregister.clone();
         Self {
-            room: Arc::new(Semaphore::new(config.open_operations)),
-            neighbours: Neighbours::new(Arc::clone(&journal)),
-            lists: Lists::default(),
-            board: Arc::clone(&metrics.board),
-            inbox: Inbox::default(),
-            config,
-            register,
-            policy,
-            service,
-            authorizer,
+            register: parts.register,
+            policy: policy(config.bounds(), parts.exclusive_writer, &*journal),
+            service: Service::new(parts.upstream, circuit, headers, host, limits),
+            authorizer: parts.authorizer,
             circuits,
-            peers,
-            journal,
-            resolver,
-            clock,
+            resolver: parts.resolver,
+            clock: journal.clock(),
+            board: Arc::clone(&metrics.board),
             metrics,
-            distrusted,
-            ids,
+            inbox: Inbox::default(),
+            room: Arc::new(Semaphore::new(config.open_operations)),
+            peers: Peers::new(service_circuit, back_end, config.background_calls),
+            neighbours: Neighbours::new(Arc::clone(&journal)),
+            journal,
+            lists: Lists::default(),
+            distrusted: parts.distrusted,
+            ids: parts.ids,
+            config,
         }
     }
 
-    /// An id for an operation that no request began.
+    /// An id for a new operation.
     pub(super) fn new_id(&self) -> OperationId {
         (self.ids)()
     }
@@ -144,18 +133,30 @@ impl Context {
         Some(Room { _permit: permit, open: self.metrics.open.clone() })
     }
 
-    /// Begins an operation, of which nothing was sent: its first records are durable when this returns.
+    /// Begins the operation of a request that waits to be sent: its first records are durable when this returns.
+    /// One that is given up because the journal takes too long may be on record yet, and its end follows it there.
     pub(super) async fn begin(
         &self,
         id: OperationId,
         records: Vec<Record>,
     ) -> Result<Operation, Halt> {
         let (operation, append) = index::begin(id, self.entries(records))?;
-        let begun = self.journal.append(append).await;
-        if matches!(begun, Err(journal::Error::Unanswered)) && operation.phase == Phase::Prepared {
-            self.withdraw(&operation)?;
+        let begun = self.journal.append(append);
+        if let Ok(begun) = tokio::time::timeout(self.config.call.0, begun).await {
+            begun?;
+            return Ok(operation);
         }
-        begun?;
+        let end = self.entries(vec![Record::Finished { resolution: Resolution::NotSent }]);
+        let (_, append) = index::go_on(&operation, end)?;
+        let journal = Arc::clone(&self.journal);
+        tokio::spawn(async move { drop(journal.append(append).await) });
+        Err(journal::Error::Unavailable("no answer within bounds.call".into()).into())
+    }
+
+    /// Begins an operation that no request waits for, however long that takes: somebody must carry it on.
+    pub(super) async fn begin_alone(&self, records: Vec<Record>) -> Result<Operation, Halt> {
+        let (operation, append) = index::begin(self.new_id(), self.entries(records))?;
+        self.journal.append(append).await?;
         Ok(operation)
     }
 
@@ -176,37 +177,12 @@ impl Context {
         let (evidence, reason) = (Evidence::Listed, UndoReason::Unknown);
         let undoing = Record::Undoing { id, evidence, reason, ambiguous: false };
         let records = vec![prepared, Record::Closed { effect: Effect::Past }, undoing];
-        let begun = match self.begin_for_certain(records).await {
-            Err(Halt::Journal(journal::Error::Taken { .. })) => None,
-            begun => begun?,
-        };
-        if let Some(operation) = &begun {
-            self.metrics.stands(operation);
-        }
-        Ok(begun)
-    }
-
-    /// Begins an operation that no request waits for, and that somebody must carry on if it was written:
-    /// however long the journal does not tell, it is asked. `None` if it was not written.
-    pub(super) async fn begin_for_certain(
-        &self,
-        records: Vec<Record>,
-    ) -> Result<Option<Operation>, Halt> {
-        const PAUSE: Duration = Duration::from_secs(1);
-        let id = self.new_id();
-        match self.begin(id, records).await {
-            Err(Halt::Journal(journal::Error::Unanswered)) => {}
-            begun => return begun.map(Some),
-        }
-        loop {
-            let stored = match self.journal.flush().await {
-                Ok(()) => self.journal.operation(id).await,
-                Err(error) => Err(error),
-            };
-            match stored {
-                Err(journal::Error::Unavailable(_)) => tokio::time::sleep(PAUSE).await,
-                stored => return Ok(stored?.as_ref().map(Operation::replay).transpose()?),
-            }
+        match self.begin_alone(records).await {
+            Err(Halt::Journal(journal::Error::Taken { .. })) => Ok(None),
+            begun => begun.map(|operation| {
+                self.metrics.stands(&operation);
+                Some(operation)
+            }),
         }
     }
 
@@ -219,16 +195,6 @@ impl Context {
         } else {
             Trust::Complete
         }
-    }
-
-    /// Ends an operation whose beginning may be written yet, and of which nothing will be sent. Where
-    /// it was not written, the end is refused.
-    fn withdraw(&self, operation: &Operation) -> Result<(), Illegal> {
-        let end = self.entries(vec![Record::Finished { resolution: Resolution::NotSent }]);
-        let (_, append) = index::go_on(operation, end)?;
-        let journal = Arc::clone(&self.journal);
-        tokio::spawn(async move { drop(journal.append(append).await) });
-        Ok(())
     }
 
     /// Takes an event: records what follows from it, then makes that the operation's state.
@@ -244,10 +210,7 @@ impl Context {
         }
         let entries = self.entries(transition.records.clone());
         let (after, append) = index::go_on(operation, entries)?;
-        let kept = match transition.wait {
-            Wait::Durable => self.journal.append(append).await,
-            Wait::Enqueued => self.journal.enqueue(append).await,
-        };
+        let kept = self.journal.append(append).await;
         if let (Err(journal::Error::Fenced | journal::Error::NotOwned(_)), Some(late)) =
             (&kept, late)
         {

@@ -20,7 +20,7 @@ use super::inbox::{Letter, Letters};
 use super::operation::{Operation, Phase};
 use super::outcome::CreateOutcome;
 use super::settle::until;
-use super::state::{Event, Task, legacy, next, poll_delay};
+use super::state::{Event, Task, next, poll_delay};
 use crate::journal;
 use crate::model::{Late, Principal, Timestamp};
 
@@ -170,9 +170,6 @@ impl Driver {
     /// Another process carries the operation on; what is known only here goes to it.
     fn leave_to_others(&self, letters: &mut Letters) {
         tracing::warn!("another replica carries the operation on");
-        if let Some(late) = legacy(&self.operation) {
-            hand_in(&self.context, &self.operation, late);
-        }
         while let Some(letter) = letters.waiting() {
             if let Letter::LateAnswer(CreateOutcome::Committed(id)) = letter {
                 hand_in(&self.context, &self.operation, Late::Row { id });

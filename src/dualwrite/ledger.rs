@@ -13,7 +13,7 @@ use super::index::{index, place};
 use super::operation::Operation;
 use super::state::{Event, Policy, on};
 use crate::journal::{Append, Journal, Owner, Place};
-use crate::model::{Bounds, Clock, Entry, OperationId, Order, Stored, Timestamp};
+use crate::model::{Bounds, Entry, OperationId, Order, Stored, Timestamp};
 
 /// Which unfinished operations are to be told of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,20 +102,14 @@ pub enum Refused {
 pub struct Ledger {
     journal: Arc<dyn Journal>,
     policy: Policy,
-    clock: Arc<dyn Clock>,
 }
 
 impl Ledger {
     /// Over `journal`, with the bounds that the sidecar is configured with.
     #[must_use]
-    pub fn new(
-        journal: Arc<dyn Journal>,
-        bounds: Bounds,
-        exclusive_writer: bool,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        let (policy, clock) = policy(bounds, exclusive_writer, &*journal, clock);
-        Self { journal, policy, clock }
+    pub fn new(journal: Arc<dyn Journal>, bounds: Bounds, exclusive_writer: bool) -> Self {
+        let policy = policy(bounds, exclusive_writer, &*journal);
+        Self { journal, policy }
     }
 
     /// Unfinished operations.
@@ -152,7 +146,7 @@ impl Ledger {
         let mut entries = Vec::new();
         // What the process left under way is over: it is first brought where a recovery would.
         for event in [Event::Restarted, Event::Ordered(order)] {
-            let at = self.clock.now();
+            let at = self.journal.clock().now();
             let made = on(&mut operation, event, &self.policy).map_err(Halt::from)?;
             for record in made.records {
                 let entry = Entry { at, record };

@@ -1,8 +1,8 @@
 //! The saga as one total function: operation × event → what to record, what to answer. Pure.
 //!
 //! [`next`] says what an operation needs; the runner does it and feeds what it saw to [`on`],
-//! which says which records that makes. The runner appends them and, once they are as durable as
-//! [`Transition::wait`] demands, takes them into the operation and acts on its reply.
+//! which says which records that makes. The runner appends them and, once they are durable, takes them into
+//! the operation and acts on its reply.
 //! Nothing here performs I/O or reads a clock.
 
 mod late;
@@ -11,7 +11,7 @@ mod on;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-pub use self::late::{STALE, evidence, is_stale, legacy};
+pub use self::late::{STALE, evidence, is_stale};
 pub use self::on::on;
 use super::operation::{Operation, Phase};
 use super::outcome::{CreateOutcome, DeleteOutcome};
@@ -79,20 +79,8 @@ pub struct Settled {
 pub struct Transition {
     /// To be appended, and then taken into the operation.
     pub records: Vec<Record>,
-    /// How durable they must be before anything else is done.
-    pub wait: Wait,
     /// What the client may now get.
     pub reply: Option<Reply>,
-}
-
-/// How durable records must be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Wait {
-    /// Enqueued: losing them costs no more than doing something idempotent again.
-    #[default]
-    Enqueued,
-    /// On disk.
-    Durable,
 }
 
 /// What the client may get.

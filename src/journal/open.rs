@@ -3,10 +3,49 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{
-    Config, Journal, Location, Metrics, OpenOptions, PostgresJournal, PostgresOptions,
-    SqliteJournal,
-};
+use super::{Config, Journal, Location, Metrics, PostgresConfig, PostgresJournal, SqliteJournal};
+use crate::model::ByteSize;
+
+/// How a journal is opened.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// What this process is called, for operators: its host's name.
+    pub name: String,
+    /// Bytes in use from which no new operation is opened. Default 1 GiB.
+    pub max_bytes: ByteSize,
+    /// Calls that may wait for the writer. Default 1024.
+    pub queue: u32,
+    /// What only a journal in PostgreSQL has.
+    pub postgres: PostgresConfig,
+    /// Where to count. Default: nowhere that shows.
+    pub metrics: Metrics,
+}
+
+impl OpenOptions {
+    /// What the configuration says.
+    #[must_use]
+    pub fn new(config: &Config, metrics: Metrics) -> Self {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let Config { max_bytes, queue, postgres, .. } = config.clone();
+        Self { name: name.trim().to_owned(), max_bytes, queue, postgres, metrics }
+    }
+
+    pub(super) fn max_bytes(&self) -> u64 {
+        u64::try_from(self.max_bytes.0).unwrap_or(u64::MAX)
+    }
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            max_bytes: Config::default_max_bytes(),
+            queue: Config::default_queue(),
+            postgres: PostgresConfig::default(),
+            metrics: Metrics::default(),
+        }
+    }
+}
 
 /// Opens the journal that `config` names, making it where there is none.
 ///
@@ -15,15 +54,10 @@ use super::{
 /// # Errors
 /// When the journal can't be used; the error says what to do.
 pub async fn open(config: &Config, metrics: Metrics) -> Result<Arc<dyn Journal>, OpenError> {
+    let options = OpenOptions::new(config, metrics);
     match &config.url {
-        Location::Sqlite(path) => {
-            let options = OpenOptions { max_bytes: config.max_bytes, queue: config.queue, metrics };
-            Ok(Arc::new(SqliteJournal::open(path, options)?))
-        }
-        Location::Postgres(url) => {
-            let options = PostgresOptions::new(config, metrics);
-            Ok(Arc::new(PostgresJournal::open(url, options).await?))
-        }
+        Location::Sqlite(path) => Ok(Arc::new(SqliteJournal::open(path, options)?)),
+        Location::Postgres(url) => Ok(Arc::new(PostgresJournal::open(url, options).await?)),
     }
 }
 
@@ -67,20 +101,17 @@ pub enum OpenError {
         /// How to make place for a new journal.
         mend: &'static str,
     },
-    /// Its write-ahead log lost records that were acknowledged. SQLite would start without them.
+    /// It lost records that were acknowledged. SQLite would start without them.
     #[error(
-        "journal {path}: {problem}; records that were acknowledged would be dropped, so restore the \
-         volume from a copy that holds {path}, {path}-wal and {path}-shm of one moment, or accept \
-         the loss as docs/OPERATIONS.md tells, with {usable} as the log's usable length",
+        "journal {path}: {problem}; the log {path}-wal is damaged or lost, so restore the volume from a \
+         copy that holds all files of one moment, or accept the loss as docs/OPERATIONS.md tells",
         path = path.display()
     )]
     Damaged {
         /// The journal's file.
         path: PathBuf,
-        /// What is damaged, and where.
+        /// How much is missing.
         problem: String,
-        /// Bytes at the log's beginning that can still be used.
-        usable: u64,
     },
     /// It is not a journal, or one no more.
     #[error(

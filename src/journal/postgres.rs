@@ -11,12 +11,11 @@ mod connect;
 mod keeper;
 mod lease;
 mod mailbox;
-mod options;
 mod prune;
 mod read;
 mod schema;
+mod store;
 mod write;
-mod writer;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -24,8 +23,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -33,24 +32,23 @@ use self::adopt::{adopt, adopted, claim, micros, take_over};
 use self::connect::{Connector, Link, Problem, failed};
 use self::keeper::{Handed, Keeper};
 use self::lease::{Identity, Lease, database_time};
-pub use self::options::OpenOptions;
 use self::read::Reads;
-use self::write::{Session, Verdict, uuid};
-use self::writer::{Call, Writer};
+use self::store::PostgresStore;
+use self::write::{Session, uuid};
 use super::clock::{self, JournalClock, uptime};
 use super::config::PostgresUrl;
 use super::index::kind;
-use super::row::{FORMAT, Rows};
+use super::row::FORMAT;
 use super::shared::{Arrival, Deposit, Owner, Receipt, Shared};
-use super::{Append, Error, Journal, OpenError, Place, Window};
+use super::writer::Queue;
+use super::{Append, Error, Journal, OpenError, OpenOptions, Place, Window};
 use crate::model::{Clock, OperationId, Resource, Stored, Timestamp};
 
 /// A journal in a PostgreSQL database.
 pub struct PostgresJournal {
-    calls: mpsc::Sender<Call>,
+    queue: Queue<PostgresStore>,
     reads: Reads,
     connector: Connector,
-    options: Arc<OpenOptions>,
     lease: Arc<Lease>,
     handed: Handed,
     arrivals: tokio::sync::Mutex<mpsc::Receiver<Arrival>>,
@@ -81,21 +79,20 @@ impl PostgresJournal {
         let session = Session::prepare(writing).await.map_err(unopened)?;
         let reads = Reads::new(connector.clone(), &options, Arc::clone(&lease))
             .map_err(|error| unopened(Problem::Unreachable(error)))?;
-        let (calls, queued) = mpsc::channel(usize::try_from(options.queue.max(1)).unwrap_or(1024));
         let (arriving, arrivals) = mpsc::channel(ARRIVALS);
         let handed = Handed::default();
-        let writer = Writer {
+        let store = PostgresStore {
             connector: connector.clone(),
             options: Arc::clone(&options),
             lease: Arc::clone(&lease),
-            calls: queued,
             session: Some(session),
             committed: 0,
-            refused: HashMap::new(),
         };
+        let (standing, metrics) = (Arc::clone(&lease.standing), options.metrics.clone());
+        let (queue, writer) = Queue::new(options.queue, store, standing, metrics);
         let keeper = Keeper {
             connector: connector.clone(),
-            options: Arc::clone(&options),
+            options,
             lease: Arc::clone(&lease),
             handed: Arc::clone(&handed),
             arrivals: arriving,
@@ -106,7 +103,7 @@ impl PostgresJournal {
         tokio::spawn(writer.run());
         tokio::spawn(keeper.run(Some(link)));
         let arrivals = tokio::sync::Mutex::new(arrivals);
-        Ok(Self { calls, reads, connector, options, lease, handed, arrivals })
+        Ok(Self { queue, reads, connector, lease, handed, arrivals })
     }
 
     /// This process's epoch.
@@ -114,53 +111,16 @@ impl PostgresJournal {
     pub fn epoch(&self) -> i64 {
         self.lease.identity.epoch
     }
-
-    /// Hands a call to the writer, or where there are no entries its turn; waits for room only.
-    async fn send(
-        &self,
-        append: Option<Append>,
-        reply: Option<oneshot::Sender<Verdict>>,
-    ) -> Result<(), Error> {
-        self.lease.check()?;
-        let unwritable = |error| self.lease.broken(format!("a record can't be written: {error}"));
-        let rows = append.map(Rows::encode).transpose().map_err(unwritable)?;
-        self.options.metrics.queue_depth.inc();
-        self.calls.send(Call { rows, reply }).await.map_err(|_| stopped())
-    }
-
-    async fn ask(&self, append: Option<Append>) -> Result<(), Error> {
-        let (reply, answer) = oneshot::channel();
-        self.send(append, Some(reply)).await?;
-        answer.await.unwrap_or_else(|_| Err(stopped()))
-    }
-
-    /// Waits for room and for the answer, but not for long: somebody waits, and nothing has
-    /// been sent yet.
-    async fn begin(&self, append: Append) -> Result<(), Error> {
-        if self.lease.is_down() {
-            return Err(Error::Unavailable("there is no connection".into()));
-        }
-        let (reply, answer) = oneshot::channel();
-        let due = Instant::now() + self.options.wait;
-        let full = |_| Error::Unavailable("no room within journal.postgres.wait".into());
-        timeout_at(due, self.send(Some(append), Some(reply))).await.map_err(full)??;
-        let answer = timeout_at(due, answer).await.map_err(|_| Error::Unanswered)?;
-        answer.unwrap_or_else(|_| Err(stopped()))
-    }
 }
 
 #[async_trait]
 impl Journal for PostgresJournal {
     async fn append(&self, append: Append) -> Result<(), Error> {
-        if append.begins { self.begin(append).await } else { self.ask(Some(append)).await }
-    }
-
-    async fn enqueue(&self, append: Append) -> Result<(), Error> {
-        self.send(Some(append), None).await
-    }
-
-    async fn flush(&self) -> Result<(), Error> {
-        self.ask(None).await
+        // Somebody waits for what begins, and nothing has been sent yet.
+        if append.begins && self.lease.is_down() {
+            return Err(Error::Unavailable("there is no connection".into()));
+        }
+        self.queue.append(append).await
     }
 
     async fn unfinished_page(
@@ -195,7 +155,7 @@ impl Journal for PostgresJournal {
     }
 
     async fn prune(&self, now: Timestamp, before: Timestamp) -> Result<usize, Error> {
-        self.lease.check()?;
+        self.lease.standing.check()?;
         let mut forgotten = 0;
         loop {
             let chunk = prune::chunk(&self.reads, now, before).await?;
@@ -207,11 +167,11 @@ impl Journal for PostgresJournal {
     }
 
     fn health(&self) -> Result<(), Error> {
-        self.lease.check()
+        self.lease.standing.check()
     }
 
-    fn clock(&self) -> Option<Arc<dyn Clock>> {
-        Some(Arc::<JournalClock>::clone(&self.lease.clock))
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::<JournalClock>::clone(&self.lease.clock)
     }
 
     fn shared(&self) -> Option<&dyn Shared> {
@@ -259,13 +219,14 @@ impl Shared for PostgresJournal {
         let mut arrivals = self.arrivals.lock().await;
         let mut arrived = Vec::new();
         match arrivals.recv_many(&mut arrived, ARRIVALS).await {
-            0 => Err(self.lease.check().err().unwrap_or_else(stopped)),
+            0 => Err(self.lease.standing.check().err().unwrap_or_else(stopped)),
             _ => Ok(arrived),
         }
     }
 
     async fn deposit(&self, deposit: Deposit) -> Result<(), Error> {
-        let unwritable = |error| self.lease.broken(format!("evidence can't be written: {error}"));
+        let unwritable =
+            |error| self.lease.standing.broken(format!("evidence can't be written: {error}"));
         let (operation, opening, late) = mailbox::encode(&deposit).map_err(unwritable)?;
         self.reads.rows(mailbox::DEPOSIT, &[&operation, &opening, &late]).await.map(drop)
     }
@@ -280,8 +241,6 @@ impl Shared for PostgresJournal {
     }
 
     async fn release(&self) {
-        // After what is queued, which is still this process's.
-        drop(timeout(self.options.wait, self.flush()).await);
         let Identity { epoch, token } = self.lease.identity;
         if let Err(error) = self.reads.rows(RELEASE, &[&epoch, &token]).await {
             tracing::warn!(%error, "the lease could not be given up; it runs out by itself");
@@ -314,12 +273,12 @@ async fn begin(link: &Link, options: &OpenOptions) -> Result<Lease, Problem> {
          INSERT INTO writers (epoch, batch) SELECT epoch, 0 FROM begun RETURNING epoch, ",
         database_time!()
     );
-    let (token, length) = (Uuid::now_v7(), micros(options.granted()));
+    let (token, length) = (Uuid::now_v7(), micros(options.postgres.granted()));
     let asked = uptime();
     let row = link.client.query_one(query, &[&token, &options.name, &length]).await;
     let row = row.map_err(failed)?;
     let (epoch, time): (i64, i64) = (row.get(0), row.get(1));
-    let lease = Lease::new(Identity { epoch, token }, options.granted(), asked);
+    let lease = Lease::new(Identity { epoch, token }, options.postgres.granted(), asked);
     if !lease.clock.measure(asked, time) {
         let problem = "the server took more than a second to answer, so that its time is not known";
         return Err(Problem::Unreachable(problem.into()));

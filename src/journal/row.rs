@@ -6,7 +6,7 @@ use crate::model::{Entry, OperationId};
 
 /// The number of the layout and of the records' JSON, raised with every change to either. A journal with
 /// another number is refused.
-pub(super) const FORMAT: u32 = 5;
+pub(super) const FORMAT: u32 = 6;
 
 /// One call's worth of an operation, as it will be written.
 #[derive(Debug)]

@@ -10,12 +10,11 @@ use crate::model::{Entry, Late, OperationId};
 /// The side of a journal that several processes (*replicas*) share.
 ///
 /// *Ownership.* An operation belongs to one replica, at first to the one that began it. Only its
-/// owner's `append` and `enqueue` are accepted ([`Error::NotOwned`] else).
+/// owner's `append` is accepted ([`Error::NotOwned`] else).
 ///
 /// *Lease.* A replica lives as long as it renews its lease. One that did not is taken over: from one
-/// instant on nothing that it appends or enqueues is kept ([`Error::Fenced`], for ever, also of what it
-/// enqueued before and that was not durable by then), and what it left unfinished belongs to others. No
-/// clock but the journal's own decides that.
+/// instant on nothing that it appends is kept ([`Error::Fenced`], for ever, also of what was under way and not
+/// durable by then), and what it left unfinished belongs to others. No clock but the journal's own decides that.
 ///
 /// *Evidence.* What a fenced process still learns is accepted from it by [`Shared::deposit`], and
 /// reaches the replica that owns the operation now. If the operation was forgotten, any replica may

@@ -10,14 +10,17 @@ use crate::fixture::{
 };
 
 #[tokio::test]
-async fn entries_keep_their_order_across_append_and_enqueue() {
+async fn entries_keep_their_order() {
     each(|journal| async move {
         let operation = opened(&*journal, 1).await;
         let other = opened(&*journal, 2).await;
-        journal.write_later(operation, vec![targets(2, &["k"])]).await.unwrap();
-        journal.write_later(other, vec![closed(2)]).await.unwrap();
-        journal.write_later(operation, vec![committed(3, "k")]).await.unwrap();
-        journal.write(operation, vec![registered(4, "k"), finished(5)]).await.unwrap();
+        let calls = [
+            (operation, vec![targets(2, &["k"])]),
+            (other, vec![closed(2)]),
+            (operation, vec![committed(3, "k")]),
+            (operation, vec![registered(4, "k"), finished(5)]),
+        ];
+        journal.write_all(calls.into()).await.unwrap();
         let expected = ["prepared", "targets", "committed", "registered", "finished"];
         assert_eq!(names(&*journal, operation).await, expected);
     })
@@ -58,17 +61,6 @@ async fn p9_an_order_to_retry_neither_opens_nor_settles_an_operation_and_a_disca
         assert_eq!(names(&*journal, open).await, ["prepared", "retried", "discarded", "finished"]);
         // All three are forgotten like any other that ended.
         assert_eq!(journal.prune(at(1000), at(500)).await, Ok(3));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_flush_waits_for_what_was_enqueued() {
-    each(|journal| async move {
-        let operation = OperationId::new();
-        journal.write_later(operation, vec![prepared("api_key", 1)]).await.unwrap();
-        journal.flush().await.unwrap();
-        assert_eq!(names(&*journal, operation).await, ["prepared"]);
     })
     .await;
 }
@@ -146,23 +138,6 @@ async fn of_many_that_claim_one_id_at_once_one_gets_it() {
             };
             assert_eq!(claim, expected);
         }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_refused_enqueue_is_told_to_the_next_append_and_takes_all_between_with_it() {
-    each(|journal| async move {
-        let (first, second) = (opened(&*journal, 1).await, opened(&*journal, 2).await);
-        journal.write(first, vec![committed(3, "k")]).await.unwrap();
-        journal.write_later(second, vec![committed(4, "k")]).await.unwrap();
-        journal.write_later(second, vec![targets(5, &[])]).await.unwrap();
-        let taken = Err(Error::Taken { resource: resource("api_key", "k"), holder: first });
-        assert_eq!(journal.write(second, vec![closed(6)]).await, taken);
-        assert_eq!(names(&*journal, second).await, ["prepared"]);
-        journal.write(second, vec![reported(7)]).await.unwrap();
-        assert_eq!(names(&*journal, second).await, ["prepared", "reported"]);
-        assert_eq!(journal.health(), Ok(()));
     })
     .await;
 }
@@ -328,12 +303,16 @@ async fn r1_p8_what_meets_a_window_is_read_page_by_page_and_none_is_missed_that_
 async fn a_caller_that_goes_away_takes_nothing_back() {
     each(|journal| async move {
         let operation = OperationId::new();
-        let mut call = journal.append(next(operation, vec![prepared("api_key", 1)]));
+        let begins = next(operation, vec![prepared("api_key", 1)]);
+        let mut end = Append { begins: false, entries: vec![finished(2)], ..begins.clone() };
+        end.index.state = State::Finished(at(2));
+        let mut call = journal.append(begins);
         // Polled once, so called, then dropped.
         let _ = futures_util::poll!(&mut call);
         drop(call);
-        journal.flush().await.unwrap();
-        assert_eq!(names(&*journal, operation).await, ["prepared"]);
+        // What is appended behind it finds it there.
+        journal.append(end).await.unwrap();
+        assert_eq!(names(&*journal, operation).await, ["prepared", "finished"]);
         assert_eq!(journal.holder(&resource("api_key", id("x").as_str())).await, Ok(None));
     })
     .await;

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use authz_sidecar::journal::{Error, Journal, OpenOptions, SqliteJournal};
 use authz_sidecar::model::OperationId;
+use futures_util::future::try_join;
 
 use crate::fixture::{Calls, Place, closed, committed, names, opened, prepared};
 
@@ -44,8 +45,10 @@ async fn victim() {
 
 async fn append(journal: &dyn Journal, operation: OperationId, id: &str) -> Result<(), Error> {
     journal.write(operation, vec![prepared("api_key", 1)]).await?;
-    journal.write_later(operation, vec![committed(2, id)]).await?;
-    journal.write(operation, vec![closed(3)]).await
+    // The second does not wait for the first.
+    let (first, second) = (vec![committed(2, id)], vec![closed(3)]);
+    let calls = try_join(journal.write(operation, first), journal.write(operation, second));
+    calls.await.map(drop)
 }
 
 fn victim_command(program: &str, place: &Place) -> Command {

@@ -13,6 +13,7 @@ use authz_sidecar::model::{
     ResourceId, ResourceType, Row, Sees, Stored, StoredPrincipal, Timestamp, Undo, UndoReason,
     Words,
 };
+use futures_util::future::try_join_all;
 
 use crate::support::database::Database;
 use crate::support::memory::MemoryJournal;
@@ -283,10 +284,13 @@ pub(crate) trait Calls: Journal {
         self.append(append.clone()).await.map(|()| know(append))
     }
 
-    /// Enqueues what comes next to an operation.
-    async fn write_later(&self, operation: OperationId, entries: Vec<Entry>) -> Result<(), Error> {
-        let append = next(operation, entries);
-        self.enqueue(append.clone()).await.map(|()| know(append))
+    /// Appends to operations one after the other, and waits only then, so that calls share commits.
+    async fn write_all(&self, calls: Vec<(OperationId, Vec<Entry>)>) -> Result<(), Error> {
+        let mut writes = Vec::new();
+        for (operation, entries) in calls {
+            writes.push(self.write(operation, entries));
+        }
+        try_join_all(writes).await.map(drop)
     }
 
     /// All that is unfinished.

@@ -147,10 +147,11 @@ async fn p8_many_windows_and_more_than_one_step_s_worth_of_operations_between_th
         for window in 0..windows {
             let start = window * 1000;
             begun(&*journal, vec![create(start + 100), closed(start + 110)]).await;
-            for n in 0..between {
+            let lives = (0..between).map(|n| {
                 let life = vec![prepared("api_key", start + 200 + n), finished(start + 201 + n)];
-                journal.write_later(OperationId::new(), life).await.unwrap();
-            }
+                (OperationId::new(), life)
+            });
+            journal.write_all(lives.collect()).await.unwrap();
             done(&*journal, start + 105, start + 106).await;
         }
         let forgotten = usize::try_from(windows * between).unwrap();

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use authz_sidecar::journal::{Arrival, Deposit, Error};
-use authz_sidecar::model::{Entry, OperationId};
+use authz_sidecar::model::{Clock, Entry, OperationId, SystemClock};
 use fastrand::Rng;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -55,6 +55,10 @@ impl Host for Calm {
 
     fn rng(&self) -> Rng {
         Rng::with_seed(1)
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(SystemClock)
     }
 
     fn broke(&self) {}

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, Owner, PostgresJournal, Shared};
-use authz_sidecar::model::{Late, OperationId};
+use authz_sidecar::model::{Late, OperationId, Span};
+use futures_util::future::try_join;
 use tokio_postgres::Client;
 
 use crate::fixture::{Calls, closed, committed, names, opened, prepared, registered};
@@ -22,7 +23,7 @@ pub(crate) async fn expire(journal: &PostgresJournal, client: &Client) {
 /// A replica that is never renewed again, as one is that stands still.
 pub(crate) async fn frozen(database: &Database) -> PostgresJournal {
     let mut options = database.options();
-    options.lease = Duration::from_hours(1);
+    options.postgres.lease = Span(Duration::from_hours(1));
     database.try_open(options).await.unwrap()
 }
 
@@ -56,7 +57,7 @@ async fn p2_a_take_over_waits_for_a_write_that_is_under_way() {
 async fn a_lease_that_is_renewed_is_not_taken_over() {
     let database = Database::new().await;
     let mut options = database.options();
-    options.lease = Duration::from_secs(2);
+    options.postgres.lease = Span(Duration::from_secs(2));
     let old = database.try_open(options.clone()).await.unwrap();
     old.recover().await.unwrap();
     let operation = opened(&old, 1).await;
@@ -80,7 +81,7 @@ async fn p2_a_replica_has_its_own_lease_to_come_back_after_a_restart_of_the_serv
     let database = Database::new().await;
     let mut options = database.options();
     // The tests' server has not been up as long.
-    options.lease = Duration::from_hours(400);
+    options.postgres.lease = Span(Duration::from_hours(400));
     let old = database.try_open(options).await.unwrap();
     let operation = opened(&old, 1).await;
     let client = database.meddle().await;
@@ -130,8 +131,9 @@ async fn p2_cut_connections_break_nothing_and_lose_nothing() {
                     begun.is_ok().then_some(operation)
                 })
                 .await;
-                journal.write_later(operation, vec![committed(n, &key)]).await.unwrap();
-                journal.write(operation, vec![registered(n, &key)]).await.unwrap();
+                let first = journal.write(operation, vec![committed(n, &key)]);
+                let second = journal.write(operation, vec![registered(n, &key)]);
+                try_join(first, second).await.unwrap();
                 wrote.send(operation).unwrap();
             }
         });
@@ -218,7 +220,7 @@ async fn p1_p2_whatever_the_database_defaults_to_a_commit_waits_for_the_disk() {
 async fn a_server_without_fsync_is_refused() {
     let database = Database::new().await;
     let mut options = database.options();
-    options.allow_no_fsync = false;
+    options.postgres.allow_no_fsync = false;
     let error = database.try_open(options).await.unwrap_err().to_string();
     assert!(error.contains("fsync is off") && error.contains("set fsync = on"), "{error}");
 }

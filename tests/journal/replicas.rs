@@ -133,23 +133,31 @@ async fn p2_a_replica_whose_lease_ran_out_is_taken_over_and_decides_nothing_any_
 }
 
 #[tokio::test]
-async fn p2_what_was_enqueued_before_a_take_over_comes_whole_before_it_or_not_at_all() {
+async fn p2_what_is_under_way_at_a_take_over_comes_whole_before_it_or_not_at_all() {
     each(|database| async move {
         let old = database.frozen().await;
         old.shares().recover().await.unwrap();
         let operation = opened(&*old, 1).await;
         database.expire(&old).await;
         let new = database.open().await;
+        let mut calls = tokio::task::JoinSet::new();
         for _ in 0..50 {
-            old.write_later(operation, vec![closed(2)]).await.ok();
+            let old = old.clone();
+            calls.spawn(async move { old.write(operation, vec![closed(2), closed(3)]).await });
         }
+        // They are called, and not answered yet.
+        tokio::task::yield_now().await;
         if new.shares().recover().await.unwrap().is_empty() {
             // A write was under way, for whose end a take-over waits.
             assert_eq!(new.shares().arrivals().await, Ok(vec![Arrival::Adopted(operation)]));
         }
         let seen = names(&*new, operation).await.len();
+        let answers = calls.join_all().await;
+        assert!(answers.iter().all(|answer| matches!(answer, Ok(()) | Err(Error::Fenced))));
+        let kept = answers.iter().filter(|answer| answer.is_ok()).count();
+        assert_eq!(seen, 1 + 2 * kept, "{answers:?}");
         // Nothing follows once another has read it.
-        assert_eq!(old.flush().await, Err(Error::Fenced));
+        assert_eq!(old.write(operation, vec![closed(4)]).await, Err(Error::Fenced));
         assert_eq!(names(&*new, operation).await.len(), seen);
     })
     .await;
@@ -313,7 +321,7 @@ async fn a_replica_that_gives_up_its_lease_is_not_waited_for() {
     each(|database| async move {
         let old = database.frozen().await;
         let operation = opened(&*old, 1).await;
-        old.write_later(operation, vec![closed(2)]).await.unwrap();
+        old.write(operation, vec![closed(2)]).await.unwrap();
         old.shares().release().await;
         assert_eq!(old.write(operation, vec![finished(3)]).await, Err(Error::Fenced));
         let new = database.open().await;

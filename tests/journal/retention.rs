@@ -35,6 +35,7 @@ fn size(path: &Path) -> (u64, u64) {
 
 /// Creates that finish at once, until that second; prunes as the sidecar does.
 async fn live(journal: &SqliteJournal, seconds: std::ops::Range<i64>) {
+    let mut lives = Vec::new();
     for second in seconds {
         for number in 0..RATE {
             let key = format!("{second}-{number}");
@@ -44,12 +45,14 @@ async fn live(journal: &SqliteJournal, seconds: std::ops::Range<i64>) {
                 registered(second, &key),
                 finished(second),
             ];
-            journal.write_later(OperationId::new(), entries).await.unwrap();
+            lives.push((OperationId::new(), entries));
         }
         if second % EVERY == 0 {
+            journal.write_all(std::mem::take(&mut lives)).await.unwrap();
             journal.prune(at(second), at(second - KEPT)).await.unwrap();
         }
     }
+    journal.write_all(lives).await.unwrap();
 }
 
 /// Appends one after the other and waits for each, until the time is negative; the longest wait.
@@ -129,7 +132,6 @@ async fn p4_p8_a_create_that_looks_for_its_row_for_ever_holds_its_window_and_not
     live(&journal, 2 * KEPT..6 * KEPT).await;
     let (window, _) = size(&place.path());
     live(&journal, 6 * KEPT..20 * KEPT).await;
-    journal.flush().await.unwrap();
     let (held, _) = size(&place.path());
     assert!(held < window * 5 / 4, "{held} KiB, from {window}");
     for (second, is_kept) in [
@@ -162,7 +164,6 @@ async fn p4_an_operation_under_way_holds_what_it_may_need_and_its_end_gives_the_
     }
     journal.write(open, vec![finished(10 * KEPT)]).await.unwrap();
     live(&journal, 10 * KEPT..12 * KEPT).await;
-    journal.flush().await.unwrap();
     let (after, _) = size(&place.path());
     assert!(after < steady * 3 / 2 + 4096, "{after} KiB, from {steady} and {held}");
 }

@@ -6,21 +6,24 @@ use std::path::Path;
 use authz_sidecar::journal::{
     Config, Error, Journal, Location, Metrics, OpenError, OpenOptions, SqliteJournal, open,
 };
-use authz_sidecar::model::{ByteSize, OperationId};
+use authz_sidecar::model::{ByteSize, OperationId, Record};
 
 use crate::fixture::{
-    Calls, Place, at, closed, committed, done, entry, finished, ids, names, opened, prepared,
+    Calls, Place, at, closed, committed, done, entry, finished, ids, names, next, opened, prepared,
     resource,
 };
 
 #[tokio::test]
-async fn what_was_appended_and_what_was_enqueued_before_is_there_after_reopening() {
+async fn what_was_appended_is_there_after_reopening() {
     let place = Place::new();
     let journal = place.open();
     let first = opened(&journal, 1).await;
-    journal.write_later(first, vec![committed(2, "k")]).await.unwrap();
+    journal.write(first, vec![committed(2, "k")]).await.unwrap();
     let second = opened(&journal, 3).await;
-    journal.write_later(second, vec![closed(4)]).await.unwrap();
+    // Nobody waits for the answer.
+    let mut call = journal.append(next(second, vec![closed(4)]));
+    let _ = futures_util::poll!(&mut call);
+    drop(call);
     drop(journal);
     let journal = place.open();
     assert_eq!(ids(&journal.unfinished().await.unwrap()), [first, second]);
@@ -28,19 +31,6 @@ async fn what_was_appended_and_what_was_enqueued_before_is_there_after_reopening
     assert_eq!(names(&journal, second).await, ["prepared", "closed"], "an orderly end loses none");
     let taken = journal.write(second, vec![committed(5, "k")]).await;
     assert!(matches!(taken, Err(Error::Taken { holder, .. }) if holder == first));
-}
-
-#[tokio::test]
-async fn what_was_only_enqueued_is_committed_without_company() {
-    let place = Place::new();
-    let journal = place.open();
-    let operation = OperationId::new();
-    journal.write_later(operation, vec![prepared("api_key", 1)]).await.unwrap();
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
-    while journal.operation(operation).await.unwrap().is_none() {
-        assert!(tokio::time::Instant::now() < deadline, "not committed in 10 s");
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,9 +126,8 @@ fn a_file_that_is_no_journal_is_refused_and_left_alone() {
 async fn a_damaged_journal_is_refused() {
     let place = Place::new();
     let journal = place.open();
-    for intent in 0..200 {
-        journal.write_later(OperationId::new(), vec![prepared("api_key", intent)]).await.unwrap();
-    }
+    let calls = (0..200).map(|intent| (OperationId::new(), vec![prepared("api_key", intent)]));
+    journal.write_all(calls.collect()).await.unwrap();
     drop(journal);
     let mut bytes = std::fs::read(place.path()).unwrap();
     let middle = bytes.len() / 2 / 4096 * 4096;
@@ -199,24 +188,10 @@ async fn a_write_that_fails_before_the_commit_left_nothing_and_breaks_the_journa
     assert_eq!(journal.holder(&resource("api_key", "k")).await, Ok(None));
 }
 
-#[tokio::test]
-async fn an_enqueued_call_that_breaks_the_journal_shows_in_its_health() {
-    let place = Place::new();
-    drop(place.open());
-    place.meddle(FAIL_AT_COMMIT);
-    let journal = place.open();
-    let operation = opened(&journal, 1).await;
-    journal.write_later(operation, vec![closed(2)]).await.unwrap();
-    let barrier = journal.flush().await;
-    assert!(matches!(barrier, Err(Error::Unknown(_) | Error::Broken(_))), "{barrier:?}");
-    assert_broken(&journal, operation).await;
-}
-
 async fn assert_broken(journal: &SqliteJournal, operation: OperationId) {
     let is_broken = |result: Result<(), Error>| matches!(result, Err(Error::Broken(_)));
     assert!(is_broken(journal.health()));
     assert!(is_broken(journal.write(operation, vec![finished(9)]).await));
-    assert!(is_broken(journal.write_later(operation, vec![finished(9)]).await));
     assert!(is_broken(journal.unfinished().await.map(drop)));
     assert!(is_broken(journal.prune(at(9), at(8)).await.map(drop)));
 }
@@ -274,15 +249,14 @@ async fn p8_the_file_shrinks_again_after_a_flood() {
         connection.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0)).unwrap()
     };
     let long = "x".repeat(2000);
-    for intent in 0..4000 {
-        let why = authz_sidecar::model::Record::Reported { rows: Vec::new(), why: long.clone() };
+    let calls = (0..4000).map(|intent| {
+        let why = Record::Reported { rows: Vec::new(), why: long.clone() };
         let entries = vec![prepared("api_key", intent), entry(intent, why), finished(intent)];
-        journal.write_later(OperationId::new(), entries).await.unwrap();
-    }
-    journal.flush().await.unwrap();
+        (OperationId::new(), entries)
+    });
+    journal.write_all(calls.collect()).await.unwrap();
     let flooded = pages(&place.path());
     assert_eq!(journal.prune(at(90_000), at(80_000)).await, Ok(4000));
-    journal.flush().await.unwrap();
     let left = pages(&place.path());
     assert!(flooded > 2500 && left < flooded - 1000, "{flooded} pages, then {left}");
 }
@@ -293,11 +267,9 @@ async fn a_large_prune_lets_appends_through() {
     let metrics = Metrics::default();
     let options = OpenOptions { metrics: metrics.clone(), ..OpenOptions::default() };
     let journal = place.try_open(options).unwrap();
-    for intent in 0..2000 {
-        let entries = vec![prepared("api_key", intent), finished(intent)];
-        journal.write_later(OperationId::new(), entries).await.unwrap();
-    }
-    journal.flush().await.unwrap();
+    let calls = (0..2000)
+        .map(|intent| (OperationId::new(), vec![prepared("api_key", intent), finished(intent)]));
+    journal.write_all(calls.collect()).await.unwrap();
     let before = metrics.commits.get();
     let prune = journal.prune(at(90_000), at(80_000));
     let append = async {

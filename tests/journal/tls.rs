@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use authz_sidecar::journal::{
-    Config, Journal, Location, Metrics, OpenError, PostgresJournal, PostgresOptions,
+    Config, Journal, Location, Metrics, OpenError, OpenOptions, PostgresJournal,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -60,10 +60,10 @@ impl Server {
         let url =
             format!("postgres://sidecar@{host}:{}/journal{query}", self.port).parse().unwrap();
         let config = Config::at(Location::Postgres(Box::new(url)));
-        let mut options = PostgresOptions::new(&config, Metrics::default());
-        options.allow_no_fsync = true;
-        options.ca_file = ca.map(Path::to_owned);
-        options.password_file = Some(self.file(password));
+        let mut options = OpenOptions::new(&config, Metrics::default());
+        options.postgres.allow_no_fsync = true;
+        options.postgres.ca_file = ca.map(Path::to_owned);
+        options.postgres.password_file = Some(self.file(password));
         let Location::Postgres(url) = &config.url else { unreachable!() };
         PostgresJournal::open(url, options).await
     }

@@ -27,7 +27,7 @@ async fn what_another_release_wrote_is_refused_with_the_way_out_each_time() {
         place.meddle(meddle);
         for _ in 0..2 {
             let error = place.try_open(OpenOptions::default()).unwrap_err();
-            tells(&error, number, "move the file away");
+            tells(&error, number, "move it and the files named after it away");
         }
     }
 }

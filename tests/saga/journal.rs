@@ -55,7 +55,8 @@ async fn p1_while_the_journal_is_full_nothing_is_sent_and_the_rest_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_nothing_is_sent_before_its_intent_is_durable() {
-    let world = World::new().await;
+    // Nobody gives up meanwhile.
+    let world = World::with(|settings| settings.call = "10s").await;
     let id = world.given("k");
     let stalled = Stalled::of(&world);
     let requests = [
@@ -72,6 +73,30 @@ async fn p2_nothing_is_sent_before_its_intent_is_durable() {
         assert!(status == 200 || status == 404, "{status}");
     }
     world.quiescent().await;
+    world.same_set();
+}
+
+/// The journal may keep what was begun once it goes on: an end follows it there.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_p8_a_request_whose_intent_is_not_durable_in_time_is_refused_unsent_and_withdrawn() {
+    let world = World::new().await;
+    let id = world.given("k");
+    let stalled = Stalled::of(&world);
+    let requests = [
+        tokio::spawn(world.create("k").send()),
+        tokio::spawn(world.delete(&id).send()),
+        tokio::spawn(world.delete_by_name("k").send()),
+    ];
+    for request in requests {
+        request.await.unwrap().expect_problem(503, "unavailable");
+    }
+    drop(stalled);
+    // Its records come behind those of all three.
+    world.made("other").await;
+    world.quiescent().await;
+    let sent = [Route::Create, Route::Delete, Route::DeleteByName].map(|r| world.keys.calls(r));
+    assert_eq!(sent, [1, 0, 0], "only what came later");
+    assert!(world.keys.rows().contains(&id) && world.keys.rows().len() == 2);
     world.same_set();
 }
 

@@ -1,24 +1,22 @@
-//! A shared journal in memory, which shows late what was enqueued, and hands over what a test wants.
+//! A shared journal in memory, which answers, fails and hands over what a test wants.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use authz_sidecar::journal::{
     Append, Arrival, Deposit, Error, Journal, Owner, Place, Receipt, Shared, Window,
 };
-use authz_sidecar::model::{Entry, OperationId, Resource, Stored, Timestamp};
+use authz_sidecar::model::{Clock, OperationId, Resource, Stored, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::support::eventually;
 use crate::support::memory::MemoryJournal;
 
-/// A shared journal in memory. What is enqueued can't be read before the next append, as where it
-/// waits for its commit; what arrives is the test's.
+/// A shared journal in memory. How long its answers take, and what arrives, is the test's.
 pub(crate) struct Slow {
     pub(crate) inner: MemoryJournal,
-    enqueued: Mutex<Vec<Append>>,
     /// How many readings of an operation fail from now on.
     pub(crate) unreadable: AtomicUsize,
     /// Whether what begins an operation is answered, once it is kept.
@@ -32,7 +30,6 @@ impl Slow {
         let (sender, arrivals) = mpsc::channel(1);
         let journal = Self {
             inner: MemoryJournal::new(),
-            enqueued: Mutex::default(),
             unreadable: AtomicUsize::new(0),
             answers: tokio::sync::watch::Sender::new(true),
             arrivals: tokio::sync::Mutex::new(arrivals),
@@ -41,14 +38,10 @@ impl Slow {
         (Arc::new(journal), sender)
     }
 
-    /// The names of the records of an operation, those included that can't be read yet.
+    /// The names of the records of an operation.
     pub(crate) fn names(&self, id: OperationId) -> Vec<&'static str> {
         let kept = self.inner.entries().into_iter().filter(|stored| stored.id == id);
-        let mut entries: Vec<Entry> = kept.flat_map(|stored| stored.entries).collect();
-        let enqueued = self.enqueued.lock().unwrap();
-        let waiting = enqueued.iter().filter(|append| append.operation == id);
-        entries.extend(waiting.flat_map(|append| append.entries.clone()));
-        entries.iter().map(|entry| entry.record.name()).collect()
+        kept.flat_map(|stored| stored.entries).map(|entry| entry.record.name()).collect()
     }
 
     /// The operation that is not among these.
@@ -58,7 +51,7 @@ impl Slow {
         others.next().expect("there is another")
     }
 
-    /// Waits until the last record of an operation is its end, which can't be read yet.
+    /// Waits until the last record of an operation is its end.
     pub(crate) async fn ends(&self, id: OperationId) {
         let ended = || async { (self.names(id).last() == Some(&"finished")).then_some(()) };
         eventually("it ended", ended).await;
@@ -68,25 +61,11 @@ impl Slow {
 #[async_trait]
 impl Journal for Slow {
     async fn append(&self, append: Append) -> Result<(), Error> {
-        self.flush().await?;
         let begins = append.begins;
         self.inner.append(append).await?;
         if begins {
             let mut answers = self.answers.subscribe();
             answers.wait_for(|answers| *answers).await.expect("the journal lives");
-        }
-        Ok(())
-    }
-
-    async fn enqueue(&self, append: Append) -> Result<(), Error> {
-        self.enqueued.lock().unwrap().push(append);
-        Ok(())
-    }
-
-    async fn flush(&self) -> Result<(), Error> {
-        let enqueued = std::mem::take(&mut *self.enqueued.lock().unwrap());
-        for append in enqueued {
-            self.inner.append(append).await?;
         }
         Ok(())
     }
@@ -126,6 +105,10 @@ impl Journal for Slow {
 
     fn health(&self) -> Result<(), Error> {
         self.inner.health()
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        self.inner.clock()
     }
 
     fn shared(&self) -> Option<&dyn Shared> {

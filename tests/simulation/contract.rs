@@ -10,32 +10,18 @@ use authz_sidecar::model::{Clock, OperationId, Resource, Stored, Timestamp};
 
 use super::*;
 
-impl Way {
-    async fn ask(&self, append: Option<Append>) -> Result<(), Error> {
-        let (tell, told) = oneshot::channel();
-        self.send(Call { append, done: Some(tell) })?;
-        let stopped = || Error::Unknown("the writer has stopped".into());
-        let answer = told.await.unwrap_or_else(|_| Err(stopped()));
-        self.inner.host.cross().await;
-        answer
-    }
-}
-
 #[async_trait]
 impl Journal for Way {
     async fn append(&self, append: Append) -> Result<(), Error> {
         if append.begins && self.inner.down.load(Relaxed) {
             return Err(Error::Unavailable("there is no connection".into()));
         }
-        self.ask(Some(append)).await
-    }
-
-    async fn enqueue(&self, append: Append) -> Result<(), Error> {
-        self.send(Call { append: Some(append), done: None })
-    }
-
-    async fn flush(&self) -> Result<(), Error> {
-        self.ask(None).await
+        let (done, told) = oneshot::channel();
+        self.send(Call { append, done })?;
+        let stopped = || Error::Unknown("the writer has stopped".into());
+        let answer = told.await.unwrap_or_else(|_| Err(stopped()));
+        self.inner.host.cross().await;
+        answer
     }
 
     async fn unfinished_page(
@@ -73,8 +59,8 @@ impl Journal for Way {
         if self.inner.fenced.load(Relaxed) { Err(Error::Fenced) } else { Ok(()) }
     }
 
-    fn clock(&self) -> Option<Arc<dyn Clock>> {
-        Some(Arc::<Inner>::clone(&self.inner))
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::<Inner>::clone(&self.inner)
     }
 
     fn shared(&self) -> Option<&dyn Shared> {
@@ -175,8 +161,6 @@ impl Shared for Way {
     }
 
     async fn release(&self) {
-        // After what is queued, which is still this process's.
-        self.flush().await.ok();
         lock(&self.inner.database.kept).epochs[self.inner.epoch].dead = true;
         self.inner.lost();
     }

@@ -1,14 +1,14 @@
 //! A model of the journal: [`MemoryJournal`] for the contract, a simulated disk for durability, and
 //! a writer that commits in groups and takes its time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::support::memory::MemoryJournal;
 use async_trait::async_trait;
 use authz_sidecar::journal::{Append, Error, Journal, Place, State, Window};
-use authz_sidecar::model::{Entry, OperationId, Resource, Stored, Timestamp};
+use authz_sidecar::model::{Clock, Entry, OperationId, Resource, Stored, Timestamp};
 use fastrand::Rng;
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
@@ -29,6 +29,8 @@ pub(crate) trait Host: Send + Sync + 'static {
     fn pace(&self) -> (Duration, Duration);
     /// Chance.
     fn rng(&self) -> Rng;
+    /// The journal's time, as the process knows it.
+    fn clock(&self) -> Arc<dyn Clock>;
     /// The journal accepts no more.
     fn broke(&self);
     /// A call was refused.
@@ -51,8 +53,6 @@ struct Shared {
     /// What is written; what writers are checked against.
     written: MemoryJournal,
     queue: Mutex<Queue>,
-    /// Why what was enqueued for an operation was refused: its next append is told.
-    refused: Mutex<BTreeMap<OperationId, Error>>,
 }
 
 #[derive(Default)]
@@ -64,14 +64,12 @@ struct Queue {
 
 struct Call {
     what: What,
-    done: Option<oneshot::Sender<Done>>,
+    done: oneshot::Sender<Done>,
 }
 
 enum What {
     Append(Append),
-    Enqueue(Append),
     Prune(Timestamp, Timestamp),
-    Flush,
 }
 
 /// What a call came to: for a prune, how many were forgotten.
@@ -86,8 +84,8 @@ impl ModelJournal {
                 replay(journal, frame.clone());
             }
         }
-        let (host, queue, refused) = (Box::new(host), Mutex::default(), Mutex::default());
-        Self { shared: Arc::new(Shared { host, disk, durable, written, queue, refused }) }
+        let (host, queue) = (Box::new(host), Mutex::default());
+        Self { shared: Arc::new(Shared { host, disk, durable, written, queue }) }
     }
 
     /// What is unfinished, for whoever judges the schedule.
@@ -96,22 +94,22 @@ impl ModelJournal {
         now(all).expect("it never fails by itself")
     }
 
-    fn call(&self, what: What, wanted: bool) -> Result<Option<oneshot::Receiver<Done>>, Error> {
-        let (tell, told) = oneshot::channel();
+    fn call(&self, what: What) -> Result<oneshot::Receiver<Done>, Error> {
+        let (done, told) = oneshot::channel();
         let mut queue = self.shared.queue();
         if let Some(why) = &queue.broken {
             return Err(Error::Broken(why.clone()));
         }
-        queue.calls.push_back(Call { what, done: wanted.then_some(tell) });
+        queue.calls.push_back(Call { what, done });
         if !queue.writing {
             queue.writing = true;
             tokio::spawn(write(Arc::clone(&self.shared)));
         }
-        Ok(wanted.then_some(told))
+        Ok(told)
     }
 
     async fn wait(&self, what: What) -> Done {
-        let Some(told) = self.call(what, true)? else { return Ok(0) };
+        let told = self.call(what)?;
         let done = told.await.unwrap_or_else(|_| Err(Error::Broken("the writer is gone".into())));
         self.shared.host.cross().await;
         done
@@ -171,26 +169,9 @@ impl Shared {
     /// Checks the calls one by one, as the contract says, and writes what is accepted.
     fn take(&self, calls: VecDeque<Call>) -> (Answers, Vec<Frame>) {
         let (mut answers, mut frames, mut accepted) = (Vec::new(), Vec::new(), Vec::new());
-        let mut refused = lock(&self.refused);
         for call in calls {
             let answer = match call.what {
-                What::Append(append) => {
-                    let answer = match refused.remove(&append.operation) {
-                        Some(error) => Err(error),
-                        None => self.keep(append, &mut accepted),
-                    };
-                    answer.map(|()| 0)
-                }
-                What::Enqueue(append) => {
-                    let operation = append.operation;
-                    if !refused.contains_key(&operation)
-                        && let Err(error) = self.keep(append, &mut accepted)
-                    {
-                        refused.insert(operation, error);
-                    }
-                    Ok(0)
-                }
-                What::Flush => Ok(0),
+                What::Append(append) => self.keep(append, &mut accepted).map(|()| 0),
                 What::Prune(at, before) => {
                     if !accepted.is_empty() {
                         frames.push(Frame::Calls(std::mem::take(&mut accepted)));
@@ -202,7 +183,7 @@ impl Shared {
             if let Err(error) = &answer {
                 self.host.refused(error);
             }
-            answers.extend(call.done.map(|done| (done, answer)));
+            answers.push((call.done, answer));
         }
         if !accepted.is_empty() {
             frames.push(Frame::Calls(accepted));
@@ -233,7 +214,7 @@ impl Shared {
             _ = done.send(answer.and(Err(Error::Unknown(why.clone()))));
         }
         for call in queue.calls.drain(..) {
-            _ = call.done.map(|done| done.send(Err(Error::Broken(why.clone()))));
+            _ = call.done.send(Err(Error::Broken(why.clone())));
         }
         self.host.broke();
     }
@@ -263,14 +244,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Journal for ModelJournal {
     async fn append(&self, append: Append) -> Result<(), Error> {
         self.wait(What::Append(append)).await.map(drop)
-    }
-
-    async fn enqueue(&self, append: Append) -> Result<(), Error> {
-        self.call(What::Enqueue(append), false).map(drop)
-    }
-
-    async fn flush(&self) -> Result<(), Error> {
-        self.wait(What::Flush).await.map(drop)
     }
 
     async fn unfinished_page(
@@ -308,5 +281,9 @@ impl Journal for ModelJournal {
 
     fn health(&self) -> Result<(), Error> {
         self.shared.queue().broken.clone().map_or(Ok(()), |why| Err(Error::Broken(why)))
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        self.shared.host.clock()
     }
 }

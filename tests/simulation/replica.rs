@@ -161,12 +161,11 @@ fn dual_write(life: &Arc<Life>, journal: Arc<dyn Journal>) -> DualWrite {
     let mut registry = Registry::default();
     let schedule = life.world.with(|state| Arc::clone(&state.schedule));
     let config = settings::config(&schedule, life.replica);
-    let clock: Arc<dyn Clock> = Arc::new(MachineClock(Arc::clone(life)));
     let provider = Arc::new(provider::Way(Arc::clone(life)));
     let resolver = Resolver::asking(
         provider.clone(),
         &config.principal,
-        Arc::clone(&clock),
+        Arc::new(MachineClock(Arc::clone(life))),
         principal::Metrics::default(),
     );
     let metrics = breaker::Metrics::new(&mut registry);
@@ -184,7 +183,6 @@ fn dual_write(life: &Arc<Life>, journal: Arc<dyn Journal>) -> DualWrite {
         service_circuit: dualwrite::service_circuit(metrics),
         journal,
         resolver: resolver.expect("a valid configuration"),
-        clock,
         ids,
         metrics: dualwrite::Metrics::new(&mut registry),
     })
@@ -258,6 +256,10 @@ impl Host for Owner {
 
     fn rng(&self) -> Rng {
         self.life.world.with(|state| state.rng.fork())
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(MachineClock(Arc::clone(&self.life)))
     }
 
     fn broke(&self) {

@@ -109,13 +109,11 @@ struct Inner {
 struct Queue {
     calls: VecDeque<Call>,
     writing: bool,
-    refused: BTreeMap<OperationId, Error>,
 }
 
 struct Call {
-    /// None where only its turn is waited for.
-    append: Option<Append>,
-    done: Option<Sender>,
+    append: Append,
+    done: Sender,
 }
 
 type Sender = oneshot::Sender<Result<(), Error>>;
@@ -225,10 +223,7 @@ impl Inner {
                 std::mem::take(&mut queue.calls)
             };
             // What left arrives, whatever becomes of who sent it.
-            let answers: Vec<_> = {
-                let mut queue = lock(&self.queue);
-                calls.into_iter().map(|call| self.commit(call, &mut queue.refused)).collect()
-            };
+            let answers: Vec<_> = calls.into_iter().map(|call| self.commit(call)).collect();
             self.travel().await;
             if let Some(time) = self.host.cut() {
                 // The answer is lost; the database knows it once there is a connection again.
@@ -241,32 +236,14 @@ impl Inner {
                 if answer == Err(Error::Fenced) {
                     self.lost();
                 }
-                _ = done.map(|done| done.send(answer));
+                // Who asked may be gone.
+                _ = done.send(answer);
             }
         }
     }
 
-    fn commit(
-        &self,
-        call: Call,
-        refused: &mut BTreeMap<OperationId, Error>,
-    ) -> (Option<Sender>, Result<(), Error>) {
-        let Call { append, done } = call;
-        let Some(append) = append else { return (done, self.keep_nothing()) };
-        let operation = append.operation;
-        let answer = match refused.remove(&operation) {
-            Some(error) if done.is_some() => Err(error),
-            Some(error) => {
-                refused.insert(operation, error);
-                Ok(())
-            }
-            None if done.is_some() && self.loses(&append) => Ok(()),
-            None => self.keep_entries(append),
-        };
-        if let (Err(error), None) = (&answer, &done) {
-            refused.insert(operation, error.clone());
-        }
-        (done, answer)
+    fn commit(&self, Call { append, done }: Call) -> (Sender, Result<(), Error>) {
+        (done, if self.loses(&append) { Ok(()) } else { self.keep_entries(append) })
     }
 
     fn has(&self, bug: Bug) -> bool {
@@ -286,20 +263,15 @@ impl Inner {
         kept.appends.is_multiple_of(3)
     }
 
-    /// What the database does about a call that waits for its turn.
-    fn keep_nothing(&self) -> Result<(), Error> {
-        if self.is_dead(&lock(&self.database.kept)) {
+    /// What the database does about one call.
+    fn keep_entries(&self, append: Append) -> Result<(), Error> {
+        let operation = append.operation;
+        let mut kept = lock(&self.database.kept);
+        if self.is_dead(&kept) {
+            drop(kept);
             self.host.fences();
             return Err(Error::Fenced);
         }
-        Ok(())
-    }
-
-    /// What the database does about one call.
-    fn keep_entries(&self, append: Append) -> Result<(), Error> {
-        self.keep_nothing()?;
-        let operation = append.operation;
-        let mut kept = lock(&self.database.kept);
         match kept.owners.get(&operation) {
             Some(owner) if *owner != self.epoch && !self.has(Bug::WritesFenced) => {
                 return Err(Error::NotOwned(operation));

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use authz_sidecar::journal::{
-    Config, Location, Metrics, OpenError, PostgresJournal, PostgresOptions, PostgresUrl,
+    Config, Location, Metrics, OpenError, OpenOptions, PostgresJournal, PostgresUrl,
 };
+use authz_sidecar::model::Span;
 use tokio_postgres::{Client, NoTls};
 
 use super::postgres::Postgres;
@@ -58,11 +59,11 @@ impl Database {
     }
 
     /// How tests open a journal: the tests' server runs without fsync, and leases are short.
-    pub fn options(&self) -> PostgresOptions {
+    pub fn options(&self) -> OpenOptions {
         let config = Config::at(Location::Postgres(Box::new(self.place())));
-        let mut options = PostgresOptions::new(&config, Metrics::default());
-        options.lease = Duration::from_secs(2);
-        options.allow_no_fsync = true;
+        let mut options = OpenOptions::new(&config, Metrics::default());
+        options.postgres.lease = Span(Duration::from_secs(2));
+        options.postgres.allow_no_fsync = true;
         options
     }
 
@@ -72,7 +73,7 @@ impl Database {
     }
 
     /// As [`Database::open`], with other options.
-    pub async fn try_open(&self, options: PostgresOptions) -> Result<PostgresJournal, OpenError> {
+    pub async fn try_open(&self, options: OpenOptions) -> Result<PostgresJournal, OpenError> {
         PostgresJournal::open(&self.place(), options).await
     }
 

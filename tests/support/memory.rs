@@ -1,12 +1,12 @@
 //! A journal that forgets everything when it is dropped: the contract without durability, with failures to order.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use authz_sidecar::journal::{Append, Error, Index, Journal, Place, State as IndexState, Window};
-use authz_sidecar::model::{Entry, OperationId, Resource, Stored, Timestamp};
+use authz_sidecar::model::{Clock, Entry, OperationId, Resource, Stored, SystemClock, Timestamp};
 
 /// A journal in memory.
 #[derive(Debug, Default)]
@@ -21,12 +21,12 @@ impl MemoryJournal {
         Self::default()
     }
 
-    /// Makes the next `append` or `enqueue` fail with `error` and keep nothing.
+    /// Makes the next `append` fail with `error` and keep nothing.
     pub(crate) fn fail_next(&self, error: Error) {
         self.lock().ordered = Some(Failure { error, kept: false });
     }
 
-    /// Makes the next `append` or `enqueue` keep its entries and answer [`Error::Unknown`].
+    /// Makes the next `append` keep its entries and answer [`Error::Unknown`].
     pub(crate) fn lose_next_answer(&self, why: impl Into<String>) {
         self.lock().ordered = Some(Failure { error: Error::Unknown(why.into()), kept: true });
     }
@@ -70,31 +70,7 @@ impl MemoryJournal {
 #[async_trait]
 impl Journal for MemoryJournal {
     async fn append(&self, append: Append) -> Result<(), Error> {
-        let mut state = self.lock();
-        match state.refused.remove(&append.operation) {
-            Some(error) => Err(error),
-            None => state.keep(append),
-        }
-    }
-
-    async fn enqueue(&self, append: Append) -> Result<(), Error> {
-        let (mut state, operation) = (self.lock(), append.operation);
-        if state.refused.contains_key(&operation) {
-            return state.health();
-        }
-        match state.keep(append) {
-            Err(error @ (Error::Broken(_) | Error::Unknown(_))) => Err(error),
-            // Nobody waits to be told: the operation's next append is.
-            Err(error) => {
-                state.refused.insert(operation, error);
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
-    }
-
-    async fn flush(&self) -> Result<(), Error> {
-        self.health()
+        self.lock().keep(append)
     }
 
     async fn unfinished_page(
@@ -159,13 +135,16 @@ impl Journal for MemoryJournal {
     fn health(&self) -> Result<(), Error> {
         self.lock().health()
     }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(SystemClock)
+    }
 }
 
 #[derive(Debug, Default)]
 struct State {
     operations: BTreeMap<OperationId, Kept>,
     holders: BTreeMap<Resource, OperationId>,
-    refused: BTreeMap<OperationId, Error>,
     ordered: Option<Failure>,
     broken: Option<String>,
 }

@@ -9,7 +9,6 @@ use crate::cli::Failure;
 use crate::config::Config;
 use crate::dualwrite::{Account, Config as Bounds, Ledger, Refused};
 use crate::journal::{self, Journal, Location, OpenError};
-use crate::model::SystemClock;
 
 /// The journal, and how to read it.
 pub(super) struct Offline {
@@ -41,12 +40,7 @@ impl Offline {
             error => Failure::Other(error.to_string()),
         })?;
         let bounds = config.map_or_else(|| Bounds::default().bounds(), |c| c.bounds.bounds());
-        let ledger = Ledger::new(
-            Arc::clone(&journal),
-            bounds,
-            settings.exclusive_writer,
-            Arc::new(SystemClock),
-        );
+        let ledger = Ledger::new(Arc::clone(&journal), bounds, settings.exclusive_writer);
         Ok(Self { journal, ledger })
     }
 

@@ -7,7 +7,9 @@ use super::*;
 use crate::dualwrite::fixtures::{create, create_named, delete, delete_named};
 use crate::dualwrite::index::{begin, go_on, opening};
 use crate::journal::{Append, Error, OpenOptions, Place, SqliteJournal};
-use crate::model::{Entry, Mode, OperationId, Record, Resolution, Resource, Stored, Timestamp};
+use crate::model::{
+    Clock, Entry, Mode, OperationId, Record, Resolution, Resource, Stored, Timestamp,
+};
 
 /// A journal whose readings are counted, and wait for leave.
 struct Gated {
@@ -45,14 +47,6 @@ impl Journal for Gated {
         self.inner.append(append).await
     }
 
-    async fn enqueue(&self, append: Append) -> Result<(), Error> {
-        self.inner.enqueue(append).await
-    }
-
-    async fn flush(&self) -> Result<(), Error> {
-        self.inner.flush().await
-    }
-
     async fn unfinished_page(
         &self,
         after: Option<Place>,
@@ -88,6 +82,10 @@ impl Journal for Gated {
 
     fn health(&self) -> Result<(), Error> {
         self.inner.health()
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        self.inner.clock()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Evidence: what a process learnt of an operation that another had taken over. It is never
 //! refused (docs/DESIGN.md, section 2). Pure.
 
-use super::on::{durable, stands, unproven};
+use super::on::{recorded, stands, unproven};
 use super::{Event, Transition};
 use crate::dualwrite::operation::{Operation, Phase};
 use crate::dualwrite::outcome::{CreateOutcome, DeleteOutcome};
@@ -34,13 +34,6 @@ pub fn evidence(operation: &Operation, event: &Event) -> Option<Late> {
     }
 }
 
-/// What the owner must learn of it, where this process carried it on until another had taken it over:
-/// what was only enqueued may be lost.
-#[must_use]
-pub fn legacy(operation: &Operation) -> Option<Late> {
-    matches!(operation.phase, Phase::Unknown | Phase::Looking).then_some(Late::Sent)
-}
-
 /// What follows from evidence for an operation that has not ended. It may come twice.
 pub(super) fn late(operation: &Operation, late: Late) -> Transition {
     let knows_no_row = matches!(
@@ -48,7 +41,7 @@ pub(super) fn late(operation: &Operation, late: Late) -> Transition {
         Phase::Prepared | Phase::Unknown | Phase::Reported(_) | Phase::Looking
     );
     match late {
-        Late::Sent if knows_no_row => durable(Record::Closed { effect: Effect::MayCome }),
+        Late::Sent if knows_no_row => recorded(Record::Closed { effect: Effect::MayCome }),
         Late::Row { .. } if !operation.is_create() => Transition::default(),
         // It is not proven, or no longer, that this create made the row: nobody undoes it.
         Late::Row { .. } if !operation.is_new => Transition::default(),
@@ -79,7 +72,7 @@ pub fn is_stale(operation: &Operation) -> bool {
 /// The process that asked for the row can answer nobody any more.
 fn undoing(id: ResourceId) -> Transition {
     let (evidence, reason) = (Evidence::LateAnswer, UndoReason::Unknown);
-    durable(Record::Undoing { id, evidence, reason, ambiguous: true })
+    recorded(Record::Undoing { id, evidence, reason, ambiguous: true })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::late::late;
-use super::{Event, Policy, Reply, Settled, Transition, Wait};
+use super::{Event, Policy, Reply, Settled, Transition};
 use crate::dualwrite::operation::{Illegal, Operation, Phase, Targets};
 use crate::dualwrite::outcome::{CreateOutcome, DeleteOutcome};
 use crate::dualwrite::rows::Verdict;
@@ -32,10 +32,10 @@ pub fn on(operation: &mut Operation, event: Event, policy: &Policy) -> Result<Tr
         }
         (Phase::Finished(_) | Phase::Reported(_), Event::Restarted) => Some(Transition::default()),
         // What an earlier process sent last may still land, and its times may be of another start of the machine.
-        (_, Event::Restarted) => Some(enqueued(Record::Resumed)),
+        (_, Event::Restarted) => Some(recorded(Record::Resumed)),
         (Phase::Committed, Event::Acknowledged { ambiguous }) => {
             let record = |id| Record::Registered { id, ambiguous };
-            operation.bound.clone().map(|id| durable(record(id)).reply(Reply::Success))
+            operation.bound.clone().map(|id| recorded(record(id)).reply(Reply::Success))
         }
         (Phase::Committed, Event::NotAcknowledged { reason, ambiguous }) => {
             not_acknowledged(operation, reason, ambiguous)
@@ -44,7 +44,7 @@ pub fn on(operation: &mut Operation, event: Event, policy: &Policy) -> Result<Tr
         (Phase::Prepared, Event::Taken { condemned, .. })
             if passes(operation) && (!condemned || operation.plan.mode == Mode::Observe) =>
         {
-            Some(durable(Record::Finished { resolution: Resolution::Found }).reply(Reply::Success))
+            Some(recorded(Record::Finished { resolution: Resolution::Found }).reply(Reply::Success))
         }
         // The row is being removed; which create made it does not matter, and this one goes on looking.
         (Phase::Prepared, Event::Taken { condemned: true, .. }) if operation.is_create() => {
@@ -52,7 +52,7 @@ pub fn on(operation: &mut Operation, event: Event, policy: &Policy) -> Result<Tr
         }
         (Phase::Prepared, Event::Taken { id, .. }) => {
             let why = "the service answered an id that another operation already holds".into();
-            let reported = durable(Record::Reported { rows: vec![id], why });
+            let reported = recorded(Record::Reported { rows: vec![id], why });
             operation.is_create().then(|| reported.reply(Reply::Conflict))
         }
         (Phase::Unknown, Event::LateAnswer(outcome)) => Some(late_answer(operation, outcome)),
@@ -67,7 +67,7 @@ pub fn on(operation: &mut Operation, event: Event, policy: &Policy) -> Result<Tr
         (Phase::Unknown, Event::Expired) => Some(expired(operation)),
         (phase, Event::Settled(seen)) => settled(operation, &phase, &seen),
         (Phase::Undoing(_), Event::GivenUp(why)) => {
-            let report = |id| durable(Record::Reported { rows: vec![id], why });
+            let report = |id| recorded(Record::Reported { rows: vec![id], why });
             operation.bound.clone().map(report)
         }
         (phase, Event::Deregistered(ids)) => deregistered(operation, &phase, ids),
@@ -93,14 +93,14 @@ fn create_answered(
         CreateOutcome::Unknown => closed(Effect::MayCome).reply(Reply::AsClassified),
         CreateOutcome::Committed(id) => {
             if let Some(why) = operation.pass {
-                return Some(durable(Record::Passed { id, why }).reply(Reply::Success));
+                return Some(recorded(Record::Passed { id, why }).reply(Reply::Success));
             }
             // Before anything is registered the journal durably holds the id. A delete may remove the
             // row at any time, and then only this record tells what to deregister after a crash.
-            durable(Record::Committed { id, parent, is_new: true })
+            recorded(Record::Committed { id, parent, is_new: true })
         }
         CreateOutcome::Found { held: true, .. } => {
-            durable(Record::Finished { resolution: Resolution::Found }).reply(Reply::Success)
+            recorded(Record::Finished { resolution: Resolution::Found }).reply(Reply::Success)
         }
         CreateOutcome::Found { id, held: false } => found(id).reply(Reply::Success),
         // The list tells later who made it. If the create is not enforced, its client gets the answer.
@@ -111,7 +111,7 @@ fn create_answered(
         CreateOutcome::Unproven { id, .. }
             if operation.is_enforced() && keeps_owner(operation, &id) =>
         {
-            durable(Record::Committed { id, parent, is_new: false })
+            recorded(Record::Committed { id, parent, is_new: false })
         }
         CreateOutcome::Unproven { id, why } => {
             let reply = if operation.is_enforced() { Reply::Conflict } else { Reply::Success };
@@ -129,14 +129,14 @@ fn keeps_owner(operation: &Operation, id: &ResourceId) -> bool {
 /// Nobody may undo it, and nobody may be told of it; of one that is not enforced the client is told.
 pub(super) fn unproven(operation: &Operation, id: ResourceId, why: &str) -> Transition {
     if operation.is_enforced() {
-        return durable(Record::Reported { rows: vec![id], why: why.to_owned() });
+        return recorded(Record::Reported { rows: vec![id], why: why.to_owned() });
     }
     found(id)
 }
 
 /// The client is told of a row that another request may have made.
 fn found(id: ResourceId) -> Transition {
-    durable(Record::Passed { id, why: PassReason::Found })
+    recorded(Record::Passed { id, why: PassReason::Found })
 }
 
 fn delete_answered(operation: &Operation, outcome: DeleteOutcome, policy: &Policy) -> Transition {
@@ -151,7 +151,7 @@ fn delete_answered(operation: &Operation, outcome: DeleteOutcome, policy: &Polic
         DeleteOutcome::NotSent => finished(Resolution::NotSent),
         DeleteOutcome::Refused => finished(Resolution::NotDeleted),
         DeleteOutcome::Done if proves => {
-            enqueued(Record::Deleted { ids: ids.iter().cloned().collect() })
+            recorded(Record::Deleted { ids: ids.iter().cloned().collect() })
         }
         // There was no such row, neither before nor then. If the way to the service repeats the request, it may
         // yet meet a row that comes under that id.
@@ -173,11 +173,11 @@ fn not_acknowledged(
     let id = operation.bound.clone()?;
     Some(if operation.is_enforced() && !operation.is_new {
         let why = "it is not proven that this create made the row, and it could not be registered and seen";
-        let reported = durable(Record::Reported { rows: vec![id], why: why.into() });
+        let reported = recorded(Record::Reported { rows: vec![id], why: why.into() });
         reported.reply(Reply::Conflict)
     } else if operation.is_enforced() {
         let evidence = Evidence::Answer;
-        durable(Record::Undoing { id, evidence, reason, ambiguous }).reply(Reply::NotRegistered)
+        recorded(Record::Undoing { id, evidence, reason, ambiguous }).reply(Reply::NotRegistered)
     } else {
         stands(operation, id).reply(Reply::Success)
     })
@@ -187,7 +187,7 @@ fn late_answer(operation: &Operation, outcome: CreateOutcome) -> Transition {
     match outcome {
         CreateOutcome::Committed(id) if operation.is_enforced() => {
             let (evidence, reason) = (Evidence::LateAnswer, UndoReason::Unknown);
-            durable(Record::Undoing { id, evidence, reason, ambiguous: false })
+            recorded(Record::Undoing { id, evidence, reason, ambiguous: false })
         }
         CreateOutcome::Committed(id) => stands(operation, id),
         CreateOutcome::Rejected => finished(Resolution::Rejected),
@@ -206,7 +206,7 @@ fn expired(operation: &Operation) -> Transition {
         return finished(Resolution::Unsettled);
     }
     let why = "no complete list told within bounds.unresolved whether there is a row".into();
-    durable(Record::Reported { rows: Vec::new(), why })
+    recorded(Record::Reported { rows: Vec::new(), why })
 }
 
 fn probed(
@@ -218,13 +218,13 @@ fn probed(
     let last = is_over(until(operation, policy), asked);
     match verdict {
         Verdict::NoRow if last && operation.sees_all() => finished(Resolution::Rejected),
-        Verdict::NoRow if last && operation.phase == Phase::Unknown => durable(Record::Reported {
+        Verdict::NoRow if last && operation.phase == Phase::Unknown => recorded(Record::Reported {
             rows: Vec::new(),
             why: "no row was found, and the list may hide some (probe.sees)".into(),
         }),
         // One that was reported goes on looking, so that the report names the rows that there are.
         Verdict::Unprovable { rows, why } if last && is_news(operation, &rows) => {
-            durable(Record::Reported { rows, why })
+            recorded(Record::Reported { rows, why })
         }
         Verdict::NoRow | Verdict::Unprovable { .. } | Verdict::Wait => Transition::default(),
     }
@@ -246,7 +246,7 @@ fn settled(operation: &Operation, phase: &Phase, seen: &Settled) -> Option<Trans
         _ => return None,
     };
     Some(match (fresh.is_empty(), seen.over) {
-        (false, _) => enqueued(Record::Deleted { ids: fresh }),
+        (false, _) => recorded(Record::Deleted { ids: fresh }),
         (true, true) => finished(end),
         (true, false) => Transition::default(),
     })
@@ -283,36 +283,32 @@ fn ordered(operation: &Operation, order: Order) -> Option<Transition> {
     }
     match order {
         Order::Retry { by, reason } => {
-            (operation.retries < MOST_RETRIES).then(|| durable(Record::Retried { by, reason }))
+            (operation.retries < MOST_RETRIES).then(|| recorded(Record::Retried { by, reason }))
         }
         Order::Discard { by, reason } => {
             let phase = operation.phase.name().to_owned();
             let end = Record::Finished { resolution: Resolution::Discarded };
-            Some(durable(Record::Discarded { by, reason, phase }).and(end))
+            Some(recorded(Record::Discarded { by, reason, phase }).and(end))
         }
     }
 }
 
 fn closed(effect: Effect) -> Transition {
-    enqueued(Record::Closed { effect })
+    recorded(Record::Closed { effect })
 }
 
 /// The row of a create that is not enforced stands, unregistered.
 pub(super) fn stands(operation: &Operation, id: ResourceId) -> Transition {
     let why = operation.pass.unwrap_or(PassReason::Observed);
-    durable(Record::Passed { id, why })
+    recorded(Record::Passed { id, why })
 }
 
 fn finished(resolution: Resolution) -> Transition {
-    enqueued(Record::Finished { resolution })
+    recorded(Record::Finished { resolution })
 }
 
-fn enqueued(record: Record) -> Transition {
-    Transition { records: vec![record], wait: Wait::Enqueued, reply: None }
-}
-
-pub(super) fn durable(record: Record) -> Transition {
-    Transition { wait: Wait::Durable, ..enqueued(record) }
+pub(super) fn recorded(record: Record) -> Transition {
+    Transition { records: vec![record], reply: None }
 }
 
 impl Transition {

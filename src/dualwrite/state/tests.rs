@@ -149,7 +149,6 @@ proptest! {
             if transition.reply == Some(Reply::Success) {
                 told = true;
                 prop_assert!(stands, "a success needs Registered, Found, or Passed where nothing is enforced");
-                prop_assert_eq!(transition.wait, Wait::Durable);
             }
             if stands {
                 prop_assert!(!operation.is_condemned(), "an undo of what stands");
@@ -197,7 +196,7 @@ fn p2_p3_an_undo_ends_once_the_row_is_gone_and_no_registration_can_land() {
         take(&mut create, committed(), at(1)).unwrap();
         let failed = not_acknowledged(UndoReason::Deadline, ambiguous);
         let undoing = take(&mut create, failed, at(2)).unwrap();
-        assert_eq!((undoing.wait, undoing.reply), (Wait::Durable, Some(Reply::NotRegistered)));
+        assert_eq!(undoing.reply, Some(Reply::NotRegistered));
         assert_eq!(next(&create, at(2), &policy()), Task::Settle);
         // It is there yet, or not to be seen yet.
         assert!(take(&mut create, settled(&[], false), at(2)).unwrap().records.is_empty());
@@ -311,16 +310,6 @@ fn p4_what_was_reported_ends_once_a_person_removed_the_row() {
     assert!(take(&mut create, Event::Probed(unprovable, end), end).unwrap().records.is_empty());
     take(&mut create, Event::Probed(Verdict::NoRow, end), end).unwrap();
     assert_eq!(create.phase, Phase::Finished(Resolution::Rejected));
-}
-
-#[test]
-fn p2_p3_committed_is_durable_before_the_register_in_every_journal() {
-    for (exclusive_writer, apart) in [(true, 0), (true, 10), (false, 0), (false, 10)] {
-        let apart = Duration::from_secs(apart);
-        let policy = Policy { exclusive_writer, apart, ..policy() };
-        let mut create = fixtures::create(Mode::Enforce, None);
-        assert_eq!(on(&mut create, committed(), &policy).unwrap().wait, Wait::Durable);
-    }
 }
 
 /// The times of two replicas may be that far apart.

@@ -33,8 +33,6 @@ pub struct PostgresConfig {
     pub connect_timeout: Span,
     /// How long a statement may take. Default: 5s.
     pub statement_timeout: Span,
-    /// How long an intercepted request may wait for its first record before it is refused unsent. Default: 5s.
-    pub wait: Span,
     /// Whether a server that runs without fsync will do. It loses acknowledged records when it
     /// crashes: for tests only. Default: false.
     pub allow_no_fsync: bool,
@@ -49,9 +47,22 @@ impl Default for PostgresConfig {
             pool: 4,
             connect_timeout: Span(Duration::from_secs(3)),
             statement_timeout: Span(Duration::from_secs(5)),
-            wait: Span(Duration::from_secs(5)),
             allow_no_fsync: false,
         }
+    }
+}
+
+impl PostgresConfig {
+    /// How long a lease holds in the database. The rest is for others, who look for it at a ninth
+    /// of this, to notice that it ran out and to go on.
+    pub(in crate::journal) fn granted(&self) -> Duration {
+        self.lease.0 * 4 / 5
+    }
+
+    /// The password, as the file has it now.
+    pub(in crate::journal) fn password(&self) -> std::io::Result<Option<Vec<u8>>> {
+        let Some(path) = &self.password_file else { return Ok(None) };
+        Ok(Some(std::fs::read(path)?.trim_ascii_end().to_vec()))
     }
 }
 

@@ -14,8 +14,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::super::config::PostgresUrl;
-use super::OpenOptions;
+use super::super::OpenOptions;
+use super::super::config::{PostgresConfig, PostgresUrl};
 use super::schema::SCHEMA;
 
 /// Why the database can't be used.
@@ -106,10 +106,10 @@ impl Connector {
             .application_name(name)
             // A standby, which one of several hosts may be, takes no entries.
             .target_session_attrs(TargetSessionAttrs::ReadWrite)
-            .connect_timeout(options.connect_timeout)
-            .tcp_user_timeout(options.statement_timeout)
+            .connect_timeout(options.postgres.connect_timeout.0)
+            .tcp_user_timeout(options.postgres.statement_timeout.0)
             .keepalives_idle(Duration::from_secs(10));
-        let tls = MakeRustlsConnect::new(tls(&config, &options)?);
+        let tls = MakeRustlsConnect::new(tls(&config, &options.postgres)?);
         Ok(Self { config, tls, options })
     }
 
@@ -118,17 +118,19 @@ impl Connector {
         let connected = async {
             let (client, task) = self.open().await.map_err(failed)?;
             let link = Link { client, task };
-            check(&link.client, self.options.allow_no_fsync).await?;
+            check(&link.client, self.options.postgres.allow_no_fsync).await?;
             Ok(link)
         };
         let late = |_| Problem::Unreachable("no connection within connect_timeout".into());
-        tokio::time::timeout(self.options.connect_timeout, connected).await.map_err(late)?
+        tokio::time::timeout(self.options.postgres.connect_timeout.0, connected)
+            .await
+            .map_err(late)?
     }
 
     async fn open(&self) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
         let mut config = self.config.clone();
         // Read anew each time, since passwords are changed.
-        match self.options.password() {
+        match self.options.postgres.password() {
             Ok(Some(password)) => _ = config.password(password),
             Ok(None) => {}
             Err(error) => tracing::error!(%error, "journal.postgres.password_file can't be read"),
@@ -148,10 +150,10 @@ impl Connector {
     /// is this process that gives up, and then asks what became of it.
     fn session(&self) -> String {
         let milliseconds = |time: Duration| time.as_millis().max(1);
-        let statement = milliseconds(self.options.statement_timeout);
+        let statement = milliseconds(self.options.postgres.statement_timeout.0);
         // A process that stops in the middle of a transaction must not keep its lease by that: the
         // server ends the transaction, whose locks a take-over waits for.
-        let idle = milliseconds(self.options.granted() / 3);
+        let idle = milliseconds(self.options.postgres.granted() / 3);
         format!(
             "SET search_path = {SCHEMA};
              SET default_transaction_isolation = 'read committed';
@@ -206,7 +208,7 @@ async fn check(client: &Client, allow_no_fsync: bool) -> Result<(), Problem> {
 }
 
 /// Certificates are always verified where TLS is used.
-fn tls(config: &Config, options: &OpenOptions) -> Result<ClientConfig, Problem> {
+fn tls(config: &Config, options: &PostgresConfig) -> Result<ClientConfig, Problem> {
     let unusable = |problem: String| Problem::Unusable {
         problem,
         mend: "mend journal.postgres.ca_file, or install the system's root certificates",

@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_postgres::Client;
 
+use super::super::OpenOptions;
 use super::super::clock::uptime;
 use super::super::shared::{Arrival, Receipt};
-use super::OpenOptions;
 use super::adopt::{adopt, adopted, micros, take_over};
 use super::connect::{Connector, Link, Problem, failed};
 use super::lease::{Lease, database_time};
@@ -59,7 +59,7 @@ impl Keeper {
                 () = closed.closed() => return,
                 _ = ticks.tick() => {}
             }
-            if self.lease.check().is_err() {
+            if self.lease.standing.check().is_err() {
                 return;
             }
             let problem = match timeout(self.lease.length / 3, self.step(&mut link)).await {

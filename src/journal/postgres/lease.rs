@@ -1,13 +1,14 @@
 //! This process's lease, and whether the journal still takes anything from it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::super::Error;
 use super::super::clock::{JournalClock, uptime};
+use super::super::standing::Standing;
 
 /// The database's time in microseconds since 1970, for a statement.
 macro_rules! database_time {
@@ -33,8 +34,8 @@ pub(super) struct Lease {
     pub(super) clock: Arc<JournalClock>,
     /// Until when, by [`uptime`], it holds for certain; in nanoseconds.
     certain_until: AtomicU64,
-    fenced: AtomicBool,
-    broken: OnceLock<String>,
+    /// Whether entries are accepted.
+    pub(super) standing: Arc<Standing>,
     /// Whether the writer is without a connection.
     down: AtomicBool,
 }
@@ -47,8 +48,7 @@ impl Lease {
             length,
             clock: Arc::default(),
             certain_until: AtomicU64::new(0),
-            fenced: AtomicBool::new(false),
-            broken: OnceLock::new(),
+            standing: Arc::default(),
             down: AtomicBool::new(false),
         };
         lease.renewed(asked);
@@ -64,7 +64,7 @@ impl Lease {
 
     /// Another replica has taken over.
     pub(super) fn lost(&self) -> Error {
-        if !self.fenced.swap(true, Ordering::AcqRel) {
+        if self.standing.fence() {
             tracing::error!(
                 epoch = self.identity.epoch,
                 "the lease is lost: another replica carries on what was unfinished here; this \
@@ -74,25 +74,9 @@ impl Lease {
         Error::Fenced
     }
 
-    /// Breaks the journal. The first reason stands: later ones follow from it.
-    pub(super) fn broken(&self, why: String) -> Error {
-        if self.broken.set(why.clone()).is_ok() {
-            tracing::error!(reason = %why, "the journal is broken until a restart");
-        }
-        Error::Broken(why)
-    }
-
-    /// Whether entries are accepted.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        if let Some(why) = self.broken.get() {
-            return Err(Error::Broken(why.clone()));
-        }
-        if self.fenced.load(Ordering::Acquire) { Err(Error::Fenced) } else { Ok(()) }
-    }
-
     /// Whether an effect may leave.
     pub(super) fn may_act(&self) -> Result<(), Error> {
-        self.check()?;
+        self.standing.check()?;
         if nanoseconds(uptime()) < self.certain_until.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -140,6 +124,9 @@ mod tests {
         let lease = lease(uptime());
         lease.lost();
         lease.renewed(uptime());
-        assert_eq!((lease.may_act(), lease.check()), (Err(Error::Fenced), Err(Error::Fenced)));
+        assert_eq!(
+            (lease.may_act(), lease.standing.check()),
+            (Err(Error::Fenced), Err(Error::Fenced))
+        );
     }
 }

@@ -8,8 +8,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::super::Error;
-use super::OpenOptions;
+use super::super::{Error, OpenOptions};
 use super::connect::{Connector, told};
 use super::lease::Lease;
 use crate::model::{Entry, OperationId, Record, Stored, Timestamp};
@@ -63,14 +62,14 @@ impl Reads {
         // been restarted, or a network may have forgotten it.
         let config = ManagerConfig { recycling_method: RecyclingMethod::Verified };
         let manager = Manager::from_connect(tokio_postgres::Config::new(), connector, config);
-        let connect = Some(options.connect_timeout);
+        let connect = Some(options.postgres.connect_timeout.0);
         let pool = Pool::builder(manager)
-            .max_size(options.pool)
+            .max_size(options.postgres.pool)
             .timeouts(Timeouts { wait: connect, create: connect, recycle: connect })
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| error.to_string())?;
-        Ok(Self { pool, lease, timeout: options.statement_timeout })
+        Ok(Self { pool, lease, timeout: options.postgres.statement_timeout.0 })
     }
 
     /// The operations that a query of this file gives.
@@ -79,11 +78,9 @@ impl Reads {
         query: &'static str,
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Stored>, Error> {
-        if let Err(error @ Error::Broken(_)) = self.lease.check() {
-            return Err(error);
-        }
+        self.lease.standing.check_read()?;
         let rows = self.rows(query, values).await?;
-        collect(&rows).map_err(|error| self.lease.broken(error.to_string()))
+        collect(&rows).map_err(|error| self.lease.standing.broken(error.to_string()))
     }
 
     /// Runs one statement.

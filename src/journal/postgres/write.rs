@@ -20,16 +20,13 @@ use crate::model::{OperationId, Resource, ResourceId, ResourceType};
 /// A statement's values.
 type Values<'a, const N: usize> = [&'a (dyn ToSql + Sync); N];
 
-/// Nothing, or why nothing was done.
-pub(super) type Verdict = Result<(), Error>;
-
 /// What became of a batch.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// All of it is durable.
     Committed,
-    /// Some calls can't be written, and so nothing was.
-    Refused(Vec<Verdict>),
+    /// A call can't be written, and so nothing was.
+    Refused(Error),
     /// Another replica has taken over; nothing was written.
     Fenced,
 }
@@ -156,14 +153,14 @@ impl Session {
             let id = OperationId::from_bytes(*row.get::<_, Uuid>(0).as_bytes());
             plan.owners.insert(id, row.get(1));
         }
-        let verdicts: Vec<_> = calls.iter().map(|rows| plan.add(epoch, rows, full)).collect();
-        if verdicts.iter().any(Result::is_err) {
-            return self.undo(Outcome::Refused(verdicts)).await;
+        if let Err(error) = calls.iter().try_for_each(|rows| plan.add(epoch, rows, full)) {
+            return self.undo(Outcome::Refused(error)).await;
         }
         let holders = self.put(epoch, &plan).await?;
-        let verdicts: Vec<_> = calls.iter().map(|rows| held_by_others(rows, &holders)).collect();
-        if verdicts.iter().any(Result::is_err) {
-            return self.undo(Outcome::Refused(verdicts)).await;
+        let taken =
+            holders.into_iter().find(|(resource, holder)| plan.held.get(resource) != Some(holder));
+        if let Some((resource, holder)) = taken {
+            return self.undo(Outcome::Refused(Error::Taken { resource, holder })).await;
         }
         failpoint::records("written", names(calls));
         if let Err(error) = client.batch_execute("COMMIT").await {
@@ -271,7 +268,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn add(&mut self, epoch: i64, call: &'a Rows, full: Option<u64>) -> Verdict {
+    fn add(&mut self, epoch: i64, call: &'a Rows, full: Option<u64>) -> Result<(), Error> {
         let operation = call.operation;
         match self.owners.insert(operation, epoch) {
             Some(owner) if owner != epoch => return Err(Error::NotOwned(operation)),
@@ -291,18 +288,6 @@ impl<'a> Plan<'a> {
         self.rows.extend(call.entries.iter().map(|row| (operation, row)));
         Ok(())
     }
-}
-
-fn held_by_others(call: &Rows, holders: &BTreeMap<Resource, OperationId>) -> Verdict {
-    for resource in call.index.held() {
-        match holders.get(&resource) {
-            Some(holder) if *holder != call.operation => {
-                return Err(Error::Taken { resource, holder: *holder });
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// The names of all records, for failpoints.

@@ -64,7 +64,7 @@ pub(super) const OWN: &str = "its directory and files must belong to the sidecar
 pub(super) const MAKE_ROOM: &str = "make room on its volume";
 pub(super) const WRITABLE: &str = "its directory must be writable for the sidecar's user, and its disk in order (the kernel's log may tell more)";
 
-fn unwritable(path: &Path, error: &std::io::Error) -> OpenError {
+pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> OpenError {
     let mend = match error.kind() {
         ErrorKind::ReadOnlyFilesystem => MOUNT,
         ErrorKind::PermissionDenied => OWN,
@@ -101,7 +101,7 @@ fn host() -> String {
 
 /// Mode 0600: the journal names users and resources. SQLite gives its `-wal` and `-shm` files
 /// the mode of the main one.
-fn private() -> OpenOptions {
+pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     options

@@ -6,8 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::index::kind;
+use super::super::standing::Standing;
 use super::super::{Place, Window};
-use super::{Error, Standing};
+use super::Error;
 use crate::model::{Entry, OperationId, Record, Resource, Stored, Timestamp};
 
 /// Questions that may wait. Each holds a few words, and whoever asks waits anyway; the bound only

@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE as NO_CKPT_ON_CLOSE;
+use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags, params};
 
 use super::super::OpenError;
 use super::super::clock::{JournalClock, boot};
 use super::super::row::FORMAT;
+use super::count::Count;
 use super::file::{MAKE_ROOM, MOUNT, OWN, WRITABLE, sync_names, unusable};
 
 /// Marks the file as ours in SQLite's header: `AuSc` in ASCII.
@@ -22,6 +25,8 @@ const BUSY: Duration = Duration::from_secs(5);
 /// all that are kept.
 const TABLES: &str = "
 CREATE TABLE format (number INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE commits (number INTEGER NOT NULL) STRICT;
+INSERT INTO commits VALUES (0);
 CREATE TABLE clock (
     boot TEXT PRIMARY KEY,
     shift INTEGER NOT NULL -- microseconds, from the machine's uptime to the time that is recorded
@@ -63,10 +68,15 @@ CREATE INDEX overlapping ON operations (resource_type, kind, opened_at, id, sett
 ";
 
 /// Opens the journal for the writer, makes its tables where there are none, and checks it.
-pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
+pub(super) fn open(path: &Path, count: &Count) -> Result<Connection, OpenError> {
     let failed = |error| unopened(path, &error);
     let mut connection = connect(path).map_err(failed)?;
     identify(path, &connection)?;
+    // A log that is refused is a person's to look at: until then nothing is written, nor cut at the end.
+    let keep_log = |keep| connection.set_db_config(NO_CKPT_ON_CLOSE, keep).map_err(failed);
+    keep_log(true)?;
+    count.compare(path, commits(&connection).map_err(failed)?)?;
+    keep_log(false)?;
     let mode: String = setup(&connection).map_err(failed)?;
     if mode != "wal" {
         let mend = "put it on a local file system, which can share memory between processes";
@@ -75,7 +85,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     create(&mut connection).map_err(failed)?;
     let found = format(&connection).map_err(failed)?;
     if found != FORMAT {
-        let (place, mend) = (path.display().to_string(), "move the file away");
+        let (place, mend) =
+            (path.display().to_string(), "move it and the files named after it away");
         return Err(OpenError::OtherFormat { place, found, known: FORMAT, mend });
     }
     verify(path, &connection)?;
@@ -166,11 +177,21 @@ fn create(connection: &mut Connection) -> rusqlite::Result<()> {
 
 /// The number of its format; 0 where an earlier release kept none.
 fn format(connection: &Connection) -> rusqlite::Result<u32> {
-    let is_kept = "SELECT 1 FROM sqlite_schema WHERE name = 'format'";
-    if !connection.prepare(is_kept)?.exists([])? {
-        return Ok(0);
+    number(connection, "format")
+}
+
+/// How many commits it has; 0 where it has no tables yet.
+fn commits(connection: &Connection) -> rusqlite::Result<i64> {
+    number(connection, "commits")
+}
+
+/// The number in a table that holds nothing else.
+fn number<T: FromSql + Default>(connection: &Connection, table: &str) -> rusqlite::Result<T> {
+    let is_there = "SELECT 1 FROM sqlite_schema WHERE name = ?";
+    if !connection.prepare(is_there)?.exists([table])? {
+        return Ok(T::default());
     }
-    connection.query_row("SELECT number FROM format", [], |row| row.get(0))
+    connection.query_row(&format!("SELECT number FROM {table}"), [], |row| row.get(0))
 }
 
 /// Reads the whole file once. That costs about a second a GiB, no more than the replay that
@@ -192,10 +213,7 @@ pub(super) fn drain(connection: &Connection, pragma: &str) -> rusqlite::Result<(
 }
 
 /// One value of the connection's state.
-pub(super) fn pragma<T: rusqlite::types::FromSql>(
-    connection: &Connection,
-    name: &str,
-) -> rusqlite::Result<T> {
+pub(super) fn pragma<T: FromSql>(connection: &Connection, name: &str) -> rusqlite::Result<T> {
     connection.prepare_cached(&format!("PRAGMA {name}"))?.query_row([], |row| row.get(0))
 }
 
@@ -223,7 +241,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("j.db");
         std::fs::File::create(&path).unwrap();
-        let connection = open(&path).unwrap();
+        let connection = open(&path, &Count::open(&path).unwrap()).unwrap();
         (directory, path, connection)
     }
 

@@ -8,32 +8,26 @@ use rusqlite::{Connection, params};
 use super::super::index::settled;
 use super::super::retention::{gaps, void_before};
 use super::super::row::{Row, Rows};
+use super::super::writer::Verdict;
 use super::Error;
 use super::read::held_by;
-use super::writer::PRUNE_CHUNK;
 use crate::model::{OperationId, Resource, Timestamp};
 
-/// Whether new operations may be opened.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Room {
-    Left,
-    /// The bound is reached.
-    Full {
-        max_bytes: u64,
-    },
-}
+/// Operations forgotten in one step: some milliseconds, for which appends wait.
+const PRUNE_CHUNK: usize = 200;
 
-/// Appends `rows`, or tells why that is refused. The outer error is the disk's.
+/// Appends `rows`, or tells why that is refused; where the journal is `full`, of so many bytes, nothing new is
+/// opened. The outer error is the disk's.
 pub(super) fn append(
     connection: &Connection,
     rows: &Rows,
-    room: Room,
-) -> rusqlite::Result<Result<(), Error>> {
+    full: Option<u64>,
+) -> rusqlite::Result<Verdict> {
     let operation = rows.operation;
     if rows.begins == is_kept(connection, operation)? {
         return Ok(Err(Error::Misplaced(operation)));
     }
-    if let (true, Room::Full { max_bytes }) = (rows.opens(), room) {
+    if let (true, Some(max_bytes)) = (rows.opens(), full) {
         return Ok(Err(Error::Full { max_bytes }));
     }
     let mut free = Vec::new();
@@ -115,6 +109,12 @@ fn forgettable(
         ids.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
     }
     Ok(ids)
+}
+
+/// Counts a commit; returns how many there are with it.
+pub(super) fn count(connection: &Connection) -> rusqlite::Result<i64> {
+    let count = "UPDATE commits SET number = number + 1 RETURNING number";
+    connection.prepare_cached(count)?.query_row([], |row| row.get(0))
 }
 
 fn id(row: &rusqlite::Row<'_>) -> rusqlite::Result<[u8; 16]> {

@@ -60,7 +60,7 @@ impl Story<'_> {
 fn waits_for(operation: &Value, id: &str) -> bool {
     let part = |name| operation.get(name).and_then(Value::as_str).unwrap_or_default();
     let ids = operation.get("resource_ids").and_then(Value::as_array);
-    // What was only enqueued is read a moment later.
+    // Before, its request is under way.
     part("kind") == "delete"
         && part("phase") != "prepared"
         && part("last_failure").contains("unavailable")

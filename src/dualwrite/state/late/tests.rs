@@ -122,23 +122,6 @@ fn what_left_is_evidence_and_what_did_not_is_none() {
     assert_eq!(evidence(&create, &Event::DeleteAnswered(DeleteOutcome::Refused)), None);
 }
 
-/// `closed` and `deleted` are not awaited: with them the take-over may have refused that anything left.
-#[test]
-fn p2_p3_what_was_only_enqueued_before_a_take_over_is_evidence() {
-    let mut unknown = create(Mode::Enforce, None);
-    take(&mut unknown, Event::CreateAnswered(CreateOutcome::Unknown, None), 2);
-    assert_eq!(legacy(&unknown), Some(Late::Sent));
-    let answers = [DeleteOutcome::Look(Effect::MayCome), DeleteOutcome::Done];
-    for outcome in answers {
-        let mut delete = delete(&["k"], true);
-        take(&mut delete, Event::DeleteAnswered(outcome), 2);
-        assert_eq!(legacy(&delete), Some(Late::Sent), "{outcome:?}");
-    }
-    // What comes before is refused where it is awaited, and that is evidence by itself.
-    assert_eq!(legacy(&create(Mode::Enforce, None)), None);
-    assert_eq!(legacy(&delete(&["k"], true)), None);
-}
-
 #[test]
 fn p4_a_late_id_undoes_no_row_that_is_not_proven_new() {
     let mut unproven = create(Mode::Enforce, None);

@@ -57,7 +57,6 @@ fn p9_a_discard_ends_an_operation_from_every_phase_and_says_who_why_and_where_it
         let stood = operation.phase.name();
         seen.insert(stood);
         let discarded = take(&mut operation, Event::Ordered(discard()), at(3)).unwrap();
-        assert_eq!(discarded.wait, Wait::Durable, "{stood}");
         let [Record::Discarded { by, reason, phase }, Record::Finished { resolution }] =
             discarded.records.as_slice()
         else {
@@ -77,7 +76,6 @@ fn p9_a_retry_is_written_down_and_changes_nothing_else() {
         let (before, task) = (operation.clone(), next(&operation, at(3), &policy()));
         let retried = take(&mut operation, Event::Ordered(retry()), at(3)).unwrap();
         assert_eq!(retried.records, [Record::Retried { by: words("alice"), reason: None }]);
-        assert_eq!(retried.wait, Wait::Durable);
         assert_eq!(next(&operation, at(3), &policy()), task);
         assert_eq!(operation, Operation { retries: 1, ..before });
     }

@@ -1,4 +1,4 @@
-//! Logs that a disk cut short or damaged: what was acknowledged is there, or the journal refuses to
+//! Logs that a disk cut short, damaged or lost: what was acknowledged is there, or the journal refuses to
 //! start. The copies are of a journal in use, so what its process would leave if it died.
 
 #![allow(clippy::indexing_slicing, reason = "helpers of tests fail as loudly as tests")]
@@ -18,11 +18,23 @@ const FRAME: usize = 24 + 4096;
 struct Copies {
     database: Vec<u8>,
     log: Vec<u8>,
-    index: Vec<u8>,
+    /// What was noted of its commits after each append.
+    notes: Vec<Vec<u8>>,
     /// Each operation, and the log's length when its second append, of two, was acknowledged.
     acknowledged: Vec<(OperationId, usize)>,
     /// The log's length after each append.
     ends: Vec<usize>,
+}
+
+/// Which note is there beside the log.
+#[derive(Clone, Copy)]
+enum Note {
+    /// That of the last append, as after the death of a process.
+    Exact,
+    /// That of the append before.
+    Before,
+    /// None, as it may be after a loss of power.
+    None,
 }
 
 impl Copies {
@@ -30,7 +42,7 @@ impl Copies {
     async fn of(before: usize, count: usize) -> Self {
         let place = Place::new();
         let journal = place.open();
-        let (mut acknowledged, mut ends) = (Vec::new(), Vec::new());
+        let (mut acknowledged, mut ends, mut notes) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..before {
             let operation = written(&journal, number).await;
             acknowledged.push((operation, 0));
@@ -39,36 +51,42 @@ impl Copies {
             // All of it is in the database now, so that the next write starts the log over.
             meddle(&place.path(), "PRAGMA wal_checkpoint(PASSIVE)");
         }
+        let read = |suffix| std::fs::read(beside(&place.path(), suffix)).unwrap();
         for number in before..before + count {
             let operation = opened(&journal, 1).await;
             ends.push(end_of_log(&place.path()));
+            notes.push(read(".commits"));
             journal.write(operation, vec![committed(2, &number.to_string())]).await.unwrap();
             ends.push(end_of_log(&place.path()));
+            notes.push(read(".commits"));
             acknowledged.push((operation, *ends.last().unwrap()));
         }
-        let read = |suffix| std::fs::read(beside(&place.path(), suffix)).unwrap();
-        Self { database: read(""), log: read("-wal"), index: read("-shm"), acknowledged, ends }
+        Self { database: read(""), log: read("-wal"), notes, acknowledged, ends }
     }
 
     fn frames(&self) -> usize {
         (*self.ends.last().unwrap() - HEADER) / FRAME
     }
 
-    /// Lays the files down with another log, and with the index where that survived.
-    fn lay(&self, log: &[u8], has_index: bool) -> Place {
+    /// Lays the files down with another log.
+    fn lay(&self, log: &[u8], note: Note) -> Place {
         let place = Place::new();
         let write = |suffix, bytes: &[u8]| std::fs::write(beside(&place.path(), suffix), bytes);
         write("", &self.database).unwrap();
         write("-wal", log).unwrap();
-        if has_index {
-            write("-shm", &self.index).unwrap();
+        let (exact, before) =
+            (&self.notes[self.notes.len() - 1], &self.notes[self.notes.len() - 2]);
+        match note {
+            Note::Exact => write(".commits", exact).unwrap(),
+            Note::Before => write(".commits", before).unwrap(),
+            Note::None => {}
         }
         place
     }
 
     /// Opens that: nothing of what was acknowledged when the log ended at `within` may be missing.
-    async fn open(&self, log: &[u8], has_index: bool, within: usize) -> Result<(), OpenError> {
-        let place = self.lay(log, has_index);
+    async fn open(&self, log: &[u8], note: Note, within: usize) -> Result<(), OpenError> {
+        let place = self.lay(log, note);
         let journal = place.try_open(OpenOptions::default())?;
         for (operation, end) in &self.acknowledged {
             if *end <= within {
@@ -121,36 +139,45 @@ fn is_damaged(result: &Result<(), OpenError>) -> bool {
 async fn p2_a_log_as_a_dead_process_leaves_it_holds_all_that_was_acknowledged() {
     for before in [0, 20] {
         let copies = Copies::of(before, 6).await;
-        for has_index in [false, true] {
-            copies.open(&copies.log, has_index, usize::MAX).await.unwrap();
+        for note in [Note::Exact, Note::Before, Note::None] {
+            copies.open(&copies.log, note, usize::MAX).await.unwrap();
         }
     }
 }
 
 #[tokio::test]
-async fn p2_a_log_cut_at_any_place_holds_what_was_acknowledged_before_that_place() {
+async fn p2_after_a_loss_of_power_a_log_holds_what_was_acknowledged_before_the_place_where_it_is_cut()
+ {
     let copies = Copies::of(0, 6).await;
     let boundaries = (0..=copies.frames()).map(frame);
     let cuts = boundaries.flat_map(|at| [at - 9, at, at + 700]);
     for cut in cuts.filter(|cut| *cut <= copies.log.len()) {
-        copies.open(&copies.log[..cut], false, cut).await.unwrap();
+        copies.open(&copies.log[..cut], Note::None, cut).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn p2_a_log_cut_below_what_its_index_counts_is_refused() {
+async fn p2_a_log_with_fewer_commits_than_were_acknowledged_is_refused() {
     let copies = Copies::of(0, 6).await;
     let last = *copies.ends.last().unwrap();
-    for cut in (0..copies.frames()).map(frame).chain([last - 1, last - 4000]) {
-        let opened = copies.open(&copies.log[..cut], true, usize::MAX).await;
+    for cut in (0..copies.frames()).map(frame).chain([0, last - 1, last - 4000]) {
+        let opened = copies.open(&copies.log[..cut], Note::Exact, usize::MAX).await;
         assert!(is_damaged(&opened), "cut at {cut}: {opened:?}");
         let message = opened.unwrap_err().to_string();
-        assert!(message.contains(&format!("{} frames were on the disk", copies.frames())));
+        assert!(message.contains("12 commits were acknowledged"), "{message}");
     }
-    // One that holds more than the index counts is one that was cut off before it was acknowledged.
-    let mut more = copies.log[..last].to_vec();
-    more.extend_from_slice(&copies.log[last - FRAME..last]);
-    copies.open(&more, true, usize::MAX).await.unwrap();
+    // One more than was noted is one that was not acknowledged yet.
+    copies.open(&copies.log, Note::Before, usize::MAX).await.unwrap();
+}
+
+#[tokio::test]
+async fn p2_a_log_that_is_gone_or_an_older_file_is_refused() {
+    let copies = Copies::of(3, 6).await;
+    let place = copies.lay(&copies.log, Note::Exact);
+    std::fs::remove_file(beside(&place.path(), "-wal")).unwrap();
+    assert!(matches!(place.try_open(OpenOptions::default()), Err(OpenError::Damaged { .. })));
+    std::fs::remove_file(place.path()).unwrap();
+    assert!(matches!(place.try_open(OpenOptions::default()), Err(OpenError::Damaged { .. })));
 }
 
 #[tokio::test]
@@ -159,27 +186,21 @@ async fn p2_after_a_process_died_any_damaged_bit_is_refused() {
     let header = 0..HEADER;
     for (round, byte) in header.chain(regions(0..copies.frames())).enumerate() {
         let log = copies.flipped(byte, round % 8);
-        let opened = copies.open(&log, true, usize::MAX).await;
+        let opened = copies.open(&log, Note::Exact, usize::MAX).await;
         assert!(is_damaged(&opened), "byte {byte}, bit {}: {opened:?}", round % 8);
     }
 }
 
 #[tokio::test]
-async fn p2_after_a_loss_of_power_a_damaged_bit_before_the_last_transactions_is_refused() {
+async fn p2_where_the_note_is_older_than_a_loss_of_power_damage_before_it_is_refused() {
     let copies = Copies::of(0, 6).await;
-    let [.., unsure, _, _] = copies.ends.as_slice() else { panic!("six operations have ends") };
-    let sure = (unsure - HEADER) / FRAME;
-    let header = 0..HEADER;
-    for (round, byte) in header.chain(regions(0..sure)).enumerate() {
+    let [.., before, _] = copies.ends.as_slice() else { panic!("six operations have ends") };
+    let sure = (before - HEADER) / FRAME;
+    for (round, byte) in regions(0..copies.frames()).into_iter().enumerate() {
         let log = copies.flipped(byte, round % 8);
-        let opened = copies.open(&log, false, usize::MAX).await;
-        assert!(is_damaged(&opened), "byte {byte}, bit {}: {opened:?}", round % 8);
-    }
-    // Behind it damage may pass for a write that was cut off; what stands before is there.
-    for (round, byte) in regions(sure..copies.frames()).into_iter().enumerate() {
-        let log = copies.flipped(byte, round % 8);
-        let opened = copies.open(&log, false, *unsure).await;
-        assert!(opened.is_ok() || is_damaged(&opened), "byte {byte}: {opened:?}");
+        let opened = copies.open(&log, Note::Before, *before).await;
+        let is_refused = byte < frame(sure);
+        assert_eq!(is_damaged(&opened), is_refused, "byte {byte}: {opened:?}");
     }
 }
 
@@ -192,11 +213,11 @@ async fn a_write_whose_sectors_came_to_the_disk_in_any_order_is_no_damage() {
     for lost in frames {
         let mut log = copies.log.clone();
         log[frame(lost)..frame(lost + 1)].fill(0);
-        copies.open(&log, false, *before).await.unwrap();
+        copies.open(&log, Note::Before, *before).await.unwrap();
         let torn = frame(lost) + 1024..frame(lost) + 1536;
         let mut log = copies.log.clone();
         log[torn].fill(0);
-        copies.open(&log, false, *before).await.unwrap();
+        copies.open(&log, Note::Before, *before).await.unwrap();
     }
 }
 
@@ -208,34 +229,33 @@ async fn what_an_earlier_use_of_the_log_left_behind_its_end_is_no_damage() {
     let stale = stale.start..stale.start + 4;
     for (round, byte) in regions(stale).into_iter().enumerate() {
         let log = copies.flipped(byte, round % 8);
-        copies.open(&log, round % 2 == 0, usize::MAX).await.unwrap();
+        copies.open(&log, Note::Exact, usize::MAX).await.unwrap();
     }
     // Damage within its end is found all the same.
     let log = copies.flipped(frame(1) + 100, 0);
-    assert!(is_damaged(&copies.open(&log, false, usize::MAX).await));
+    assert!(is_damaged(&copies.open(&log, Note::Exact, usize::MAX).await));
 }
 
 #[tokio::test]
 async fn the_documented_way_out_of_a_damaged_log_keeps_what_stands_before_the_damage() {
     let copies = Copies::of(3, 6).await;
     let damaged = copies.ends[5];
-    let place = copies.lay(&copies.flipped(damaged + 1000, 3), true);
-    let error = place.try_open(OpenOptions::default()).unwrap_err();
-    let OpenError::Damaged { usable, .. } = &error else { panic!("{error}") };
-    let message = error.to_string();
-    assert!(message.contains(&format!("damaged at byte {damaged}: the frame")), "{message}");
+    let log = copies.flipped(damaged + 1000, 3);
+    let place = copies.lay(&log, Note::Exact);
+    let message = place.try_open(OpenOptions::default()).unwrap_err().to_string();
+    assert!(message.contains("18 commits were acknowledged, and 12 can be read"), "{message}");
     assert!(message.contains("docs/OPERATIONS.md"), "{message}");
-    assert_eq!(usize::try_from(*usable).unwrap(), damaged);
-    // Refusing changed nothing: the next start says the same.
+    // Refusing changed nothing: the log is as it was, and the next start says the same.
+    assert_eq!(std::fs::read(beside(&place.path(), "-wal")).unwrap(), log);
     assert_eq!(place.try_open(OpenOptions::default()).unwrap_err().to_string(), message);
 
-    let log = std::fs::OpenOptions::new().write(true).open(beside(&place.path(), "-wal")).unwrap();
-    log.set_len(*usable).unwrap();
-    std::fs::remove_file(beside(&place.path(), "-shm")).unwrap();
+    std::fs::remove_file(beside(&place.path(), ".commits")).unwrap();
     let journal = place.open();
     for (operation, end) in &copies.acknowledged {
         let expected: &[&str] = if *end <= damaged { &["prepared", "committed"] } else { &[] };
         assert_eq!(names(&journal, *operation).await, expected);
     }
     written(&journal, 99).await;
+    drop(journal);
+    place.open();
 }
