@@ -308,3 +308,20 @@ async fn a_replica_that_ends_in_order_is_not_waited_for() {
     println!("finished {:?} after SIGTERM", began.elapsed());
     assert_eq!(world.dead().await, 1);
 }
+
+/// An observed create passes even if it can't be recorded, as long as others can be told that it may.
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_p4_a_replica_that_was_taken_over_lets_no_observed_create_pass() {
+    let mut world = World::new(1).await;
+    let observes = world.config().rule("create-key", "/mode", "observe");
+    world.replicas.push(Sidecar::start(observes).await);
+    world.made(1, "before").await;
+    world.replicas[1].signal("STOP").await;
+    eventually("a take-over", || async { (world.dead().await == 1).then_some(()) }).await;
+    world.replicas[1].signal("CONT").await;
+    eventually("it knows", || async { (livez(&world.replicas[1]).await == 503).then_some(()) })
+        .await;
+    let answer = world.create(1, "after").send().await;
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    world.rows(1).await;
+}

@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::Event;
 use super::context::{Context, Halt};
 use super::driver::{Memory, drive};
-use super::inbox::Letter;
+use super::inbox::{Letter, Letters};
 use super::index;
 use super::operation::Operation;
+use super::outcome::CreateOutcome;
 use super::state::{STALE, is_stale, on};
 use crate::failpoint;
 use crate::journal::{Arrival, Deposit, Error, Receipt};
@@ -200,6 +201,16 @@ pub(super) fn resume(context: &Arc<Context>, operation: Operation) {
 async fn read(context: &Context, id: OperationId) -> Result<Option<Operation>, Halt> {
     let stored = context.journal.operation(id).await?;
     Ok(stored.as_ref().map(Operation::replay).transpose()?)
+}
+
+/// Hands in what letters tell that nobody here reads any more.
+pub(super) fn forward(context: &Context, operation: &Operation, mut letters: Letters) {
+    letters.close();
+    while let Some(letter) = letters.waiting() {
+        if let Letter::LateAnswer(CreateOutcome::Committed(id)) = letter {
+            hand_in(context, operation, Late::Row { id });
+        }
+    }
 }
 
 /// Hands in what this process learnt of an operation that is another's now, however long that

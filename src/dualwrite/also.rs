@@ -39,7 +39,7 @@ impl Also {
             };
             match context.begin(context.new_id(), vec![prepared]).await {
                 Ok(operation) => also.begun.push(operation),
-                Err(halt) if is_observed => {
+                Err(halt) if is_observed && !halt.is_fenced() => {
                     tracing::error!(%halt, "what a request makes on the side goes unrecorded");
                     context.metrics.exception(&rule, "unrecorded");
                 }

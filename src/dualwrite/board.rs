@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::operation::{Operation, Phase};
@@ -163,11 +163,6 @@ struct Counts {
     oldest: Option<Timestamp>,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct RuleLabels {
-    rule: String,
-}
-
 /// One gauge: its name, what it tells, and its value for a rule.
 type Gauge = (&'static str, &'static str, fn(&Counts) -> i64);
 
@@ -201,7 +196,7 @@ impl Collector for Board {
             let kind = prometheus_client::metrics::MetricType::Gauge;
             let mut family = encoder.encode_descriptor(name, help, None, kind)?;
             for (rule, of_rule) in &counts {
-                let labels = RuleLabels { rule: rule.clone() };
+                let labels = [("rule", rule.as_str())];
                 let series = family.encode_family(&labels)?;
                 ConstGauge::new(value(of_rule)).encode(series)?;
             }

@@ -19,7 +19,7 @@ use super::peers::Peers;
 use super::rows::Trust;
 use super::service::{Limits, Lists, Service};
 use super::state::{Policy, Transition, evidence, on};
-use super::{Event, Illegal, Parts, index, settle};
+use super::{Event, Illegal, Parts, index};
 use crate::authz::{Authorizer, Circuits};
 use crate::journal::{self, Journal, Of, Shared, Window};
 use crate::model::{
@@ -74,6 +74,13 @@ pub enum Halt {
     /// The saga met an event that can't happen: a defect of this program.
     #[error(transparent)]
     Illegal(#[from] Illegal),
+}
+
+impl Halt {
+    /// Whether another process has taken this one over.
+    pub(super) fn is_fenced(&self) -> bool {
+        matches!(self, Self::Journal(journal::Error::Fenced))
+    }
 }
 
 /// What the bounds come to on `journal`.
@@ -260,13 +267,6 @@ impl Context {
         let stored = self.journal.operation(id).await?;
         let holder = stored.as_ref().map(Operation::replay).transpose()?;
         Ok(holder.is_some_and(|holder| holder.is_condemned()))
-    }
-
-    /// Whether a registration of `resource` may still land. What no create holds was not registered within L.
-    pub(super) async fn may_be_registering(&self, resource: &Resource) -> Result<bool, Halt> {
-        let maker = self.holder(resource).await?;
-        let end = maker.map(|maker| settle::registered(&maker, &self.policy));
-        Ok(end.is_some_and(|end| !settle::is_over(end, self.now())))
     }
 
     /// Whether the request of `own` may leave: another replica may be carrying it on by now, or its row may be

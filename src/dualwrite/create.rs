@@ -14,7 +14,7 @@ use http::{HeaderMap, Request};
 
 use self::caller::Caller;
 use self::rows::judged;
-use super::adoption::hand_in;
+use super::adoption::{forward, hand_in};
 use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
 use super::driver::{Memory, Progress, drive, settled};
@@ -87,7 +87,8 @@ impl Create {
         };
         let operation = match context.begin(id, vec![record]).await {
             Ok(operation) => operation,
-            Err(halt) if plan.mode == Mode::Observe => {
+            // Whoever was taken over can't tell others any more that it lets creates pass unrecorded.
+            Err(halt) if plan.mode == Mode::Observe && !halt.is_fenced() => {
                 tracing::error!(%halt, "an observed create goes unrecorded");
                 context.metrics.exception(&plan.rule, "unrecorded");
                 return exchange::pass_on(&context, id, request).await;
@@ -165,6 +166,9 @@ impl Prepared {
             }
             Err(halt) => {
                 tracing::error!(operation = %id, %halt, "the operation is left to recovery");
+                if let Some(letters) = letters {
+                    forward(&self.context, &self.operation, letters);
+                }
                 if self.operation.plan.mode == Mode::Observe {
                     self.context.metrics.exception(&self.operation.plan.rule, "unrecorded");
                     return reply::classified(id, gets, answer, self.fate_of_unnamed());

@@ -18,8 +18,7 @@ use super::service::{Answer, CallError, Found};
 use crate::error::{Kind, Problem, UndoState};
 use crate::failpoint;
 use crate::model::{
-    Confirm, DeletePlan, Effect, Mode, OperationId, Plan, Principal, Probe, Record, ResourceId,
-    Timestamp,
+    Confirm, DeletePlan, Mode, OperationId, Plan, Principal, Probe, Record, ResourceId, Timestamp,
 };
 
 /// A delete that is about to begin.
@@ -148,7 +147,6 @@ impl Delete {
         let exchange = exchange::start(&context, request).within(context.config.exchange.0).await;
         failpoint::hit("delete.answered");
         let (outcome, gets) = outcome::delete(&exchange.seen(None, context.config.answer.0));
-        let outcome = judged(&context, &operation, outcome).await;
         let answer = exchange.into_answer();
         context.forget_refused(answer.as_ref().map(Answer::status), &headers).await;
         match context.take(&mut operation, Event::DeleteAnswered(outcome)).await {
@@ -165,20 +163,6 @@ impl Delete {
         }
         reply::classified(id, gets, answer, UndoState::Unknown)
     }
-}
-
-/// What the answer to a delete means. If a registration of its row may still land, the answer ends nothing.
-async fn judged(context: &Context, delete: &Operation, outcome: DeleteOutcome) -> DeleteOutcome {
-    if outcome != DeleteOutcome::Done || !delete.targets.seen {
-        return outcome;
-    }
-    for id in &delete.targets.ids {
-        let landing = context.may_be_registering(&delete.resource(id)).await;
-        if landing.unwrap_or(true) {
-            return DeleteOutcome::Look(Effect::Past);
-        }
-    }
-    outcome
 }
 
 /// A refusal in the service's own words goes to the client, who would have got it for the DELETE

@@ -13,16 +13,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use super::adoption::{self, hand_in};
+use super::adoption;
 use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
 use super::inbox::{Letter, Letters};
 use super::operation::{Operation, Phase};
-use super::outcome::CreateOutcome;
 use super::settle::until;
 use super::state::{Event, Task, next, poll_delay};
 use crate::journal;
-use crate::model::{Late, Principal, Timestamp};
+use crate::model::{Principal, Timestamp};
 
 /// What this process knows of an operation and the journal does not.
 #[derive(Default)]
@@ -148,7 +147,7 @@ impl Driver {
         match self.carry_on(&mut letters).await {
             Ok(()) => {}
             Err(Halt::Journal(journal::Error::Fenced | journal::Error::NotOwned(_))) => {
-                self.leave_to_others(&mut letters);
+                tracing::warn!("another replica carries the operation on");
             }
             Err(Halt::Journal(error)) => tracing::error!(
                 %error,
@@ -159,22 +158,13 @@ impl Driver {
                 "this is a defect: the operation stops here, and its records are kept"
             ),
         }
+        adoption::forward(&self.context, &self.operation, letters);
         self.context.board.remove(id);
         self.report.send_replace(if self.operation.is_discarded() {
             Progress::Discarded
         } else {
             Progress::Resting { settled: self.operation.is_finished() }
         });
-    }
-
-    /// Another process carries the operation on; what is known only here goes to it.
-    fn leave_to_others(&self, letters: &mut Letters) {
-        tracing::warn!("another replica carries the operation on");
-        while let Some(letter) = letters.waiting() {
-            if let Letter::LateAnswer(CreateOutcome::Committed(id)) = letter {
-                hand_in(&self.context, &self.operation, Late::Row { id });
-            }
-        }
     }
 
     async fn carry_on(&mut self, letters: &mut Letters) -> Result<(), Halt> {

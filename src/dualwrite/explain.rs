@@ -84,15 +84,10 @@ pub(super) fn explain(
     ids.extend(operation.bound.clone());
     ids.extend(operation.gone.iter().cloned());
     ids.extend(operation.reported.iter().cloned());
-    let carried_on = note.is_some();
-    let story = story::tell(operation, policy);
-    let reported = matches!(operation.phase, Phase::Reported(_));
     let stuck = note.is_some_and(Note::is_stuck);
     // Of what no process carries on, no request is under way.
-    let (discardable, waits) = match teller {
-        Teller::Sidecar => (story.may_be_ordered, story.may_be_ordered && carried_on),
-        Teller::Journal => (true, !operation.is_finished()),
-    };
+    let orderable =
+        !operation.is_finished() && (teller == Teller::Journal || !is_under_way(operation));
     Explanation {
         id: operation.id,
         rule: operation.plan.rule.clone(),
@@ -103,102 +98,99 @@ pub(super) fn explain(
         phase: operation.phase.name(),
         intent: operation.intent.to_string(),
         since: operation.since.to_string(),
-        next: next(&story, operation, note, teller, !policy.apart.is_zero()),
-        known: story.known,
-        unknown: story.unknown,
+        known: story::known(operation),
+        unknown: story::unknown(operation),
+        next: next(operation, note, policy, teller),
         next_at: note.and_then(|note| note.next).map(|at| at.to_string()),
-        carried_on,
+        carried_on: note.is_some(),
         task: note.and_then(|note| note.task),
         attempts: note.map_or(0, |note| note.attempts),
         last_failure: note.and_then(|note| note.failure.clone()),
         waits_for: note.and_then(|note| note.waits_for),
         stuck,
-        needs_a_person: reported,
-        remedy: remedy(operation, story.remedy.as_deref(), note, teller),
-        discarding: story.discarding.filter(|_| discardable),
-        commands: commands(operation, waits, teller),
+        needs_a_person: matches!(operation.phase, Phase::Reported(_)),
+        remedy: remedy(operation, note, teller),
+        discarding: story::discarding(operation).filter(|_| orderable),
+        commands: commands(
+            operation,
+            orderable && (note.is_some() || teller == Teller::Journal),
+            teller,
+        ),
     }
 }
 
-fn next(
-    story: &story::Story,
-    operation: &Operation,
-    note: Option<&Note>,
-    teller: Teller,
-    shared: bool,
-) -> String {
-    let waits_for = note.and_then(|note| note.waits_for);
-    let under_way = matches!(operation.phase, Phase::Prepared | Phase::Committed);
-    match teller {
-        _ if operation.is_finished() => story.next.clone(),
-        Teller::Journal => {
-            let after_a_crash = "it finds out what became of the request, and undoes a create \
-                                 that was not registered";
-            let what = if under_way { after_a_crash } else { &story.next };
-            let who = if shared {
-                "by the replica that carries it on, or, once that is dead, by another"
+/// Whether its own request decides what becomes of it, so that no order is taken.
+fn is_under_way(operation: &Operation) -> bool {
+    matches!(operation.phase, Phase::Prepared | Phase::Committed)
+}
+
+fn next(operation: &Operation, note: Option<&Note>, policy: &Policy, teller: Teller) -> String {
+    let next = story::next(operation, policy);
+    let (under_way, waits_for) = (is_under_way(operation), note.and_then(|note| note.waits_for));
+    if operation.is_finished() {
+        return next;
+    }
+    match (teller, waits_for) {
+        (Teller::Journal, _) => {
+            let what = if under_way {
+                "it finds out what became of the request, and undoes a create that was not registered"
             } else {
+                &next
+            };
+            let who = if policy.apart.is_zero() {
                 "nothing until a sidecar runs on this journal; then"
+            } else {
+                "by the replica that carries it on, or, once that is dead, by another"
             };
             format!("{who}: {what}")
         }
-        Teller::Sidecar if waits_for.is_some() => format!(
-            "nothing until the {} answers again, which one operation after the other tries all \
-             the time; then at once: {}",
-            waits_for.unwrap_or_default(),
-            story.next
-        ),
-        Teller::Sidecar if note.is_some() || under_way => story.next.clone(),
-        Teller::Sidecar => {
-            format!("nothing by this process, which does not carry it on; else: {}", story.next)
+        (Teller::Sidecar, Some(peer)) => {
+            format!("nothing until the {peer} answers again; then at once: {next}")
+        }
+        (Teller::Sidecar, None) if note.is_some() || under_way => next,
+        (Teller::Sidecar, None) => {
+            format!("nothing by this process, which does not carry it on; else: {next}")
         }
     }
 }
 
-fn remedy(
-    operation: &Operation,
-    of_phase: Option<&str>,
-    note: Option<&Note>,
-    teller: Teller,
-) -> Option<String> {
-    let under_way = matches!(operation.phase, Phase::Prepared | Phase::Committed);
+fn remedy(operation: &Operation, note: Option<&Note>, teller: Teller) -> Option<String> {
     if operation.is_finished() {
         return None;
     }
-    if let Some(remedy) = of_phase {
-        return Some(remedy.to_owned());
-    }
-    if teller == Teller::Journal {
-        return Some(
-            "see that a sidecar runs on this journal: it carries on every operation".into(),
-        );
-    }
-    if note.is_none() && !under_way {
-        return Some(
-            "on a shared journal ask the replica that owns it; else look into the log for this \
-             id, and restart the sidecar: it recovers every operation from the journal"
-                .into(),
-        );
-    }
-    if let Some(peer) = note.and_then(|note| note.waits_for) {
-        return Some(format!(
-            "see that the {peer} runs and can be reached from here; it goes on by itself then"
-        ));
-    }
-    note.is_some_and(Note::is_stuck).then(|| {
-        "mend what the last failure names: the service, its credentials (credentials.service) or \
-         the back end; attempts go on by themselves, and `retry` makes the next one at once"
-            .into()
-    })
+    let remedy = match (story::remedy(operation), teller, note) {
+        (Some(remedy), _, _) => remedy,
+        (None, Teller::Journal, _) => {
+            "see that a sidecar runs on this journal: it carries on every operation"
+        }
+        (None, Teller::Sidecar, None) if is_under_way(operation) => return None,
+        (None, Teller::Sidecar, None) => {
+            "on a shared journal ask the replica that owns it; else look into the log for this id, and \
+             restart the sidecar: it recovers every operation from the journal"
+        }
+        (None, Teller::Sidecar, Some(note)) => match note.waits_for {
+            Some(peer) => {
+                return Some(format!(
+                    "see that the {peer} runs and can be reached; it goes on by itself then"
+                ));
+            }
+            None if note.is_stuck() => {
+                "correct what the last failure names: the service, its credentials (credentials.service) or \
+                 the back end; attempts go on by themselves, and `retry` makes the next one at once"
+            }
+            None => return None,
+        },
+    };
+    Some(remedy.into())
 }
 
-fn commands(operation: &Operation, waits: bool, teller: Teller) -> Vec<String> {
+fn commands(operation: &Operation, is_heard: bool, teller: Teller) -> Vec<String> {
     let id = operation.id;
     let mut commands = vec![format!("authz-sidecar operations show {id}")];
-    if waits && teller == Teller::Sidecar {
+    if is_heard && teller == Teller::Sidecar {
         commands.push(format!("authz-sidecar operations retry {id} --by NAME"));
     }
-    if waits {
+    if is_heard {
         commands.push(format!("authz-sidecar operations discard {id} --by NAME --reason \"WHY\""));
     }
     commands

@@ -82,6 +82,11 @@ impl Letters {
         }
     }
 
+    /// From here on nobody posts any more: what is posted is read, or whoever posts learns that it isn't.
+    pub(super) fn close(&mut self) {
+        self.receiver.close();
+    }
+
     /// A letter that has come already.
     pub(super) fn waiting(&mut self) -> Option<Letter> {
         self.aside.pop_front().or_else(|| self.receiver.try_recv().ok())

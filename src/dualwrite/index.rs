@@ -85,10 +85,8 @@ fn state(operation: &Operation) -> State {
         // Its rows are known, or a person decides: what was reported is never condemned.
         Phase::Undoing(_) | Phase::Reported(_) => State::Alone,
         _ if operation.is_row_gone() => State::Alone,
-        // The service's answer proved that all its rows are gone.
-        Phase::Looking if operation.closed.is_none() => State::Alone,
-        // Its row is gone, and its registration may take for ever: nothing is kept for that.
-        Phase::Looking if is_by_id(operation) && !operation.gone.is_empty() => State::Alone,
+        // It asks for one row, and for who holds it.
+        Phase::Looking if is_by_id(operation) => State::Alone,
         // Looks for rows yet (a create that stands: for deletes that may have removed its own).
         Phase::Prepared
         | Phase::Committed
@@ -109,10 +107,9 @@ fn settled_at(operation: &Operation) -> Option<Timestamp> {
     }
 }
 
-/// Whether it deletes one row of an id that comes back.
+/// Whether it deletes the row of one id.
 fn is_by_id(operation: &Operation) -> bool {
-    let by_id = matches!(operation.plan.kind, Kind::Delete(DeletePlan::ById { .. }));
-    operation.reuses_ids() && by_id
+    matches!(operation.plan.kind, Kind::Delete(DeletePlan::ById { .. }))
 }
 
 /// Whether its row is gone, and deregistered.

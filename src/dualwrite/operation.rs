@@ -38,7 +38,7 @@ pub struct Operation {
     pub bound: Option<ResourceId>,
     /// Whether it is proven that this create made that row.
     pub is_new: bool,
-    /// When it was on record that the service had answered: a row's id, or rows gone.
+    /// When it was on record that the service had answered with its row's id.
     pub answered: Option<Timestamp>,
     /// When the last attempt to register its row was over, if one may land late.
     pub registering: Option<Timestamp>,
@@ -182,10 +182,7 @@ impl Operation {
                 self.settled = self.settled.map(anew);
                 self.closed = self.closed.map(|closed| Closed { at: entry.at, ..closed });
             }
-            Record::Deleted { ids } => {
-                self.gone.extend(ids.iter().cloned());
-                self.answered.get_or_insert(entry.at);
-            }
+            Record::Deleted { ids } => self.gone.extend(ids.iter().cloned()),
             Record::Reported { rows, .. } => {
                 self.reported = rows.iter().cloned().collect();
                 if self.may_be_registering(&entry.record) {

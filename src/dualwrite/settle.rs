@@ -45,10 +45,8 @@ pub fn is_over(end: End, now: Timestamp) -> bool {
 #[must_use]
 pub fn until(operation: &Operation, policy: &Policy) -> End {
     let answered = operation.answered.map(|at| (at, Effect::Past));
-    let closed = operation.closed.map(|closed| (closed.at, closed.effect));
     // What is known of a create may have come after its exchange was closed.
-    let (at, effect) =
-        if operation.is_create() { answered.or(closed) } else { closed.or(answered) }?;
+    let (at, effect) = answered.or(operation.closed.map(|closed| (closed.at, closed.effect)))?;
     let is_done = effect == Effect::Past && operation.plan.commits == Commits::BeforeAnswer;
     let late = if is_done { policy.lag() } else { policy.lag() + policy.bounds.late_effect };
     Some(at.plus(late))
@@ -57,10 +55,9 @@ pub fn until(operation: &Operation, policy: &Policy) -> End {
 /// The last instant at which `delete` may choose a row to remove: a request that was answered has chosen.
 #[must_use]
 pub fn chosen(delete: &Operation, policy: &Policy) -> End {
-    match delete.closed {
-        Some(closed) if closed.effect == Effect::MayCome => until(delete, policy),
-        Some(closed) => Some(closed.at.plus(policy.apart)),
-        None => delete.answered.map(|at| at.plus(policy.apart)),
+    match delete.closed?.effect {
+        Effect::MayCome => until(delete, policy),
+        Effect::Past => Some(delete.closed?.at.plus(policy.apart)),
     }
 }
 
@@ -74,31 +71,25 @@ pub fn registered(create: &Operation, policy: &Policy) -> End {
     }
 }
 
-/// The last instant at which the row with `id`, or its registration, may come into being. `deletes` are
-/// those that may have seen the row; `maker` is the create that holds the id, if one does.
+/// The last instant at which the row with `id`, or its registration, may come into being, as far as `delete`
+/// knows; `maker` is the create that holds the id, if one does.
 #[must_use]
-pub fn made<'a>(
+pub fn made(
     id: &ResourceId,
-    deletes: impl Iterator<Item = &'a Operation>,
+    delete: &Operation,
     maker: Option<&Operation>,
     policy: &Policy,
 ) -> End {
     match maker {
-        // Each saw it before its exchange was over.
-        Some(maker) => {
-            let seen = deletes
-                .filter(|delete| saw(delete, id))
-                .filter_map(|delete| delete.closed.map(|closed| closed.at).or(delete.answered));
-            let seen = seen.min().map(|seen| seen.plus(policy.lag()));
-            latest(seen.or_else(|| until(maker, policy)), registered(maker, policy))
+        // It was seen before the exchange of the delete was over.
+        Some(maker) if saw(delete, id) => {
+            latest(Some(delete.closed?.at.plus(policy.lag())), registered(maker, policy))
         }
+        Some(maker) => latest(until(maker, policy), registered(maker, policy)),
         // A row that no create holds is older than the journal's records, or was made past the sidecar before the
         // delete named it.
-        None if policy.exclusive_writer => NEVER,
-        None => {
-            let named = deletes.filter(|delete| delete.targets.ids.contains(id));
-            named.map(|delete| delete.intent.plus(policy.lag())).min().or(NEVER)
-        }
+        None if policy.exclusive_writer || !delete.targets.ids.contains(id) => NEVER,
+        None => Some(delete.intent.plus(policy.lag())),
     }
 }
 

@@ -17,9 +17,10 @@ mod schema;
 mod store;
 mod write;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,7 +31,7 @@ use uuid::Uuid;
 
 use self::adopt::{adopt, adopted, claim, micros, take_over};
 use self::connect::{Connector, Link, Problem, failed};
-use self::keeper::{Handed, Keeper};
+use self::keeper::Keeper;
 use self::lease::{Identity, Lease, database_time};
 use self::read::Reads;
 use self::store::PostgresStore;
@@ -50,7 +51,7 @@ pub struct PostgresJournal {
     reads: Reads,
     connector: Connector,
     lease: Arc<Lease>,
-    handed: Handed,
+    recovered: Arc<AtomicBool>,
     arrivals: tokio::sync::Mutex<mpsc::Receiver<Arrival>>,
 }
 
@@ -80,7 +81,7 @@ impl PostgresJournal {
         let reads = Reads::new(connector.clone(), &options, Arc::clone(&lease))
             .map_err(|error| unopened(Problem::Unreachable(error)))?;
         let (arriving, arrivals) = mpsc::channel(ARRIVALS);
-        let handed = Handed::default();
+        let recovered = Arc::default();
         let store = PostgresStore {
             connector: connector.clone(),
             options: Arc::clone(&options),
@@ -94,16 +95,17 @@ impl PostgresJournal {
             connector: connector.clone(),
             options,
             lease: Arc::clone(&lease),
-            handed: Arc::clone(&handed),
+            recovered: Arc::clone(&recovered),
             arrivals: arriving,
             renewed: Instant::now(),
             steady_since: None,
+            is_behind: false,
             told: HashMap::new(),
         };
         tokio::spawn(writer.run());
         tokio::spawn(keeper.run(Some(link)));
         let arrivals = tokio::sync::Mutex::new(arrivals);
-        Ok(Self { queue, reads, connector, lease, handed, arrivals })
+        Ok(Self { queue, reads, connector, lease, recovered, arrivals })
     }
 
     /// This process's epoch.
@@ -193,10 +195,9 @@ impl PostgresJournal {
         let link = self.connector.connect().await?;
         let (client, identity) = (&link.client, self.lease.identity);
         take_over(client, identity, None).await?;
-        while adopt(client, identity).await? > 0 {}
-        let adopted = adopted(client, identity, []).await?;
-        let handed = adopted.iter().copied().collect::<HashSet<_>>();
-        *self.handed.lock().unwrap_or_else(PoisonError::into_inner) = Some(handed);
+        while !adopt(client, identity, usize::MAX).await?.is_empty() {}
+        let adopted = adopted(client, identity).await?;
+        self.recovered.store(true, Ordering::Release);
         Ok(adopted)
     }
 }

@@ -40,8 +40,8 @@ pub trait Shared: Send + Sync {
     /// order of their places. To be asked once, at the start.
     async fn recover(&self) -> Result<Vec<OperationId>, Error>;
 
-    /// Waits for something that others left to this process. An operation comes once, as long as
-    /// this process lives; evidence comes until it is settled.
+    /// Waits for something that others left to this process. An operation may come again, where an answer was
+    /// lost; evidence comes until it is settled.
     async fn arrivals(&self) -> Result<Vec<Arrival>, Error>;
 
     /// Keeps what was learnt too late, whosever the operation is and whether or not it is still

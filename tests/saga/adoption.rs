@@ -102,7 +102,8 @@ fn deleted(id: &ResourceId) -> Stored {
     let kind = Kind::Delete(DeletePlan::ById { id: id.clone(), confirm: confirm() });
     let ids = vec![id.clone()];
     let targets = Record::Targets { ids: ids.clone(), seen: true };
-    stored(plan("delete-key", kind), [(0, targets), (0, Record::Deleted { ids })])
+    let closed = Record::Closed { effect: Effect::Past };
+    stored(plan("delete-key", kind), [(0, targets), (0, closed), (0, Record::Deleted { ids })])
 }
 
 /// A delete by name that was answered, and before which no row was seen.

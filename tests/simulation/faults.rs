@@ -145,6 +145,8 @@ impl Faults {
             let left = limit.saturating_sub(after);
             manner.effect = millis(rng, 1, 40).min(left);
         }
+        // What arrives a second time is done in time, too.
+        manner.again = manner.again.map(|again| again.min(limit.saturating_sub(manner.effect)));
         manner
     }
 

@@ -7,7 +7,7 @@ use super::{Attempt, Driver};
 use crate::dualwrite::Event;
 use crate::dualwrite::context::{Context, Halt};
 use crate::dualwrite::operation::{Operation, Phase};
-use crate::dualwrite::overlap::{are_disjoint, candidates, owed_by, removers};
+use crate::dualwrite::overlap::{are_disjoint, candidates, removers};
 use crate::dualwrite::rows::Trust;
 use crate::dualwrite::service::CallError;
 use crate::dualwrite::settle::{
@@ -126,30 +126,17 @@ impl Driver {
 
     /// The rows that a delete may have removed: its targets, and what creates that overlap it made.
     async fn settle_targets(&mut self, plan: &DeletePlan) -> Result<Attempt, Halt> {
-        let asked = self.context.now();
-        let (creates, deletes) = match plan {
-            DeletePlan::ById { .. } => (Vec::new(), Vec::new()),
-            DeletePlan::ByProbe { .. } => (
-                self.context.others(&self.operation, Of::Creates).await?,
-                self.context.others(&self.operation, Of::Deletes).await?,
-            ),
+        let (asked, policy) = (self.context.now(), self.context.policy);
+        let creates = match plan {
+            DeletePlan::ById { .. } => Vec::new(),
+            DeletePlan::ByProbe { .. } => self.context.others(&self.operation, Of::Creates).await?,
         };
-        let policy = self.context.policy;
         let end = until(&self.operation, &policy);
         let (ids, open) = candidates(&self.operation, &creates, &policy);
-        let owed = owed_by(&self.operation, creates.iter().chain(&deletes).map(Arc::as_ref));
-        let left: BTreeSet<_> = &(&ids - &self.operation.gone) - &owed;
         let (mut gone, mut over) = (self.operation.gone.clone(), true);
         let (mut asks, mut waits) = (Vec::new(), None);
-        for id in left {
-            let known = creates.iter().find(|create| create.bound.as_ref() == Some(&id));
-            let seers = deletes.iter().map(Arc::as_ref).chain([&self.operation]);
-            let made = if let Some(maker) = known {
-                made(&id, seers, Some(maker), &policy)
-            } else {
-                let maker = self.context.holder(&self.operation.resource(&id)).await?;
-                made(&id, seers, maker.as_ref(), &policy)
-            };
+        for id in &ids - &gone {
+            let made = self.made(&id).await?.0;
             // Otherwise no answer could prove anything yet.
             if is_over(made, asked) || is_over(end, asked) {
                 asks.push(id);
@@ -161,8 +148,6 @@ impl Driver {
         // One look when all can be proven costs less than one for each.
         self.nothing_before = waits;
         let listed = self.listed(plan, asks.len()).await;
-        // Others may have made rows of which the journal does not know.
-        let all_known = self.context.trust(&self.operation.plan.resource_type) == Trust::Complete;
         for id in asks {
             let seen = if listed.contains(&id) {
                 Presence::Present
@@ -173,23 +158,26 @@ impl Driver {
                     Err(error) => return Ok(self.failed("confirm", &error)),
                 }
             };
-            if seen == Presence::Present {
-                over &= is_over(end, asked);
-                continue;
-            }
             // Anew: a create may have learnt meanwhile that the id is its own.
-            let maker = self.context.holder(&self.operation.resource(&id)).await?;
-            let seers = deletes.iter().map(Arc::as_ref).chain([&self.operation]);
-            let made = made(&id, seers, maker.as_ref(), &policy);
+            let (made, never_was) = self.made(&id).await?;
             match conclude(seen, asked, made, end) {
-                Some(Presence::Gone)
-                    if all_known && never_was(&id, &self.operation, maker.as_ref()) => {}
-                Some(_) => _ = gone.insert(id),
                 None => over = false,
+                Some(Presence::Gone) if !never_was => _ = gone.insert(id),
+                Some(_) => {}
             }
         }
         let over = over && is_exhausted(&self.operation, open, asked, &policy);
         Ok(saw(gone, over))
+    }
+
+    /// Until when the row with `id` may come into being, and whether there never was one if it is not there now.
+    async fn made(&self, id: &ResourceId) -> Result<(End, bool), Halt> {
+        let Self { context, operation, .. } = self;
+        let maker = context.holder(&operation.resource(id)).await?;
+        // Others may have made rows of which the journal does not know.
+        let all_known = context.trust(&operation.plan.resource_type) == Trust::Complete;
+        let end = made(id, operation, maker.as_ref(), &context.policy);
+        Ok((end, all_known && never_was(id, operation, maker.as_ref())))
     }
 
     /// Which rows a list shows to be there, so that only the others need a question each. No

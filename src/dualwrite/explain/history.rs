@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::story::{cause, ended, exception};
-use crate::model::{Effect, Entry, Evidence, Record, ResourceId, Stored};
+use super::story::{cause, ended, exception, list};
+use crate::model::{Effect, Entry, Evidence, Record, Stored};
 
 /// One record.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -34,7 +34,7 @@ fn says(record: &Record) -> String {
         }
         Record::Targets { ids, seen } => {
             let seen = if *seen { ", seen there" } else { "" };
-            format!("may remove {}{seen}", list(ids))
+            format!("may remove {}{seen}", list(ids.iter()))
         }
         Record::Committed { id, is_new: false, .. } => format!("was answered {id}, not proven new"),
         Record::Committed { id, parent: Some(parent), .. } => format!("made {id} below {parent}"),
@@ -54,19 +54,12 @@ fn says(record: &Record) -> String {
             };
             format!("{id} is to go, since {}; {proof}", cause(*reason))
         }
-        Record::Deleted { ids } => format!("gone: {}", list(ids)),
+        Record::Deleted { ids } => format!("gone: {}", list(ids.iter())),
         Record::Resumed => "another process carries on, and waits anew".into(),
-        Record::Reported { rows, why } => format!("{}: {why}", list(rows)),
+        Record::Reported { rows, why } => format!("{}: {why}", list(rows.iter())),
         Record::Retried { by, reason: None } => format!("by {by}"),
         Record::Retried { by, reason: Some(reason) } => format!("by {by}: {reason}"),
         Record::Discarded { by, reason, phase } => format!("by {by}, while {phase}: {reason}"),
         Record::Finished { resolution } => ended(*resolution).into(),
     }
-}
-
-fn list(ids: &[ResourceId]) -> String {
-    if ids.is_empty() {
-        return "no row".into();
-    }
-    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -1,179 +1,165 @@
 //! What each phase means to a person.
 
-use std::collections::BTreeSet;
-
 use crate::dualwrite::operation::{Operation, Phase};
 use crate::dualwrite::settle::until;
 use crate::dualwrite::state::Policy;
-use crate::model::{Effect, Mode, PassReason, Resolution, ResourceId, UndoReason};
+use crate::model::{Effect, PassReason, Resolution, ResourceId, UndoReason};
 
-/// What is to be told of a phase.
-pub(super) struct Story {
-    pub(super) known: String,
-    pub(super) unknown: Option<String>,
-    pub(super) next: String,
-    /// What a person can do whether or not attempts fail.
-    pub(super) remedy: Option<String>,
-    pub(super) discarding: Option<String>,
-    /// Whether a sidecar takes orders: no request is under way, and it has not ended.
-    pub(super) may_be_ordered: bool,
-}
-
-impl Story {
-    fn new(known: impl Into<String>, next: impl Into<String>) -> Self {
-        Self {
-            known: known.into(),
-            unknown: None,
-            next: next.into(),
-            remedy: None,
-            discarding: None,
-            may_be_ordered: true,
-        }
-    }
-
-    fn unknown(self, unknown: impl Into<String>) -> Self {
-        Self { unknown: Some(unknown.into()), ..self }
-    }
-
-    fn remedy(self, remedy: impl Into<String>) -> Self {
-        Self { remedy: Some(remedy.into()), ..self }
-    }
-
-    fn discarding(self, discarding: impl Into<String>) -> Self {
-        Self { discarding: Some(discarding.into()), ..self }
-    }
-
-    fn not_to_be_ordered(self) -> Self {
-        Self { may_be_ordered: false, ..self }
-    }
-}
-
-/// Tells of `operation`.
-pub(super) fn tell(operation: &Operation, policy: &Policy) -> Story {
+/// What is known.
+pub(super) fn known(operation: &Operation) -> String {
+    let row = bound(operation);
     match &operation.phase {
-        Phase::Prepared => prepared(operation),
-        Phase::Committed => committed(operation),
-        Phase::Unknown => unknown(operation, policy),
-        Phase::Registered => registered(operation),
-        Phase::Passed => passed(operation),
-        Phase::Undoing(reason) => undoing(operation, policy, *reason),
-        Phase::Looking => looking(operation, policy),
-        Phase::Reported(why) => reported(operation, policy, why),
-        Phase::Finished(resolution) => {
-            Story::new(ended(*resolution), "nothing: it ended").not_to_be_ordered()
+        Phase::Prepared => {
+            "its request is about to be sent to the service, or was sent; its client waits".into()
         }
+        Phase::Committed => {
+            format!(
+                "the service made {row}; the back end has not acknowledged its registration yet"
+            )
+        }
+        Phase::Unknown => {
+            "the create was sent, and what came back does not tell whether there is a row".into()
+        }
+        Phase::Registered => format!("{row} is registered, and the client was told so"),
+        Phase::Passed => {
+            format!("{row} stands, unregistered, as configured: {}", not_enforced(operation))
+        }
+        Phase::Undoing(reason) => {
+            let why = cause(*reason);
+            format!("{row} may not stand, since {why}; no client was told that it was made")
+        }
+        Phase::Looking => {
+            let known = match operation.closed.map(|closed| closed.effect) {
+                Some(Effect::Past) => "the service answered the delete",
+                _ => {
+                    "the delete was sent, and what came back does not tell whether it had an effect"
+                }
+            };
+            format!("{known}; gone are: {}", list(operation.gone.iter()))
+        }
+        Phase::Reported(_) => {
+            "the create was sent, and it was never known whether it made a row; no \
+                               client was told that one was made"
+                .into()
+        }
+        Phase::Finished(resolution) => ended(*resolution).into(),
     }
 }
 
-fn prepared(operation: &Operation) -> Story {
-    let verb = if operation.is_create() { "create" } else { "delete" };
-    Story::new(
-        format!("the {verb} is about to be sent to the service, or was sent; its client waits"),
-        "its answer is awaited, for at most bounds.exchange",
-    )
-    .unknown(if operation.is_create() {
-        "whether the service made a row"
-    } else {
-        "whether the service removed a row"
+/// What is not known, where something is not.
+pub(super) fn unknown(operation: &Operation) -> Option<String> {
+    Some(match &operation.phase {
+        Phase::Prepared if operation.is_create() => "whether the service made a row".into(),
+        Phase::Prepared => "whether the service removed a row".into(),
+        Phase::Unknown => "whether the service made a row, or still will".into(),
+        Phase::Registered => "whether a delete that overlaps it removed the row".into(),
+        Phase::Looking => "which rows it removed, or still will".into(),
+        Phase::Reported(why) => {
+            let rows = list(operation.reported.iter());
+            format!("{rows} may be this create's, and that can't be proven: {why}")
+        }
+        _ => return None,
     })
-    .discarding(if operation.is_create() {
-        its_row_stays(operation)
-    } else {
-        RELATIONSHIPS_STAY.into()
-    })
-    .not_to_be_ordered()
 }
 
-fn committed(operation: &Operation) -> Story {
-    let row = bound(operation);
-    let otherwise = if operation.is_enforced() { "the row is undone" } else { "the row stands" };
-    Story::new(
-        format!("the service made {row}; the back end has not acknowledged its registration yet"),
-        format!("the registration is tried for authz.deadline at most; failing that, {otherwise}"),
-    )
-    .discarding(if operation.is_enforced() {
-        row_stays(&row)
-    } else {
-        NOTHING_BUT_THE_QUESTION.into()
-    })
-    .not_to_be_ordered()
-}
-
-fn unknown(operation: &Operation, policy: &Policy) -> Story {
+/// What happens next by itself.
+pub(super) fn next(operation: &Operation, policy: &Policy) -> String {
     let until = until(operation, policy).unwrap_or(operation.intent);
-    let known = "the create was sent, and what came back (a time-out, a cut, a 5xx, a success \
-                 without a usable id, nothing before the sidecar stopped) does not tell whether \
-                 there is a row";
-    if !operation.is_enforced() {
-        return Story::new(
-            known,
-            format!("until {until} it counts as a possible maker of rows; then it ends"),
-        )
-        .unknown("whether the service made a row")
-        .discarding(its_row_stays(operation));
+    let every = policy.bounds.late_effect.as_secs_f64();
+    match &operation.phase {
+        Phase::Prepared => "its answer is awaited, for at most bounds.exchange".into(),
+        Phase::Committed => {
+            let fate = if operation.is_enforced() { "is undone" } else { "stands" };
+            format!("the registration is tried for authz.deadline at most; failing that, the row {fate}")
+        }
+        Phase::Unknown if !operation.is_enforced() => {
+            format!("until {until} it counts as a possible maker of rows; then it ends")
+        }
+        Phase::Unknown if !operation.has_probe() => {
+            format!("the rule has no probe to look for a row with: it is reported at {until}")
+        }
+        Phase::Unknown => {
+            let then = if operation.before.is_some() {
+                "one that was not there before, and that no client was told of, is removed"
+            } else {
+                "they are reported, since there is no complete list from before the create was sent \
+                 (journal.exclusive_writer and probe.before)"
+            };
+            let end = if operation.sees_all() { "ends" } else { "is reported (probe.sees)" };
+            format!(
+                "the service is asked for rows until {until} at least: {then}; if there is none, it {end}"
+            )
+        }
+        Phase::Registered | Phase::Passed => {
+            "if a delete that overlaps it may remove the row, the service is asked for the row: if it is \
+             gone, it is deregistered, else it ends"
+                .into()
+        }
+        Phase::Undoing(_) if operation.is_row_gone() => {
+            "the row is gone; once no registration can land any more, it is deregistered".into()
+        }
+        Phase::Undoing(_) => format!(
+            "the undo's DELETE is sent whenever the row is there; a row that can't be seen from {until} on \
+             is gone, and is deregistered"
+        ),
+        Phase::Looking => {
+            format!("its rows are asked for until {until} at least; those that are gone are deregistered")
+        }
+        Phase::Reported(_) if operation.bound.is_some() => {
+            format!("the service is asked for the row every {every} s; once it is gone, it is deregistered")
+        }
+        Phase::Reported(_) if operation.may_be_looked_at() => {
+            format!("the service is asked for such rows every {every} s; once none is left, it ends")
+        }
+        Phase::Reported(_) => "nothing: the sidecar can't look for the row".into(),
+        Phase::Finished(_) => "nothing: it ended".into(),
     }
-    let next = match (operation.has_probe(), operation.before.is_some()) {
-        (false, _) => format!("the rule has no probe to look for a row with: reported at {until}"),
-        (true, false) if !operation.sees_all() => format!(
-            "the service is asked for rows, which are reported at {until}; since its list may hide rows \
-             (probe.sees), it is reported in the end also if none is found"
-        ),
-        (true, true) => format!(
-            "the service is asked for rows until {until} at least: one that was not there before, and \
-             that no client was told of, is removed; if there is none by then, it ends"
-        ),
-        (true, false) => format!(
-            "the service is asked for rows until {until} at least; those found then are reported, since \
-             there is no complete list from before the create was sent (journal.exclusive_writer and \
-             probe.before)"
-        ),
-    };
-    Story::new(known, next)
-        .unknown("whether the service made a row, or still will")
-        .discarding(its_row_stays(operation))
 }
 
-fn its_row_stays(operation: &Operation) -> String {
-    if operation.is_enforced() {
-        return ITS_ROW_STAYS.into();
+/// What a person can do whether or not attempts fail.
+pub(super) fn remedy(operation: &Operation) -> Option<&'static str> {
+    let looks = operation.bound.is_some() || operation.may_be_looked_at();
+    match &operation.phase {
+        Phase::Reported(_) if looks => Some(
+            "find out from the service whose the rows are; remove by hand (a DELETE through the sidecar) what \
+             no client was given: then it ends by itself, at once after `retry`. If they are to stay, \
+             discard it",
+        ),
+        Phase::Reported(_) => Some(
+            "find out from the service whether the row exists and whose it is; remove by hand what no client \
+             was given; then discard the operation",
+        ),
+        _ => None,
     }
-    format!("nothing: {}, a row would not be undone anyway", not_enforced(operation))
 }
 
-/// "Most likely": a service may answer two creates with one row, and then the other create may have
-/// registered it.
-const ITS_ROW_STAYS: &str = "a row that it made stays, most likely without relationships, so that \
-     everybody is denied it, its creator too; nothing undoes it; another create that may have made \
-     the same row is reported, not undone";
-
-fn registered(operation: &Operation) -> Story {
+/// What it would mean to discard it. "Most likely": a service may answer two creates with one row, and then the
+/// other create may have registered it.
+pub(super) fn discarding(operation: &Operation) -> Option<String> {
     let row = bound(operation);
-    Story::new(
-        format!("{row} is registered, and the client was told so"),
-        "if a delete that overlaps it may remove the row, the service is asked whether the row is there: if so \
-         it ends, if not it is deregistered",
-    )
-    .unknown("whether a delete that overlaps it removed the row")
-    .discarding(format!("if {row} is gone, its relationships stay for good"))
+    Some(match &operation.phase {
+        Phase::Finished(_) => return None,
+        _ if !operation.is_create() => {
+            "the relationships of rows that it removed stay for good, where nobody else deletes".into()
+        }
+        Phase::Registered => format!("if {row} is gone, its relationships stay for good"),
+        _ if !operation.is_enforced() => {
+            let why = not_enforced(operation);
+            format!("nothing: {why}, so that the row would not be undone anyway")
+        }
+        Phase::Committed | Phase::Undoing(_) => format!(
+            "{row}, if it is still there, stays as it is: most likely without relationships, so that \
+             everybody is denied it; relationships that a late registration made stay too"
+        ),
+        _ => "a row that it made stays, most likely without relationships, so that everybody is denied \
+              it, its creator too; nothing undoes it; another create that may have made the same row is \
+              reported, not undone"
+            .into(),
+    })
 }
-
-fn passed(operation: &Operation) -> Story {
-    let (row, why) = (bound(operation), not_enforced(operation));
-    Story::new(
-        format!("{row} stands, unregistered, as configured: {why}"),
-        "if a delete that overlaps it may remove the row, the service is asked for it; then it ends",
-    )
-    .discarding(NOTHING_BUT_THE_QUESTION)
-}
-
-const NOTHING_BUT_THE_QUESTION: &str = "nothing is lost but the answer to whether the row is there";
 
 fn not_enforced(operation: &Operation) -> &'static str {
-    match operation.pass {
-        Some(why) => exception(why),
-        None if operation.plan.mode == Mode::Observe => exception(PassReason::Observed),
-        None => "it is not enforced",
-    }
+    exception(operation.pass.unwrap_or(PassReason::Observed))
 }
 
 /// Why a create stands unregistered.
@@ -188,32 +174,6 @@ pub(super) fn exception(why: PassReason) -> &'static str {
     }
 }
 
-fn undoing(operation: &Operation, policy: &Policy, reason: UndoReason) -> Story {
-    let row = bound(operation);
-    let why = cause(reason);
-    let until = until(operation, policy).unwrap_or(operation.intent);
-    let next = if operation.is_row_gone() {
-        "the row is gone; once no registration can land any more, it is deregistered".into()
-    } else {
-        format!(
-            "the undo's DELETE is sent whenever the row is there; a row that can't be seen from {until} on \
-             is gone, and is deregistered"
-        )
-    };
-    Story::new(
-        format!("{row} may not stand, since {why}; no client was told that it was made"),
-        next,
-    )
-    .discarding(row_stays(&row))
-}
-
-fn row_stays(row: &str) -> String {
-    format!(
-        "{row}, if it is still there, stays as it is: most likely without relationships, so that \
-         everybody is denied it; relationships that a late registration made stay too"
-    )
-}
-
 /// Why a create is undone.
 pub(super) fn cause(reason: UndoReason) -> &'static str {
     match reason {
@@ -223,73 +183,6 @@ pub(super) fn cause(reason: UndoReason) -> &'static str {
         UndoReason::Crash => "the sidecar stopped before its registration was acknowledged",
         UndoReason::Unknown => "its create had no usable answer, and the row was found later",
     }
-}
-
-fn looking(operation: &Operation, policy: &Policy) -> Story {
-    let until = until(operation, policy).unwrap_or(operation.intent);
-    let known = match operation.closed.map(|closed| closed.effect) {
-        Some(Effect::Past) => "the service answered the delete",
-        Some(Effect::MayCome) | None => {
-            "the delete was sent, and what came back does not tell whether it had an effect"
-        }
-    };
-    let gone = if operation.gone.is_empty() {
-        String::new()
-    } else {
-        format!("; {} gone", are(&operation.gone))
-    };
-    Story::new(
-        format!("{known}{gone}"),
-        format!(
-            "its rows are asked for until {until} at least; those that are gone are deregistered"
-        ),
-    )
-    .unknown("which rows it removed, or still will")
-    .discarding(RELATIONSHIPS_STAY)
-}
-
-const RELATIONSHIPS_STAY: &str =
-    "the relationships of rows that it removed stay for good, where nobody else deletes";
-
-fn reported(operation: &Operation, policy: &Policy, why: &str) -> Story {
-    let rows = if operation.reported.is_empty() {
-        "a row may be there, and none can be named".to_owned()
-    } else {
-        format!("{} may be this create's", list(&operation.reported))
-    };
-    let story = |next: String, remedy: &str| {
-        Story::new(
-            "the create was sent, and it was never known whether it made a row; no client was told \
-             that one was made",
-            next,
-        )
-        .unknown(format!("{rows}, and that can't be proven: {why}"))
-        .remedy(remedy)
-        .discarding(ITS_ROW_STAYS)
-    };
-    let every = policy.bounds.late_effect.as_secs_f64();
-    if operation.bound.is_some() {
-        return story(
-            format!(
-                "the service is asked for the row every {every} s; once it is gone, it is deregistered"
-            ),
-            "find out from the service whose the row is; remove it if no client needs it, or discard the operation",
-        );
-    }
-    if !operation.may_be_looked_at() {
-        return story(
-            "nothing: the sidecar can't look for the row, and keeps the records until somebody \
-             discards the operation"
-                .into(),
-            "find out from the service whether the row exists and whose it is; remove by hand what \
-             no client was given; then discard the operation",
-        );
-    }
-    story(
-        format!("the service is asked for such rows every {every} s; once none is left, it ends"),
-        "look at the rows: remove by hand (a DELETE through the sidecar) what no client was given; \
-         then it ends by itself, at once after `retry`. If the rows are to stay, discard it",
-    )
 }
 
 /// What an end means.
@@ -313,15 +206,13 @@ fn bound(operation: &Operation) -> String {
     operation.bound.as_ref().map_or_else(|| "its row".into(), |id| format!("{kind} {id}"))
 }
 
-fn are(ids: &BTreeSet<ResourceId>) -> String {
-    format!("{} {}", list(ids), if ids.len() == 1 { "is" } else { "are" })
-}
-
 /// The first few of them.
-fn list(ids: &BTreeSet<ResourceId>) -> String {
+pub(super) fn list<'a>(ids: impl ExactSizeIterator<Item = &'a ResourceId>) -> String {
     const SHOWN: usize = 5;
-    let shown: Vec<_> = ids.iter().take(SHOWN).map(ToString::to_string).collect();
-    match ids.len().saturating_sub(SHOWN) {
+    let more = ids.len().saturating_sub(SHOWN);
+    let shown: Vec<_> = ids.take(SHOWN).map(ToString::to_string).collect();
+    match more {
+        _ if shown.is_empty() => "no row".into(),
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }

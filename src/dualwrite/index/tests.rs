@@ -1,6 +1,6 @@
 //! From each history what the journal is told.
 
-use super::super::fixtures::{create, delete, id};
+use super::super::fixtures::{create, delete, delete_named, id};
 use super::*;
 use crate::model::{
     Effect, Evidence, Mode, PassReason, Record, ResourceId, Timestamp, UndoReason, Words,
@@ -30,6 +30,10 @@ fn enforced() -> Operation {
 
 fn removes() -> Operation {
     delete(&["k"], true)
+}
+
+fn by_name() -> Operation {
+    delete_named("n", &["k"])
 }
 
 fn committed() -> Record {
@@ -77,13 +81,11 @@ fn p3_p4_what_may_look_for_rows_yet_is_open() {
         // It will look at deletes that ran then.
         (enforced(), vec![committed(), registered()]),
         (bypassed(), vec![passed]),
-        (removes(), vec![closed()]),
+        (by_name(), vec![closed()]),
         // Rows were found gone, and it looks on.
-        (removes(), vec![closed(), deleted()]),
-        (removes(), vec![closed(), deleted(), retried()]),
-        // Evidence tells that the request may take effect yet.
-        (removes(), vec![deleted(), closed()]),
-        (removes(), vec![closed(), deleted(), Record::Resumed]),
+        (by_name(), vec![closed(), deleted()]),
+        (by_name(), vec![closed(), deleted(), retried()]),
+        (by_name(), vec![closed(), deleted(), Record::Resumed]),
     ] {
         assert_eq!(told(&begun, records.clone()).state, State::Open, "{records:?}");
     }
@@ -97,8 +99,8 @@ fn p8_what_no_longer_looks_for_rows_needs_no_others() {
         (enforced(), vec![committed(), undoing(), deleted(), Record::Resumed]),
         (enforced(), vec![committed(), registered(), deleted()]),
         (enforced(), vec![committed(), registered(), deleted(), retried()]),
-        (removes(), vec![deleted()]),
-        (removes(), vec![deleted(), Record::Resumed]),
+        (removes(), vec![closed()]),
+        (removes(), vec![closed(), deleted()]),
         (enforced(), vec![closed(), reported()]),
         // As evidence does it.
         (enforced(), vec![closed(), reported(), closed()]),
@@ -142,7 +144,8 @@ fn p4_a_life_begins_with_the_intent_and_ends_where_the_service_s_part_is_over() 
     let stands = vec![committed(), registered(), finished(Resolution::Registered)];
     assert_eq!(ends(enforced(), stands), Some(at(3)), "the first that tells");
     assert_eq!(ends(enforced(), vec![reported()]), Some(at(2)), "of an id that is another's");
-    assert_eq!(ends(removes(), vec![deleted(), finished(Resolution::Deregistered)]), Some(at(2)));
+    let removed = vec![closed(), deleted(), finished(Resolution::Deregistered)];
+    assert_eq!(ends(removes(), removed), Some(at(2)));
     // Until it is known what became of it, it may matter to every create that begins.
     assert_eq!(ends(enforced(), vec![closed(), closed()]), None);
     assert_eq!(ends(enforced(), vec![closed(), reported()]), Some(at(3)));
@@ -160,7 +163,7 @@ fn p4_a_create_holds_the_row_that_is_its_own() {
     assert_eq!(holds(stands), [id("k")]);
     assert_eq!(holds(vec![reported()]), [], "the id is another's");
     assert_eq!(holds(vec![committed(), reported()]), [id("k")], "it may be registered");
-    assert_eq!(told(&removes(), vec![deleted()]).holds, []);
+    assert_eq!(told(&removes(), vec![closed(), deleted()]).holds, []);
     // Nobody owns a row that is gone, and deregistered.
     let undone = vec![committed(), undoing(), deleted()];
     assert_eq!(holds(undone.clone()), [id("k")]);

@@ -102,7 +102,11 @@ fn ask(
     tokio::spawn(async move {
         let resource_type = ResourceType::new("api_key");
         let window = Window { resource_type, of, from: at(0) };
-        let found = neighbours.of(&delete_named("n", &[]), window).await?;
+        let own = match of {
+            Of::Creates => delete_named("n", &[]),
+            Of::Deletes => create(Mode::Enforce, None),
+        };
+        let found = neighbours.of(&own, window).await?;
         Ok(found.iter().map(|operation| operation.id).collect())
     })
 }

@@ -49,7 +49,7 @@ impl Phase {
                 phase @ (Registered | Passed | Undoing(_) | Self::Reported(_)),
                 true,
             ) => phase.clone(),
-            (Record::Deleted { .. }, Prepared | Looking, false) => Looking,
+            (Record::Deleted { .. }, Looking, false) => Looking,
             (
                 Record::Resumed,
                 phase @ (Unknown | Registered | Passed | Undoing(_) | Looking | Self::Reported(_)),

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use super::late::late;
 use super::{Event, Policy, Reply, Settled, Transition};
-use crate::dualwrite::operation::{Illegal, Operation, Phase, Targets};
+use crate::dualwrite::operation::{Illegal, Operation, Phase};
 use crate::dualwrite::outcome::{CreateOutcome, DeleteOutcome};
 use crate::dualwrite::rows::Verdict;
 use crate::dualwrite::settle::{is_over, until};
 use crate::model::{
-    As, DeletePlan, Effect, Evidence, Kind, Late, Mode, Order, PassReason, Record, Resolution,
+    DeletePlan, Effect, Evidence, Kind, Late, Mode, Order, PassReason, Record, Resolution,
     Resource, ResourceId, Timestamp, UndoReason,
 };
 
@@ -24,7 +24,7 @@ pub fn on(operation: &mut Operation, event: Event, policy: &Policy) -> Result<Tr
             create_answered(operation, outcome, parent)
         }
         (Phase::Prepared, Event::DeleteAnswered(outcome)) if !operation.is_create() => {
-            Some(delete_answered(operation, outcome, policy))
+            Some(delete_answered(operation, outcome))
         }
         (Phase::Prepared, Event::Restarted) => Some(closed(Effect::MayCome)),
         (Phase::Committed, Event::Restarted) => {
@@ -139,26 +139,17 @@ fn found(id: ResourceId) -> Transition {
     recorded(Record::Passed { id, why: PassReason::Found })
 }
 
-fn delete_answered(operation: &Operation, outcome: DeleteOutcome, policy: &Policy) -> Transition {
-    let Targets { ids, seen } = &operation.targets;
-    let Kind::Delete(plan) = &operation.plan.kind else { return Transition::default() };
-    let by_id = matches!(plan, DeletePlan::ById { .. });
-    // A service that looks where its readers look may not have found the row; nor one that hides from the
-    // caller what it showed to the sidecar.
-    let as_caller = plan.confirm().call.credentials == As::Caller;
-    let proves = *seen && as_caller && policy.bounds.read_lag.is_zero();
+fn delete_answered(operation: &Operation, outcome: DeleteOutcome) -> Transition {
+    let by_id = matches!(operation.plan.kind, Kind::Delete(DeletePlan::ById { .. }));
+    let was_unseen = by_id && !operation.targets.seen;
     let transition = match outcome {
         DeleteOutcome::NotSent => finished(Resolution::NotSent),
         DeleteOutcome::Refused => finished(Resolution::NotDeleted),
-        DeleteOutcome::Done if proves => {
-            recorded(Record::Deleted { ids: ids.iter().cloned().collect() })
+        // There was no such row, neither before nor then. Where ids come back, the way to the service may repeat the
+        // request, which then meets a row that came under that id.
+        DeleteOutcome::NoRow if was_unseen && !operation.reuses_ids() => {
+            finished(Resolution::NotDeleted)
         }
-        // There was no such row, neither before nor then. If the way to the service repeats the request, it may
-        // yet meet a row that comes under that id.
-        DeleteOutcome::NoRow if by_id && !seen && operation.reuses_ids() => {
-            closed(Effect::Past).and(Record::Finished { resolution: Resolution::NotDeleted })
-        }
-        DeleteOutcome::NoRow if by_id && !seen => finished(Resolution::NotDeleted),
         DeleteOutcome::Done | DeleteOutcome::NoRow => closed(Effect::Past),
         DeleteOutcome::Look(effect) => closed(effect),
     };
@@ -262,8 +253,6 @@ fn deregistered(
         Phase::Registered | Phase::Passed | Phase::Reported(_) => {
             finished(Resolution::Deregistered)
         }
-        // The service's answer proved that all its rows are gone.
-        Phase::Looking if operation.closed.is_none() => finished(Resolution::Deregistered),
         Phase::Looking => {
             operation.deregistered.extend(ids);
             Transition::default()

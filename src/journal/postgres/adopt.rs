@@ -31,11 +31,11 @@ const ADOPT: &str = "WITH me AS MATERIALIZED ( \
          SELECT o.id FROM operations o \
          WHERE (o.state < 2 OR o.id IN (SELECT operation FROM evidence)) AND o.owner NOT IN \
              (SELECT epoch FROM replicas WHERE NOT dead) \
-         ORDER BY o.opened_at LIMIT $3 FOR UPDATE SKIP LOCKED)";
+         ORDER BY o.opened_at LIMIT $3 FOR UPDATE SKIP LOCKED) RETURNING id";
 
 /// Of this replica, and begun by another.
 const ADOPTED: &str = "SELECT id FROM operations \
-     WHERE owner = $1 AND begun <> $1 AND state < 2 AND id <> ALL ($2) ORDER BY opened_at, id";
+     WHERE owner = $1 AND begun <> $1 AND state < 2 ORDER BY opened_at, id";
 
 /// As [`ADOPT`], a single operation, finished or not.
 const CLAIM: &str = "WITH me AS MATERIALIZED ( \
@@ -61,10 +61,19 @@ pub(super) async fn take_over(
     Ok(())
 }
 
-/// Makes one step's worth of operations this replica's. Gives how many.
-pub(super) async fn adopt(client: &Client, identity: Identity) -> Result<u64, Problem> {
-    let Identity { epoch, token } = identity;
-    client.execute(ADOPT, &[&epoch, &token, &STEP]).await.map_err(failed)
+/// Makes at most so many operations this replica's. Gives those of them.
+pub(super) async fn adopt(
+    client: &Client,
+    identity: Identity,
+    most: usize,
+) -> Result<Vec<OperationId>, Problem> {
+    let (Identity { epoch, token }, most) =
+        (identity, i64::try_from(most).unwrap_or(STEP).min(STEP));
+    let taken = ids(&client.query(ADOPT, &[&epoch, &token, &most]).await.map_err(failed)?);
+    if !taken.is_empty() {
+        tracing::info!(operations = taken.len(), "unfinished operations were adopted");
+    }
+    Ok(taken)
 }
 
 /// Makes an operation this replica's, where no living one owns it. Gives whose it is then.
@@ -82,21 +91,17 @@ pub(super) async fn claim(
     }))
 }
 
-/// What this replica owns, did not begin, and is not `known` to it: so a step whose answer was
-/// lost loses nothing.
+/// What this replica owns, did not begin, and is not finished.
 pub(super) async fn adopted(
     client: &Client,
     identity: Identity,
-    known: impl IntoIterator<Item = OperationId>,
 ) -> Result<Vec<OperationId>, Problem> {
-    let known: Vec<Uuid> = known.into_iter().map(uuid).collect();
-    let rows = client.query(ADOPTED, &[&identity.epoch, &known]).await.map_err(failed)?;
+    Ok(ids(&client.query(ADOPTED, &[&identity.epoch]).await.map_err(failed)?))
+}
+
+fn ids(rows: &[Row]) -> Vec<OperationId> {
     let id = |row: &Row| OperationId::from_bytes(*row.get::<_, Uuid>(0).as_bytes());
-    let adopted: Vec<_> = rows.iter().map(id).collect();
-    if !adopted.is_empty() {
-        tracing::info!(operations = adopted.len(), "unfinished operations were adopted");
-    }
-    Ok(adopted)
+    rows.iter().map(id).collect()
 }
 
 /// A duration for `* interval '1 microsecond'`.

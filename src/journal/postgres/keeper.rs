@@ -2,7 +2,8 @@
 //! they left.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -15,25 +16,21 @@ use super::adopt::{adopt, adopted, micros, take_over};
 use super::connect::{Connector, Link, Problem, failed};
 use super::lease::{Lease, database_time};
 use super::mailbox::{self, Letter};
-use crate::model::OperationId;
-
-/// Operations of others that were handed out; `None` until the start has asked for them.
-pub(super) type Handed = Arc<Mutex<Option<HashSet<OperationId>>>>;
-
-/// How many of those are remembered. What is handed out twice is told apart by who gets it.
-const REMEMBERED: usize = 100_000;
 
 /// The task's state.
 pub(super) struct Keeper {
     pub(super) connector: Connector,
     pub(super) options: Arc<OpenOptions>,
     pub(super) lease: Arc<Lease>,
-    pub(super) handed: Handed,
+    /// Whether the start has asked for what was left before.
+    pub(super) recovered: Arc<AtomicBool>,
     pub(super) arrivals: mpsc::Sender<Arrival>,
     /// When the lease was last renewed.
     pub(super) renewed: Instant,
     /// Since when that has been without a gap, if there was one.
     pub(super) steady_since: Option<Instant>,
+    /// Whether there may be operations that were taken over and not handed out.
+    pub(super) is_behind: bool,
     /// Evidence that was handed out, and when.
     pub(super) told: HashMap<Receipt, Instant>,
 }
@@ -68,6 +65,7 @@ impl Keeper {
                 Err(_) => Problem::Unreachable("no answer within a third of the lease".into()),
             };
             link = None;
+            self.is_behind = true;
             tracing::warn!(%problem, "the journal's lease could not be kept for now");
         }
     }
@@ -81,19 +79,23 @@ impl Keeper {
         if self.renewed.elapsed() >= self.lease.length / 3 {
             self.renew(client).await?;
         }
-        let Some(known) = self.known() else { return Ok(()) };
+        if !self.recovered.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let identity = self.lease.identity;
         // Whoever was away, asleep or cut off, does not know who else was.
         let length = self.lease.length;
         if self.steady_since.is_none_or(|since| since.elapsed() >= length) {
             take_over(client, identity, None).await?;
         }
-        adopt(client, identity).await?;
-        for id in adopted(client, identity, known).await? {
-            // Where there is no room, it comes with the next step.
-            if self.arrivals.try_send(Arrival::Adopted(id)).is_ok() {
-                self.remember(id);
-            }
+        let room = self.arrivals.capacity();
+        let mut taken = adopt(client, identity, room).await?;
+        // What was taken with an answer that was lost is asked for again. It may be under way here already.
+        if std::mem::take(&mut self.is_behind) {
+            taken = adopted(client, identity).await?;
+        }
+        for id in taken {
+            self.is_behind |= self.arrivals.try_send(Arrival::Adopted(id)).is_err();
         }
         let waiting = mailbox::waiting(client, identity).await?;
         self.hand_on(waiting);
@@ -124,32 +126,14 @@ impl Keeper {
         Ok(())
     }
 
-    fn known(&self) -> Option<HashSet<OperationId>> {
-        self.handed.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn remember(&self, id: OperationId) {
-        let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(handed) = &mut *handed {
-            if handed.len() >= REMEMBERED {
-                handed.clear();
-            }
-            handed.insert(id);
-        }
-    }
-
     /// Hands out evidence, again where it was not settled for a lease's length.
     fn hand_on(&mut self, waiting: Vec<Letter>) {
         let length = self.lease.length;
         let receipts: HashSet<Receipt> = waiting.iter().map(|letter| letter.receipt).collect();
         self.told.retain(|receipt, at| receipts.contains(receipt) && at.elapsed() < length);
-        for Letter { receipt, deposit, is_own } in waiting {
+        for Letter { receipt, deposit } in waiting {
             if self.told.contains_key(&receipt) {
                 continue;
-            }
-            if is_own {
-                // Whoever takes it drives the operation from then on.
-                self.remember(deposit.operation);
             }
             if self.arrivals.try_send(Arrival::Evidence { receipt, deposit }).is_ok() {
                 self.told.insert(receipt, Instant::now());

@@ -22,7 +22,7 @@ pub(super) fn encode(deposit: &Deposit) -> Result<(Uuid, String, String), serde_
 }
 
 /// Evidence of operations that this replica owns, or that were forgotten, which any replica may begin anew.
-const WAITING: &str = "SELECT v.receipt, v.operation, v.opening, v.late, o.id IS NOT NULL \
+const WAITING: &str = "SELECT v.receipt, v.operation, v.opening, v.late \
      FROM evidence v LEFT JOIN operations o ON o.id = v.operation \
      WHERE o.owner = $1 OR o.id IS NULL ORDER BY v.receipt LIMIT 256";
 
@@ -30,8 +30,6 @@ const WAITING: &str = "SELECT v.receipt, v.operation, v.opening, v.late, o.id IS
 pub(super) struct Letter {
     pub(super) receipt: Receipt,
     pub(super) deposit: Deposit,
-    /// Whether the operation is this replica's, and not a forgotten one.
-    pub(super) is_own: bool,
 }
 
 /// The evidence that waits for this replica.
@@ -46,7 +44,7 @@ fn decode(row: &Row) -> Option<Letter> {
     match opening.and_then(|opening| Ok((opening, serde_json::from_str(row.get(3))?))) {
         Ok((opening, late)) => {
             let deposit = Deposit { operation, opening, late };
-            Some(Letter { receipt: Receipt(row.get(0)), deposit, is_own: row.get(4) })
+            Some(Letter { receipt: Receipt(row.get(0)), deposit })
         }
         // It stays for a release that can.
         Err(error) => {

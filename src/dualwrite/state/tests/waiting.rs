@@ -104,18 +104,6 @@ fn p4_a_create_that_is_answered_with_a_condemned_id_is_refused_and_looked_for() 
     assert!(matches!(other.phase, Phase::Reported(_)));
 }
 
-/// The service looks for the row where reads lag, finds none, and answers 200 all the same.
-#[test]
-fn c3_p3_where_reads_lag_a_2xx_to_a_delete_proves_nothing() {
-    let mut lagging = policy();
-    lagging.bounds.read_lag = Duration::from_secs(30);
-    for (policy, records) in [(policy(), "deleted"), (lagging, "closed")] {
-        let mut delete = fixtures::delete(&["k"], true);
-        let told = on(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), &policy);
-        assert_eq!(told.unwrap().records[0].name(), records);
-    }
-}
-
 /// As `PUT` makes rows: another row may come under the same id.
 #[test]
 fn p4_a_row_that_may_have_come_back_is_reported_and_not_undone() {
