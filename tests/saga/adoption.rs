@@ -223,13 +223,34 @@ async fn p3_evidence_that_comes_right_after_the_end_begins_another_operation() {
     assert!(operation.is_finished());
 }
 
+/// Whoever drives it reads no letter any more, and the end is on its way to the journal.
+#[tokio::test]
+async fn p3_evidence_that_comes_while_the_end_is_written_is_not_lost() {
+    let (world, journal, arrivals, stored, key) = left(|id| vec![deleted(id)]).await;
+    journal.keeps_ends.send_replace(false);
+    arrivals.send(Arrival::Adopted(stored.id)).await.unwrap();
+    let deregistered = || async { (!world.is_registered(&key)).then_some(()) };
+    eventually("it is deregistered", deregistered).await;
+    send(&arrivals, &stored).await;
+    // Once there is room for the next, this one has been taken in.
+    arrivals.reserve().await.unwrap();
+    journal.keeps_ends.send_replace(true);
+    journal.ends(stored.id).await;
+    tell(&journal, &arrivals, &stored).await;
+    journal.ends(journal.other_than(&[stored.id])).await;
+}
+
 /// Tells the process that the operation's request left late, and waits until that is taken.
 async fn tell(journal: &Slow, arrivals: &mpsc::Sender<Arrival>, stored: &Stored) {
+    send(arrivals, stored).await;
+    let settled = || async { (journal.settled.load(Ordering::SeqCst) == 1).then_some(()) };
+    eventually("the evidence is taken", settled).await;
+}
+
+async fn send(arrivals: &mpsc::Sender<Arrival>, stored: &Stored) {
     let opening = stored.entries[..2].to_vec();
     let deposit = Deposit { operation: stored.id, opening, late: Late::Sent };
     arrivals.send(Arrival::Evidence { receipt: Receipt(1), deposit }).await.unwrap();
-    let settled = || async { (journal.settled.load(Ordering::SeqCst) == 1).then_some(()) };
-    eventually("the evidence is taken", settled).await;
 }
 
 /// It is recorded only then, and what was forgotten until then is not known for it (P4).

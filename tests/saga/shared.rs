@@ -21,6 +21,8 @@ pub(crate) struct Slow {
     pub(crate) unreadable: AtomicUsize,
     /// Whether what begins an operation is answered, once it is kept.
     pub(crate) answers: tokio::sync::watch::Sender<bool>,
+    /// Whether what ends an operation is kept.
+    pub(crate) keeps_ends: tokio::sync::watch::Sender<bool>,
     arrivals: tokio::sync::Mutex<mpsc::Receiver<Arrival>>,
     pub(crate) settled: AtomicUsize,
 }
@@ -32,6 +34,7 @@ impl Slow {
             inner: MemoryJournal::new(),
             unreadable: AtomicUsize::new(0),
             answers: tokio::sync::watch::Sender::new(true),
+            keeps_ends: tokio::sync::watch::Sender::new(true),
             arrivals: tokio::sync::Mutex::new(arrivals),
             settled: AtomicUsize::new(0),
         };
@@ -62,6 +65,10 @@ impl Slow {
 impl Journal for Slow {
     async fn append(&self, append: Append) -> Result<(), Error> {
         let begins = append.begins;
+        if append.index.is_finished() {
+            let mut keeps = self.keeps_ends.subscribe();
+            keeps.wait_for(|keeps| *keeps).await.expect("the journal lives");
+        }
         self.inner.append(append).await?;
         if begins {
             let mut answers = self.answers.subscribe();
