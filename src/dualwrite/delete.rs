@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Request;
+use tracing::Instrument;
 
 use super::Event;
 use super::context::{Context, Halt, Room};
@@ -149,19 +150,29 @@ impl Delete {
         let (outcome, gets) = outcome::delete(&exchange.seen(None, context.config.answer.0));
         let answer = exchange.into_answer();
         context.forget_refused(answer.as_ref().map(Answer::status), &headers).await;
-        match context.take(&mut operation, Event::DeleteAnswered(outcome)).await {
-            Ok(_) if operation.is_finished() => {}
-            Ok(_) => {
-                let wait = context.config.inline_deregister.0;
-                let room = Some(room);
-                let memory = Memory { credentials, principal, room, ..Memory::default() };
-                settled(drive(context, operation, memory), wait, true).await;
-            }
-            Err(halt) => {
-                tracing::error!(operation = %id, %halt, "the operation is left to recovery");
-            }
-        }
+        let wait = context.config.inline_deregister.0;
+        let memory = Memory { credentials, principal, room: Some(room), ..Memory::default() };
+        let over = tokio::spawn(go_on(context, operation, outcome, memory).in_current_span());
+        // The client waits for the journal no longer than for the back end.
+        drop(tokio::time::timeout(wait, over).await);
         reply::classified(id, gets, answer, UndoState::Unknown)
+    }
+}
+
+/// Records what the answer means, and settles the rows until that is done or nothing more happens for now.
+async fn go_on(
+    context: Arc<Context>,
+    mut operation: Operation,
+    outcome: DeleteOutcome,
+    memory: Memory,
+) {
+    let wait = context.config.inline_deregister.0;
+    match context.take(&mut operation, Event::DeleteAnswered(outcome)).await {
+        Ok(_) if operation.is_finished() => {}
+        Ok(_) => _ = settled(drive(context, operation, memory), wait, true).await,
+        Err(halt) => {
+            tracing::error!(operation = %operation.id, %halt, "the operation is left to recovery");
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod settle;
 mod tasks;
 mod turn;
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,7 +135,7 @@ enum Pause {
     /// At this time, or with the next letter; whether all that a client may wait for is done.
     Until(Timestamp, bool),
     /// At this time, with the next letter, or once the neighbour is back that it failed at.
-    Retry(Timestamp, Option<watch::Receiver<u64>>),
+    Retry(Timestamp, watch::Receiver<u64>),
     /// With the next letter: only a person can end it.
     Letter,
     /// Never: it ended.
@@ -185,13 +186,15 @@ impl Driver {
                     self.take(Event::Expired).await?;
                     Pause::None
                 }
-                task => self.attempt(task, letters).await?,
+                Task::Make(call) => self.attempt(call, letters).await?,
             };
             match pause {
                 Pause::None => {}
-                Pause::Until(due, settled) => self.sleep_until(due, settled, None, letters).await?,
+                Pause::Until(due, settled) => {
+                    self.sleep_until(due, settled, pending(), letters).await?;
+                }
                 Pause::Retry(due, returns) => {
-                    self.sleep_until(due, false, returns, letters).await?;
+                    self.sleep_until(due, false, returned(returns), letters).await?;
                 }
                 Pause::Letter => self.wait_for(letters).await?,
                 Pause::End => return Ok(()),
@@ -241,7 +244,7 @@ impl Driver {
         &mut self,
         due: Timestamp,
         settled: bool,
-        returns: Option<watch::Receiver<u64>>,
+        returns: impl Future<Output = ()>,
         letters: &mut Letters,
     ) -> Result<(), Halt> {
         self.context.board.sleeps_until(self.operation.id, due);
@@ -256,7 +259,7 @@ impl Driver {
             biased;
             Some(letter) = letters.next() => self.read(letter).await,
             () = sleep => Ok(()),
-            () = returned(returns) => Ok(()),
+            () = returns => Ok(()),
         }
     }
 
@@ -302,19 +305,15 @@ impl Driver {
     fn begin_anew(&mut self) {
         self.rounds = 0;
         self.retried_at = self.context.board.attempts(self.operation.id);
-        let task = next(&self.operation, self.context.now(), &self.context.policy);
-        if let Some(peer) = turn::needed(&self.context, &task) {
-            peer.expect_success();
+        if let Task::Make(call) = next(&self.operation, self.context.now(), &self.context.policy) {
+            turn::needed(&self.context, &call).expect_success();
         }
     }
 }
 
-/// Waits until a neighbour is back; for ever where there is none to wait for.
-async fn returned(returns: Option<watch::Receiver<u64>>) {
-    if let Some(mut returns) = returns
-        && returns.changed().await.is_ok()
-    {
-        return;
+/// Waits until a neighbour is back.
+async fn returned(mut returns: watch::Receiver<u64>) {
+    if returns.changed().await.is_err() {
+        pending::<()>().await;
     }
-    std::future::pending::<()>().await;
 }

@@ -1,7 +1,7 @@
 //! Letters to the operations that this process drives: what reaches one from outside its own loop,
 //! from an operator or with evidence that came late.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
@@ -38,7 +38,7 @@ impl Inbox {
     pub(super) fn open(&self, id: OperationId) -> Letters {
         let (sender, receiver) = mpsc::channel(CAPACITY);
         self.lock().insert(id, sender.clone());
-        Letters { inbox: self.clone(), id, sender, receiver, aside: VecDeque::new() }
+        Letters { inbox: self.clone(), id, sender, receiver }
     }
 
     /// Whether somebody reads letters to `id`.
@@ -69,17 +69,12 @@ pub(super) struct Letters {
     /// Told apart from a later one's.
     sender: mpsc::Sender<Letter>,
     receiver: mpsc::Receiver<Letter>,
-    /// What came during an attempt, oldest first; at most [`CAPACITY`].
-    aside: VecDeque<Letter>,
 }
 
 impl Letters {
     /// The next letter, when it comes. Nothing is lost where the future is dropped.
     pub(super) async fn next(&mut self) -> Option<Letter> {
-        match self.aside.pop_front() {
-            Some(letter) => Some(letter),
-            None => self.receiver.recv().await,
-        }
+        self.receiver.recv().await
     }
 
     /// From here on nobody posts any more: what is posted is read, or whoever posts learns that it isn't.
@@ -89,21 +84,7 @@ impl Letters {
 
     /// A letter that has come already.
     pub(super) fn waiting(&mut self) -> Option<Letter> {
-        self.aside.pop_front().or_else(|| self.receiver.try_recv().ok())
-    }
-
-    /// Waits for an order, for which an attempt that hangs is given up. What comes before it is
-    /// set aside, and it too. Nothing is lost where the future is dropped.
-    pub(super) async fn ordered(&mut self) {
-        while self.aside.len() < CAPACITY {
-            let Some(letter) = self.receiver.recv().await else { break };
-            let order = matches!(letter, Letter::Order(..));
-            self.aside.push_back(letter);
-            if order {
-                return;
-            }
-        }
-        std::future::pending::<()>().await;
+        self.receiver.try_recv().ok()
     }
 }
 
@@ -155,20 +136,5 @@ mod tests {
         };
         let (posted, ()) = tokio::join!(one_more, reader_leaves);
         assert!(!posted);
-    }
-
-    #[tokio::test]
-    async fn an_order_is_noticed_behind_other_letters_and_none_is_lost() {
-        let (inbox, id) = (Inbox::default(), OperationId::new());
-        let mut letters = inbox.open(id);
-        let retry = Order::Retry { by: "alice".parse().unwrap(), reason: None };
-        assert!(inbox.post(id, late()).await);
-        assert!(inbox.post(id, Letter::Order(retry, oneshot::channel().0)).await);
-        assert!(inbox.post(id, late()).await);
-        letters.ordered().await;
-        assert!(matches!(letters.waiting(), Some(Letter::LateAnswer(_))));
-        assert!(matches!(letters.waiting(), Some(Letter::Order(..))));
-        assert!(matches!(letters.next().await, Some(Letter::LateAnswer(_))));
-        assert!(letters.waiting().is_none());
     }
 }

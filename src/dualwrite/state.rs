@@ -105,6 +105,13 @@ pub enum Task {
     Wait(Timestamp),
     /// Report [`Event::Expired`].
     Expire,
+    /// An attempt at this.
+    Make(Call),
+}
+
+/// What is asked of the service or the back end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Call {
     /// Look for rows that may be this create's.
     Probe,
     /// Ask which of the operation's rows are there; remove the one that is undone.
@@ -141,13 +148,13 @@ pub fn next(operation: &Operation, now: Timestamp, policy: &Policy) -> Task {
         // Reported ones are looked at again: the operation ends once a person removed the row.
         Phase::Reported(_) if operation.bound.is_none() => {
             if operation.may_be_looked_at() {
-                Task::Probe
+                Task::Make(Call::Probe)
             } else {
                 Task::Nothing
             }
         }
         Phase::Unknown if now >= expires(operation, policy) => Task::Expire,
-        Phase::Unknown if operation.is_enforced() => Task::Probe,
+        Phase::Unknown if operation.is_enforced() => Task::Make(Call::Probe),
         Phase::Unknown => Task::Wait(expires(operation, policy)),
         // A reported create that holds a row may be registered; that registration is removed once the row is gone.
         Phase::Registered
@@ -158,10 +165,10 @@ pub fn next(operation: &Operation, now: Timestamp, policy: &Policy) -> Task {
             let left: BTreeSet<_> =
                 operation.gone.difference(&operation.deregistered).cloned().collect();
             match registered(operation, policy) {
-                _ if left.is_empty() => Task::Settle,
+                _ if left.is_empty() => Task::Make(Call::Settle),
                 // What lands after the deregistration would stay.
                 Some(end) if now < end => Task::Wait(end),
-                _ => Task::Deregister(left),
+                _ => Task::Make(Call::Deregister(left)),
             }
         }
     }

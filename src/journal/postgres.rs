@@ -195,7 +195,7 @@ impl PostgresJournal {
         let link = self.connector.connect().await?;
         let (client, identity) = (&link.client, self.lease.identity);
         take_over(client, identity, None).await?;
-        while !adopt(client, identity, usize::MAX).await?.is_empty() {}
+        while !adopt(client, identity).await?.is_empty() {}
         let adopted = adopted(client, identity).await?;
         self.recovered.store(true, Ordering::Release);
         Ok(adopted)

@@ -174,7 +174,7 @@ fn unknown() -> Stored {
     stored
 }
 
-/// An order ends the attempt that is under way. A removal that it had just put on record has nobody else
+/// An order waits for the attempt that is under way. A removal that it had just put on record has nobody else
 /// to carry it on. (Found by the crash matrix.)
 #[tokio::test]
 async fn p2_p9_an_order_does_not_stop_a_removal_that_is_on_record() {
@@ -191,8 +191,9 @@ async fn p2_p9_an_order_does_not_stop_a_removal_that_is_on_record() {
     let recorded = || async { (journal.inner.entries().len() == 2).then_some(()) };
     eventually("the removal is on record", recorded).await;
     let order = Order::Retry { by: "alice".parse().unwrap(), reason: None };
-    process.order(stored.id, order).await.unwrap();
+    let ordered = tokio::spawn(async move { process.order(stored.id, order).await });
     journal.answers.send_replace(true);
+    ordered.await.unwrap().unwrap();
     let gone = || async { world.keys.rows().is_empty().then_some(()) };
     eventually("the row is removed", gone).await;
 }

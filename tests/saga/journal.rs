@@ -100,6 +100,25 @@ async fn p2_p8_a_request_whose_intent_is_not_durable_in_time_is_refused_unsent_a
     world.same_set();
 }
 
+/// What it removes is on record before it is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_the_client_of_a_delete_does_not_wait_for_a_journal_that_stands_still() {
+    let world = World::new().await;
+    let id = world.made("k").await;
+    world.quiescent().await;
+    let deleting = Gate::closed();
+    world.keys.on(Route::Delete, Fault::once().held_after(&deleting));
+    let delete = tokio::spawn(world.delete(&id).send());
+    deleting.reached(1).await;
+    let stalled = Stalled::of(&world);
+    deleting.open();
+    delete.await.unwrap().expect(200);
+    assert!(world.is_registered(&id), "its answer is not on record yet");
+    drop(stalled);
+    world.quiescent().await;
+    world.same_set();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_no_success_is_sent_before_registered_is_durable() {
     let world = patient().await;

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tracing::Instrument;
-
 use super::{Attempt, Driver};
 use crate::dualwrite::Event;
 use crate::dualwrite::context::{Context, Halt};
@@ -83,24 +81,15 @@ impl Driver {
     }
 
     /// Has a row removed that a list showed, unless another create that looks was first.
-    ///
-    /// In a task of its own: an order may end this attempt at any time, and a removal that is on record
-    /// must be carried on all the same.
     async fn condemn(&self, id: ResourceId) -> Result<(), Halt> {
-        let (context, maker) = (Arc::clone(&self.context), self.operation.clone());
-        let credentials = self.memory.credentials.clone();
-        let removal = async move {
-            let Some(removal) = context.condemn(&maker, id.clone()).await? else { return Ok(()) };
-            tracing::info!(row = %id, removal = %removal.id, "a row that no client was told of is undone");
-            let memory = Memory { credentials, room: context.enter(), ..Memory::default() };
-            drive(context, removal, memory);
-            Ok(())
+        let context = Arc::clone(&self.context);
+        let Some(removal) = context.condemn(&self.operation, id.clone()).await? else {
+            return Ok(());
         };
-        match tokio::spawn(removal.in_current_span()).await {
-            Ok(begun) => begun,
-            // The process ends, or the removal panicked: the next look finds the row again.
-            Err(_) => Ok(()),
-        }
+        tracing::info!(row = %id, removal = %removal.id, "a row that no client was told of is undone");
+        let (credentials, room) = (self.memory.credentials.clone(), context.enter());
+        drive(context, removal, Memory { credentials, room, ..Memory::default() });
+        Ok(())
     }
 }
 

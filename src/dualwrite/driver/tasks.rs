@@ -9,33 +9,29 @@ use crate::dualwrite::Event;
 use crate::dualwrite::context::Halt;
 use crate::dualwrite::credentials::Credentials;
 use crate::dualwrite::service::CallError;
-use crate::dualwrite::state::Task;
+use crate::dualwrite::state::Call;
 use crate::failpoint;
 use crate::model::ResourceId;
 
-/// A task as operators see it.
-pub(super) fn name(task: &Task) -> &'static str {
-    match task {
-        Task::Nothing | Task::Wait(_) | Task::Expire => "wait",
-        Task::Probe => "list the rows that may be this create's",
-        Task::Settle => "ask which rows are there",
-        Task::Deregister(_) => "deregister what is gone",
+/// A call as operators see it.
+pub(super) fn name(call: &Call) -> &'static str {
+    match call {
+        Call::Probe => "list the rows that may be this create's",
+        Call::Settle => "ask which rows are there",
+        Call::Deregister(_) => "deregister what is gone",
     }
 }
 
 impl Driver {
-    pub(super) async fn perform(&mut self, task: Task) -> Result<Attempt, Halt> {
-        Ok(match task {
-            Task::Probe => return self.probe().await,
-            Task::Settle => return self.settle().await,
-            Task::Deregister(ids) => {
+    pub(super) async fn perform(&mut self, call: Call) -> Result<Attempt, Halt> {
+        match call {
+            Call::Probe => self.probe().await,
+            Call::Settle => self.settle().await,
+            Call::Deregister(ids) => {
                 self.context.may_act()?;
-                self.deregister(ids).await
+                Ok(self.deregister(ids).await)
             }
-            Task::Nothing | Task::Wait(_) | Task::Expire => {
-                Attempt::Failed("wait", "there is nothing to call".into())
-            }
-        })
+        }
     }
 
     /// Whether the service's own credentials may be accepted where the caller's were not.

@@ -10,50 +10,33 @@ use crate::dualwrite::board::STUCK_AFTER;
 use crate::dualwrite::context::{Context, Halt};
 use crate::dualwrite::inbox::Letters;
 use crate::dualwrite::peers::{Peer, Turn};
-use crate::dualwrite::state::{Task, next};
+use crate::dualwrite::state::{Call, Task, next};
 use crate::journal;
 use crate::model::Backoff;
 
-/// The neighbour that a task calls.
-pub(super) fn needed<'a>(context: &'a Context, task: &Task) -> Option<&'a Peer> {
-    match task {
-        Task::Probe | Task::Settle => Some(&context.peers.service),
-        Task::Deregister(_) => Some(&context.peers.back_end),
-        Task::Nothing | Task::Wait(_) | Task::Expire => None,
+/// The neighbour that is called.
+pub(super) fn needed<'a>(context: &'a Context, call: &Call) -> &'a Peer {
+    match call {
+        Call::Probe | Call::Settle => &context.peers.service,
+        Call::Deregister(_) => &context.peers.back_end,
     }
 }
 
 impl Driver {
-    /// Makes one attempt at `task` and takes what it shows.
+    /// Makes one attempt at `call` and takes what it shows.
     pub(super) async fn attempt(
         &mut self,
-        task: Task,
+        call: Call,
         letters: &mut Letters,
     ) -> Result<Pause, Halt> {
         let context = Arc::clone(&self.context);
-        let peer = needed(&context, &task);
-        let returns = peer.map(Peer::returns);
-        let turn = match peer {
-            Some(peer) => match self.turn(peer, &task, letters).await? {
-                Some(turn) => Some(turn),
-                None => return Ok(Pause::None),
-            },
-            None => None,
-        };
-        self.context.board.does(self.operation.id, tasks::name(&task));
-        let attempt = async {
-            let _turn = turn;
-            self.perform(task).await
-        };
-        let attempt = tokio::select! {
-            biased;
-            // What hangs is given up: each attempt may be made again.
-            () = letters.ordered() => {
-                self.may_land();
-                return Ok(Pause::None);
-            }
-            attempt = attempt => attempt,
-        };
+        let peer = needed(&context, &call);
+        let returns = peer.returns();
+        let Some(turn) = self.turn(peer, &call, letters).await? else { return Ok(Pause::None) };
+        self.context.board.does(self.operation.id, tasks::name(&call));
+        // Letters are read when it is over: each call that it makes has an end.
+        let attempt = self.perform(call).await;
+        drop(turn);
         let attempt = match attempt {
             // The journal can't be asked for now, and what is durable is as it was.
             Err(Halt::Journal(journal::Error::Unavailable(why))) => Attempt::Failed("journal", why),
@@ -67,20 +50,21 @@ impl Driver {
             Attempt::Failed(call, failure) => (call, failure),
         };
         let delay = self.failed_with(call, failure);
-        Ok(match (peer, returns) {
-            // The circuit says when it is worth asking again.
-            (Some(peer), _) if peer.is_down() => Pause::None,
-            (_, returns) => Pause::Retry(self.context.now().plus(delay), returns),
+        // If the neighbour is down, the circuit says when it is worth asking again.
+        Ok(if peer.is_down() {
+            Pause::None
+        } else {
+            Pause::Retry(self.context.now().plus(delay), returns)
         })
     }
 
-    /// Waits for the turn of `task` at the neighbour that it needs, which may be down for long.
+    /// Waits for the turn of `call` at the neighbour that it needs, which may be down for long.
     /// Letters are read meanwhile, and it keeps its place in the line; `None` where they leave
     /// something else to do.
     async fn turn<'a>(
         &mut self,
         peer: &'a Peer,
-        task: &Task,
+        call: &Call,
         letters: &mut Letters,
     ) -> Result<Option<Turn<'a>>, Halt> {
         let (context, id) = (Arc::clone(&self.context), self.operation.id);
@@ -100,7 +84,7 @@ impl Driver {
                 turn = &mut turn => return Ok(Some(turn)),
             };
             self.read(letter).await?;
-            if next(&self.operation, context.now(), &context.policy) != *task {
+            if next(&self.operation, context.now(), &context.policy) != Task::Make(call.clone()) {
                 return Ok(None);
             }
         }

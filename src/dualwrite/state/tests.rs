@@ -177,7 +177,7 @@ proptest! {
                 }
                 _ => {}
             }
-            if let Task::Deregister(ids) = next(&operation, at(seconds), &policy()) {
+            if let Task::Make(Call::Deregister(ids)) = next(&operation, at(seconds), &policy()) {
                 prop_assert!(ids.is_subset(&confirmed), "{ids:?} of {confirmed:?}");
             }
         }
@@ -198,7 +198,7 @@ fn p2_p3_an_undo_ends_once_the_row_is_gone_and_no_registration_can_land() {
         let failed = not_acknowledged(UndoReason::Deadline, ambiguous);
         let undoing = take(&mut create, failed, at(2)).unwrap();
         assert_eq!(undoing.reply, Some(Reply::NotRegistered));
-        assert_eq!(next(&create, at(2), &policy()), Task::Settle);
+        assert_eq!(next(&create, at(2), &policy()), Task::Make(Call::Settle));
         // It is there yet, or not to be seen yet.
         assert!(take(&mut create, settled(&[], false), at(2)).unwrap().records.is_empty());
         take(&mut create, settled(&["k"], false), at(3)).unwrap();
@@ -207,7 +207,7 @@ fn p2_p3_an_undo_ends_once_the_row_is_gone_and_no_registration_can_land() {
             assert_eq!(next(&create, at(landed - 1), &policy()), Task::Wait(at(landed)));
         }
         let k = BTreeSet::from([id("k")]);
-        assert_eq!(next(&create, at(landed), &policy()), Task::Deregister(k));
+        assert_eq!(next(&create, at(landed), &policy()), Task::Make(Call::Deregister(k)));
         take(&mut create, deregistered(&["k"]), at(landed)).unwrap();
         assert_eq!(create.phase, Phase::Finished(Resolution::Undone));
     }
@@ -222,7 +222,7 @@ fn p2_a_crash_undoes_what_was_not_registered_and_confirms_what_was() {
     assert_eq!(create.phase, Phase::Undoing(UndoReason::Crash));
     take(&mut registered, Event::Acknowledged { ambiguous: false }, at(2)).unwrap();
     take(&mut registered, Event::Restarted, at(3)).unwrap();
-    assert_eq!(next(&registered, at(3), &policy()), Task::Settle);
+    assert_eq!(next(&registered, at(3), &policy()), Task::Make(Call::Settle));
     take(&mut registered, settled(&[], true), at(3)).unwrap();
     assert_eq!(registered.phase, Phase::Finished(Resolution::Registered));
 }
@@ -235,7 +235,7 @@ fn an_unknown_create_is_looked_for_until_l_has_passed_and_no_longer() {
     // A probe that was sent a moment before the end can't have seen an effect at the end.
     let early = Event::Probed(Verdict::NoRow, Timestamp::from_micros(end.as_micros() - 1));
     take(&mut create, early, end).unwrap();
-    assert_eq!(next(&create, end, &policy()), Task::Probe);
+    assert_eq!(next(&create, end, &policy()), Task::Make(Call::Probe));
     take(&mut create, Event::Probed(Verdict::NoRow, end), end).unwrap();
     assert_eq!(create.phase, Phase::Finished(Resolution::Rejected));
 }
@@ -263,12 +263,12 @@ fn c3_p3_p4_the_answer_to_a_delete_proves_nothing_and_its_row_is_asked_for() {
     for seen in [true, false] {
         let mut delete = fixtures::delete(&["k"], seen);
         take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(1)).unwrap();
-        assert_eq!(next(&delete, at(1), &policy()), Task::Settle);
+        assert_eq!(next(&delete, at(1), &policy()), Task::Make(Call::Settle));
         let mut gone = delete.clone();
         take(&mut delete, settled(&[], true), at(500)).unwrap();
         assert_eq!(delete.phase, Phase::Finished(Resolution::NotDeleted));
         take(&mut gone, settled(&["k"], false), at(2)).unwrap();
-        assert_eq!(next(&gone, at(2), &policy()), Task::Deregister([id("k")].into()));
+        assert_eq!(next(&gone, at(2), &policy()), Task::Make(Call::Deregister([id("k")].into())));
     }
 }
 
@@ -281,12 +281,12 @@ fn p8_a_delete_of_nothing_that_the_service_finds_no_row_for_has_ended() {
     // Somebody removed a row that was there.
     let mut delete = fixtures::delete(&["k"], true);
     take(&mut delete, nothing.clone(), at(1)).unwrap();
-    assert_eq!(next(&delete, at(1), &policy()), Task::Settle);
+    assert_eq!(next(&delete, at(1), &policy()), Task::Make(Call::Settle));
     // A proxy may repeat it, and a row may have come under that id by then. (Found by the simulation.)
     let mut delete = fixtures::delete(&["k"], false);
     delete.plan = Arc::new(Plan { ids: Ids::Reused, ..(*delete.plan).clone() });
     take(&mut delete, nothing, at(1)).unwrap();
-    assert_eq!(next(&delete, at(1), &policy()), Task::Settle);
+    assert_eq!(next(&delete, at(1), &policy()), Task::Make(Call::Settle));
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn p4_what_was_reported_ends_once_a_person_removed_the_row() {
     assert!(early.records.is_empty());
     take(&mut create, Event::Probed(unprovable.clone(), end), end).unwrap();
     assert_eq!(create.reported, BTreeSet::from([id("r")]));
-    assert_eq!(next(&create, end, &policy()), Task::Probe);
+    assert_eq!(next(&create, end, &policy()), Task::Make(Call::Probe));
     assert!(take(&mut create, Event::Probed(unprovable, end), end).unwrap().records.is_empty());
     take(&mut create, Event::Probed(Verdict::NoRow, end), end).unwrap();
     assert_eq!(create.phase, Phase::Finished(Resolution::Rejected));

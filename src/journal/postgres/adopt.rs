@@ -61,15 +61,13 @@ pub(super) async fn take_over(
     Ok(())
 }
 
-/// Makes at most so many operations this replica's. Gives those of them.
+/// Makes one step's worth of operations this replica's. Gives those of them.
 pub(super) async fn adopt(
     client: &Client,
     identity: Identity,
-    most: usize,
 ) -> Result<Vec<OperationId>, Problem> {
-    let (Identity { epoch, token }, most) =
-        (identity, i64::try_from(most).unwrap_or(STEP).min(STEP));
-    let taken = ids(&client.query(ADOPT, &[&epoch, &token, &most]).await.map_err(failed)?);
+    let Identity { epoch, token } = identity;
+    let taken = ids(&client.query(ADOPT, &[&epoch, &token, &STEP]).await.map_err(failed)?);
     if !taken.is_empty() {
         tracing::info!(operations = taken.len(), "unfinished operations were adopted");
     }

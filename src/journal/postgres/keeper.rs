@@ -88,15 +88,16 @@ impl Keeper {
         if self.steady_since.is_none_or(|since| since.elapsed() >= length) {
             take_over(client, identity, None).await?;
         }
-        let room = self.arrivals.capacity();
-        let mut taken = adopt(client, identity, room).await?;
+        let mut taken = adopt(client, identity).await?;
         // What was taken with an answer that was lost is asked for again. It may be under way here already.
-        if std::mem::take(&mut self.is_behind) {
+        if self.is_behind {
             taken = adopted(client, identity).await?;
         }
         for id in taken {
-            self.is_behind |= self.arrivals.try_send(Arrival::Adopted(id)).is_err();
+            // Nobody listens any more once the process ends.
+            drop(self.arrivals.send(Arrival::Adopted(id)).await);
         }
+        self.is_behind = false;
         let waiting = mailbox::waiting(client, identity).await?;
         self.hand_on(waiting);
         Ok(())

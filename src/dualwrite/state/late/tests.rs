@@ -2,7 +2,7 @@
 
 use super::super::super::fixtures::{create, delete, id, policy};
 use super::super::super::settle::until;
-use super::super::{Settled, Task, next, on};
+use super::super::{Call, Settled, Task, next, on};
 use super::*;
 use crate::model::{Entry, Mode, PassReason, Timestamp};
 
@@ -64,7 +64,7 @@ fn p3_what_is_undone_waits_for_a_registration_that_left_late() {
     take(&mut create, failed(), 3);
     let gone = [id("k")].into();
     take(&mut create, Event::Settled(Settled { gone, over: false }), 4);
-    assert_eq!(next(&create, at(20), &policy()), Task::Deregister([id("k")].into()));
+    assert_eq!(next(&create, at(20), &policy()), Task::Make(Call::Deregister([id("k")].into())));
     assert_eq!(tell(&mut create, row(), 20), ["undoing"]);
     assert_eq!(next(&create, at(21), &policy()), Task::Wait(at(20 + 120)));
 }
@@ -131,7 +131,7 @@ fn p4_a_late_id_undoes_no_row_that_is_not_proven_new() {
     assert!(tell(&mut unproven, row(), 20).is_empty());
     assert_eq!(
         next(&unproven, at(200), &policy()),
-        Task::Settle,
+        Task::Make(Call::Settle),
         "its registration may have landed"
     );
     let mut replayed = create(Mode::Enforce, None);

@@ -50,7 +50,7 @@ fn r2_p9_a_create_that_stays_unknown_is_reported_to_a_person() {
     let mut create = fixtures::create(Mode::Enforce, None);
     take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
     let half_an_hour = 1800;
-    assert_eq!(next(&create, at(10 + half_an_hour - 1), &policy()), Task::Probe);
+    assert_eq!(next(&create, at(10 + half_an_hour - 1), &policy()), Task::Make(Call::Probe));
     assert_eq!(next(&create, at(10 + half_an_hour), &policy()), Task::Expire);
     take(&mut create, Event::Expired, at(10 + half_an_hour)).unwrap();
     assert!(matches!(create.phase, Phase::Reported(_)), "{:?}", create.phase);
@@ -88,7 +88,7 @@ fn p4_a_2xx_proves_nothing_if_the_row_was_seen_as_another_identity() {
         confirm.call.credentials = As::Service;
     }
     take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(2)).unwrap();
-    assert_eq!(next(&delete, at(2), &policy()), Task::Settle);
+    assert_eq!(next(&delete, at(2), &policy()), Task::Make(Call::Settle));
 }
 
 /// The service answered the id of a row that is being removed: no client may be told of it.
