@@ -173,7 +173,9 @@ fn may_have_made(create: &Operation, row: &SightedRow) -> bool {
         .as_ref()
         .is_none_or(|probe| probe.conditions.iter().all(|condition| condition.holds(&row.json)));
     let was_there = create.before.as_ref().is_some_and(|before| before.contains(&row.id));
-    may_have_a_row(create) && is_as_asked && (!was_there || row.is_back)
+    // What was reported stays so: by now the journal may have forgotten that the row is back.
+    let is_back = row.is_back || create.reported.contains(&row.id);
+    may_have_a_row(create) && is_as_asked && (!was_there || is_back)
 }
 
 /// Whether `delete` may have removed a row with this id.

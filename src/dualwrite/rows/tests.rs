@@ -179,6 +179,16 @@ fn p2_a_row_that_may_have_gone_and_come_back_was_not_there_before() {
     assert!(why(judged(true)).contains("ids come back"));
 }
 
+/// What told that it is back may be forgotten: a reported create keeps nothing. (Found by the simulation.)
+#[test]
+fn p2_a_row_that_was_reported_does_not_end_its_report_while_it_is_there() {
+    let own = comes_back(with_before(&["r"]));
+    let reported = Record::Reported { rows: vec![id("r")], why: "test".into() };
+    let own = after(own, reported, 200);
+    assert!(why(judged(&own, &["r"], &[])).contains("reported"));
+    assert_eq!(judged(&own, &[], &[]).rest, Verdict::NoRow);
+}
+
 #[test]
 fn p4_a_row_that_a_later_create_passed_on_is_reported_and_never_condemned() {
     let row = SightedRow { is_found: true, ..row("r") };
