@@ -63,7 +63,7 @@ impl Disk {
         for entry in std::fs::read_dir(directory).unwrap() {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
-            if ["journal.db", "journal.db-wal"].contains(&name.as_str()) {
+            if ["journal.db", "journal.db-wal", "journal.db.commits"].contains(&name.as_str()) {
                 disk.names.insert(name, disk.files.len());
                 disk.files
                     .push(File { synced: std::fs::read(entry.path()).unwrap(), ..File::default() });
