@@ -203,7 +203,7 @@ impl DualWrite {
             context.metrics.refused(rule, "overloaded");
             return reply::overloaded(id);
         };
-        let also = match Also::begin(&context, id, also).await {
+        let also = match Also::begin(&context, id, also, &room).await {
             Ok(also) => also,
             Err(refused) => return *refused,
         };

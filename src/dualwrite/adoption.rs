@@ -88,27 +88,21 @@ async fn learn(context: &Arc<Context>, deposit: Deposit, receipt: Receipt) -> Re
     if context.inbox.post(id, Letter::Evidence(late.clone(), receipt)).await {
         return Ok(());
     }
-    let operation = match read(context, id).await? {
-        Some(mut operation) if !operation.is_finished() => {
-            take(context, &mut operation, late, receipt).await?;
-            Some(operation)
+    match read(context, id).await? {
+        Some(operation) if !operation.is_finished() => {
+            // If it ends meanwhile, the evidence comes again.
+            adopt(context, id).await?;
+            context.inbox.post(id, Letter::Evidence(late, receipt)).await;
         }
         // A person answers for it.
-        Some(operation) if operation.is_discarded() => {
-            settle(context, receipt).await;
-            None
-        }
+        Some(operation) if operation.is_discarded() => settle(context, receipt).await,
         _ => {
             let begun = begin_anew(context, opening, late).await?;
             settle(context, receipt).await;
-            begun
+            if let Some(operation) = begun.filter(|begun| !begun.is_finished()) {
+                resume(context, operation);
+            }
         }
-    };
-    if let Some(operation) = operation
-        && !operation.is_finished()
-        && !context.inbox.is_open(operation.id)
-    {
-        resume(context, operation);
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::context::{Context, Halt};
+use super::context::{Context, Halt, Room};
 use super::index;
 use super::operation::Operation;
 use super::reply::{self, Reply};
@@ -26,6 +26,7 @@ impl Also {
         context: &Arc<Context>,
         id: OperationId,
         plans: Vec<Plan>,
+        room: &Room,
     ) -> Result<Self, Box<Reply>> {
         let mut also = Self { context: Arc::clone(context), begun: Vec::new() };
         for plan in plans {
@@ -37,7 +38,7 @@ impl Also {
                 pass: Some(PassReason::Aside),
                 before: None,
             };
-            match context.begin(context.new_id(), vec![prepared]).await {
+            match context.begin(context.new_id(), vec![prepared], room).await {
                 Ok(operation) => also.begun.push(operation),
                 Err(halt) if is_observed && !halt.is_fenced() => {
                     tracing::error!(%halt, "what a request makes on the side goes unrecorded");

@@ -53,13 +53,16 @@ pub(super) struct Context {
     ids: fn() -> OperationId,
 }
 
-/// An operation's place among those that are under way or unfinished.
-pub(super) struct Room {
+/// An operation's place among those that are under way or unfinished, until the last clone is gone.
+#[derive(Clone)]
+pub(super) struct Room(#[expect(dead_code, reason = "held")] Arc<Place>);
+
+struct Place {
     _permit: OwnedSemaphorePermit,
     open: Gauge,
 }
 
-impl Drop for Room {
+impl Drop for Place {
     fn drop(&mut self) {
         self.open.dec();
     }
@@ -137,26 +140,34 @@ impl Context {
     pub(super) fn enter(&self) -> Option<Room> {
         let permit = Arc::clone(&self.room).try_acquire_owned().ok()?;
         self.metrics.open.inc();
-        Some(Room { _permit: permit, open: self.metrics.open.clone() })
+        Some(Room(Arc::new(Place { _permit: permit, open: self.metrics.open.clone() })))
     }
 
     /// Begins the operation of a request that waits to be sent: its first records are durable when this returns.
-    /// One that is given up because the journal takes too long may be on record yet, and its end follows it there.
+    /// One that is given up because the journal takes too long may be on record yet: its end follows it there, and it
+    /// keeps its place until then.
     pub(super) async fn begin(
         &self,
         id: OperationId,
         records: Vec<Record>,
+        room: &Room,
     ) -> Result<Operation, Halt> {
         let (operation, append) = index::begin(id, self.entries(records))?;
-        let begun = self.journal.append(append);
-        if let Ok(begun) = tokio::time::timeout(self.config.call.0, begun).await {
+        let (journal, room) = (Arc::clone(&self.journal), room.clone());
+        let mut begun = Box::pin(async move { journal.append(append).await });
+        if let Ok(begun) = tokio::time::timeout(self.config.call.0, &mut begun).await {
             begun?;
             return Ok(operation);
         }
         let end = self.entries(vec![Record::Finished { resolution: Resolution::NotSent }]);
         let (_, append) = index::go_on(&operation, end)?;
         let journal = Arc::clone(&self.journal);
-        tokio::spawn(async move { drop(journal.append(append).await) });
+        tokio::spawn(async move {
+            if begun.await.is_ok() {
+                drop(journal.append(append).await);
+            }
+            drop(room);
+        });
         Err(journal::Error::Unavailable("no answer within bounds.call".into()).into())
     }
 
@@ -308,7 +319,7 @@ impl Context {
                 };
                 let mut open =
                     deletes.iter().filter(|other| !other.is_finished() || is_behind(other));
-                Ok(open.any(|delete| delete.targets.ids.contains(id)))
+                Ok(open.any(|delete| delete.targets.ids.contains(id) || delete.gone.contains(id)))
             }
             (Kind::Delete(_), _) => {
                 let creates = self.others(own, Of::Creates).await?;

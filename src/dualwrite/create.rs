@@ -85,7 +85,7 @@ impl Create {
             pass: caller.pass,
             before,
         };
-        let operation = match context.begin(id, vec![record]).await {
+        let operation = match context.begin(id, vec![record], &room).await {
             Ok(operation) => operation,
             // Whoever was taken over can't tell others any more that it lets creates pass unrecorded.
             Err(halt) if plan.mode == Mode::Observe && !halt.is_fenced() => {

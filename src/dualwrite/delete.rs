@@ -130,7 +130,7 @@ impl Delete {
             pass: None,
             before: None,
         };
-        self.context.begin(self.id, vec![prepared, targets]).await
+        self.context.begin(self.id, vec![prepared, targets], &self.room).await
     }
 
     /// Sends the DELETE, whose targets are durable, and goes on from the answer.

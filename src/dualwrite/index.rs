@@ -102,7 +102,7 @@ fn state(operation: &Operation) -> State {
 fn settled_at(operation: &Operation) -> Option<Timestamp> {
     match (operation.reuses_ids(), operation.is_finished()) {
         (true, true) => operation.settled.max(Some(operation.since)),
-        (true, false) if is_by_id(operation) || operation.is_condemned() => None,
+        (true, false) if !operation.is_create() || operation.is_condemned() => None,
         _ => operation.settled,
     }
 }

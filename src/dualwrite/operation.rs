@@ -64,7 +64,7 @@ pub struct Operation {
 pub struct Targets {
     /// Their ids.
     pub ids: BTreeSet<ResourceId>,
-    /// Whether the row of a delete by id was seen, so that the service's 2xx confirms.
+    /// Whether the row of a delete by id was seen.
     pub seen: bool,
 }
 

@@ -86,8 +86,6 @@ pub enum DeleteOutcome {
     NotSent,
     /// The service said no: nothing was removed.
     Refused,
-    /// The service said yes.
-    Done,
     /// The service found no such row: if there was one, some request has removed it.
     NoRow,
     /// Rows may be gone: each has to be looked at.
@@ -127,7 +125,7 @@ pub fn create(seen: &Seen) -> (CreateOutcome, ClientGets) {
 #[must_use]
 pub fn delete(seen: &Seen) -> (DeleteOutcome, ClientGets) {
     use ClientGets::{BadAnswer, ServiceAnswer, TimedOut, Unreachable};
-    use DeleteOutcome::{Done, Look, NoRow, NotSent, Refused};
+    use DeleteOutcome::{Look, NoRow, NotSent, Refused};
     let (status, body) = match seen {
         Seen::NotSent => return (NotSent, Unreachable),
         Seen::TimedOut => return (Look(Effect::MayCome), TimedOut),
@@ -137,7 +135,7 @@ pub fn delete(seen: &Seen) -> (DeleteOutcome, ClientGets) {
     let passed_on = if *body == BodySeen::Cut { BadAnswer } else { ServiceAnswer };
     let outcome = match status {
         202 => Look(Effect::MayCome),
-        200..=299 => Done,
+        200..=299 => Look(Effect::Past),
         404 | 410 => NoRow,
         304 | 307 | 308 => Refused,
         408 => Look(Effect::MayCome),

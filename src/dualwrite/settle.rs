@@ -80,26 +80,32 @@ pub fn made(
     maker: Option<&Operation>,
     policy: &Policy,
 ) -> End {
-    match maker {
-        // It was seen before the exchange of the delete was over.
-        Some(maker) if saw(delete, id) => {
-            latest(Some(delete.closed?.at.plus(policy.lag())), registered(maker, policy))
-        }
-        Some(maker) => latest(until(maker, policy), registered(maker, policy)),
-        // A row that no create holds is older than the journal's records, or was made past the sidecar before the
-        // delete named it.
-        None if policy.exclusive_writer || !delete.targets.ids.contains(id) => NEVER,
+    let row = match maker {
+        // It was there before the exchange of the delete was over.
+        _ if saw(delete, id) => Some(delete.closed?.at.plus(policy.lag())),
+        Some(maker) => until(maker, policy),
+        // It is older than the journal's records, or was made past the sidecar, or its create has yet to learn the id
+        // and looks for the delete then.
         None => Some(delete.intent.plus(policy.lag())),
-    }
+    };
+    latest(row, maker.map_or(NEVER, |maker| registered(maker, policy)))
 }
 
-/// Whether there never was a row with `id`, given that it is not there now: `delete` did not see it, and no
-/// create holds its id. A create that has yet to learn its id looks for `delete` itself.
+/// Whether there never was a row with `id`, given that it was not there at `asked`: `delete` did not see it, and no
+/// create holds its id. A create that has yet to learn its id looks for `delete` itself. Once nothing of `delete` can
+/// come any more, the journal may have forgotten who held the id.
 #[must_use]
-pub fn never_was(id: &ResourceId, delete: &Operation, maker: Option<&Operation>) -> bool {
+pub fn never_was(
+    id: &ResourceId,
+    delete: &Operation,
+    maker: Option<&Operation>,
+    asked: Timestamp,
+    policy: &Policy,
+) -> bool {
     let Kind::Delete(DeletePlan::ById { id: named, .. }) = &delete.plan.kind else { return false };
     // A look-up that showed a row with another id than the request named has seen that row.
-    maker.is_none() && named == id && !saw(delete, id)
+    let is_unknown = maker.is_none() && named == id && !saw(delete, id);
+    is_unknown && !is_over(until(delete, policy), asked)
 }
 
 /// Whether `delete` can find no further rows, if all that it knows are settled and it looked at `asked`.

@@ -52,7 +52,7 @@ pub enum Of {
 pub enum State {
     /// It is not known yet which rows its request made or removed, and the entries of others help to tell.
     Open,
-    /// Unfinished, and what is left needs no other's entries.
+    /// Unfinished, and what is left needs nothing that may be forgotten.
     Alone,
     /// Over, since then.
     Finished(Timestamp),

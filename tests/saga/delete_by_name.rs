@@ -1,5 +1,8 @@
 //! Deletes by name: the answer names no id, names are not unique, and any one row goes.
 
+use serde_json::Value;
+
+use crate::support::eventually;
 use crate::support::keys::{AGENT, Fault, Gate, Route};
 use crate::support::provider::DEREGISTER;
 use crate::world::World;
@@ -123,4 +126,44 @@ async fn p3_while_the_provider_is_down_a_delete_by_name_succeeds() {
     world.quiescent().await;
     assert_eq!(world.keys.rows().len(), 1);
     world.same_set();
+}
+
+/// No path can name its id, so that the service can't be asked for it, however often that is tried.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_row_that_can_t_be_asked_for_holds_up_no_other_of_its_delete() {
+    let world = World::new().await;
+    let id = world.given("k");
+    let listed = Fault::once().changed(|answer| {
+        let mut rows: Vec<Value> = serde_json::from_slice(&answer.body).unwrap();
+        let mut other = rows[0].clone();
+        other["id"] = "a/b".into();
+        rows.push(other);
+        answer.body = serde_json::to_vec(&rows).unwrap();
+    });
+    world.keys.on(Route::List, listed);
+    world.delete_by_name("k").send().await.expect(200);
+    let deregistered = || async { (!world.is_registered(&id)).then_some(()) };
+    eventually("the other is deregistered", deregistered).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_registration_that_can_t_be_removed_holds_up_no_other_of_its_delete() {
+    let world = World::new().await;
+    for _ in 0..2 {
+        world.given("k");
+    }
+    let gate = Gate::closed();
+    world.keys.on(Route::DeleteByName, Fault::once().held_after(&gate));
+    let delete = tokio::spawn(world.delete_by_name("k").send());
+    gate.reached(1).await;
+    for id in world.keys.rows() {
+        world.keys.remove(&id);
+    }
+    world.provider.deregister().once().answers(503);
+    gate.open();
+    delete.await.unwrap().expect(200);
+    world.quiescent().await;
+    world.same_set();
+    let calls = world.provider.calls(DEREGISTER);
+    assert_ne!(calls[0].body, calls[1].body, "the second is for the other row");
 }

@@ -136,7 +136,7 @@ impl Driver {
         let (mut gone, mut over) = (self.operation.gone.clone(), true);
         let (mut asks, mut waits) = (Vec::new(), None);
         for id in &ids - &gone {
-            let made = self.made(&id).await?.0;
+            let made = self.made(&id, asked).await?.0;
             // Otherwise no answer could prove anything yet.
             if is_over(made, asked) || is_over(end, asked) {
                 asks.push(id);
@@ -148,6 +148,7 @@ impl Driver {
         // One look when all can be proven costs less than one for each.
         self.nothing_before = waits;
         let listed = self.listed(plan, asks.len()).await;
+        let mut failure = None;
         for id in asks {
             let seen = if listed.contains(&id) {
                 Presence::Present
@@ -155,29 +156,37 @@ impl Driver {
                 let service = &self.context.service;
                 match service.confirm(plan.confirm(), &id, &self.memory.credentials).await {
                     Ok(seen) => seen,
-                    Err(error) => return Ok(self.failed("confirm", &error)),
+                    // The others need not wait for it.
+                    Err(error) => {
+                        failure.get_or_insert(error);
+                        continue;
+                    }
                 }
             };
             // Anew: a create may have learnt meanwhile that the id is its own.
-            let (made, never_was) = self.made(&id).await?;
+            let (made, never_was) = self.made(&id, asked).await?;
             match conclude(seen, asked, made, end) {
                 None => over = false,
                 Some(Presence::Gone) if !never_was => _ = gone.insert(id),
                 Some(_) => {}
             }
         }
+        if let Some(error) = failure.filter(|_| gone.len() == self.operation.gone.len()) {
+            return Ok(self.failed("confirm", &error));
+        }
         let over = over && is_exhausted(&self.operation, open, asked, &policy);
         Ok(saw(gone, over))
     }
 
     /// Until when the row with `id` may come into being, and whether there never was one if it is not there now.
-    async fn made(&self, id: &ResourceId) -> Result<(End, bool), Halt> {
+    async fn made(&self, id: &ResourceId, asked: Timestamp) -> Result<(End, bool), Halt> {
         let Self { context, operation, .. } = self;
         let maker = context.holder(&operation.resource(id)).await?;
         // Others may have made rows of which the journal does not know.
         let all_known = context.trust(&operation.plan.resource_type) == Trust::Complete;
-        let end = made(id, operation, maker.as_ref(), &context.policy);
-        Ok((end, all_known && never_was(id, operation, maker.as_ref())))
+        let (maker, policy) = (maker.as_ref(), &context.policy);
+        let end = made(id, operation, maker, policy);
+        Ok((end, all_known && never_was(id, operation, maker, asked, policy)))
     }
 
     /// Which rows a list shows to be there, so that only the others need a question each. No

@@ -72,8 +72,9 @@ impl Driver {
         let context = Arc::clone(&self.context);
         let stand_in = context.resolver.deregister_as();
         let own = self.memory.principal.clone().or_else(|| self.operation.principal.to_principal());
-        for id in &ids {
-            let resource = self.operation.resource(id);
+        let (mut done, mut failure) = (BTreeSet::new(), None);
+        for id in ids {
+            let resource = self.operation.resource(&id);
             let first = own.as_ref().unwrap_or(stand_in);
             failpoint::hit("deregister.sending");
             let mut result = self.context.authorizer.deregister(first, &resource).await;
@@ -88,9 +89,13 @@ impl Driver {
             if may_land {
                 self.may_land();
             }
-            if let Err(error) = result {
-                return Attempt::Failed("deregister", format!("{resource}: {error}"));
+            match result {
+                Ok(()) => _ = done.insert(id),
+                Err(error) => _ = failure.get_or_insert(format!("{resource}: {error}")),
             }
+        }
+        if let Some(failure) = failure.filter(|_| done.is_empty()) {
+            return Attempt::Failed("deregister", failure);
         }
         let now = self.context.now();
         let landing = self.memory.landing.filter(|_| self.operation.reuses_ids());
@@ -98,6 +103,6 @@ impl Driver {
             self.nothing_before = landing;
             return saw(BTreeSet::new(), false);
         }
-        Attempt::Saw(Event::Deregistered(ids))
+        Attempt::Saw(Event::Deregistered(done))
     }
 }

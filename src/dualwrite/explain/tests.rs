@@ -59,7 +59,7 @@ fn every_phase() -> Vec<Operation> {
         after(enforced(), [committed(), failed(), gone()]),
         delete(&["k"], false),
         after(delete(&["k"], false), [Event::DeleteAnswered(DeleteOutcome::Look(Effect::MayCome))]),
-        after(delete(&["k"], true), [Event::DeleteAnswered(DeleteOutcome::Done)]),
+        after(delete(&["k"], true), [Event::DeleteAnswered(DeleteOutcome::Look(Effect::Past))]),
         reported(true),
         reported(false),
     ]

@@ -150,7 +150,7 @@ fn delete_answered(operation: &Operation, outcome: DeleteOutcome) -> Transition 
         DeleteOutcome::NoRow if was_unseen && !operation.reuses_ids() => {
             finished(Resolution::NotDeleted)
         }
-        DeleteOutcome::Done | DeleteOutcome::NoRow => closed(Effect::Past),
+        DeleteOutcome::NoRow => closed(Effect::Past),
         DeleteOutcome::Look(effect) => closed(effect),
     };
     transition.reply(Reply::AsClassified)

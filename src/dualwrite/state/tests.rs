@@ -56,7 +56,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     let delete = prop_oneof![
         Just(DeleteOutcome::NotSent),
         Just(DeleteOutcome::Refused),
-        Just(DeleteOutcome::Done),
+        Just(DeleteOutcome::Look(Effect::Past)),
         Just(DeleteOutcome::NoRow),
         Just(DeleteOutcome::Look(Effect::Past)),
         Just(DeleteOutcome::Look(Effect::MayCome)),
@@ -172,7 +172,7 @@ proptest! {
             }
             match event {
                 Event::Settled(seen) => confirmed.extend(seen.gone),
-                Event::DeleteAnswered(DeleteOutcome::Done) if operation.targets.seen => {
+                Event::DeleteAnswered(DeleteOutcome::Look(Effect::Past)) if operation.targets.seen => {
                     confirmed.extend(operation.targets.ids.iter().cloned());
                 }
                 _ => {}
@@ -262,7 +262,7 @@ fn p2_what_turns_out_late_not_to_have_been_sent_is_over() {
 fn c3_p3_p4_the_answer_to_a_delete_proves_nothing_and_its_row_is_asked_for() {
     for seen in [true, false] {
         let mut delete = fixtures::delete(&["k"], seen);
-        take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(1)).unwrap();
+        take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Look(Effect::Past)), at(1)).unwrap();
         assert_eq!(next(&delete, at(1), &policy()), Task::Make(Call::Settle));
         let mut gone = delete.clone();
         take(&mut delete, settled(&[], true), at(500)).unwrap();

@@ -37,7 +37,7 @@ CREATE TABLE writers (
 CREATE TABLE operations (
     id uuid PRIMARY KEY,
     owner bigint NOT NULL,
-    begun bigint NOT NULL, -- the epoch that began it; 0 where evidence did
+    begun bigint NOT NULL, -- the epoch that began it
     resource_type text COLLATE \"C\" NOT NULL,
     kind smallint NOT NULL, -- 0 create, 1 delete
     opened_at bigint NOT NULL, -- times are microseconds since 1970, by a replica's clock

@@ -33,10 +33,10 @@ impl Store for PostgresStore {
         }
         let mut verdicts = Vec::with_capacity(calls.len());
         for call in calls {
-            verdicts.push(match self.commit(std::slice::from_ref(call)).await? {
-                Outcome::Committed => Ok(()),
-                Outcome::Refused(error) => Err(error),
-                Outcome::Fenced => Err(self.lease.lost()),
+            verdicts.push(match self.commit(std::slice::from_ref(call)).await {
+                Ok(Outcome::Committed) => Ok(()),
+                Ok(Outcome::Refused(error)) | Err(error) => Err(error),
+                Ok(Outcome::Fenced) => Err(self.lease.lost()),
             });
         }
         Ok(verdicts)

@@ -35,9 +35,9 @@ fn unfinished() -> Vec<Operation> {
     let gone =
         || vec![committed(), Event::Acknowledged { ambiguous: true }, settled(&["k"], false)];
     let mut looking = fixtures::delete(&["k"], false);
-    take(&mut looking, Event::DeleteAnswered(DeleteOutcome::Done), at(2)).unwrap();
+    take(&mut looking, Event::DeleteAnswered(DeleteOutcome::Look(Effect::Past)), at(2)).unwrap();
     let mut removed = fixtures::delete(&["k"], true);
-    take(&mut removed, Event::DeleteAnswered(DeleteOutcome::Done), at(2)).unwrap();
+    take(&mut removed, Event::DeleteAnswered(DeleteOutcome::Look(Effect::Past)), at(2)).unwrap();
     vec![
         unknown("n"),
         created(vec![committed(), Event::Acknowledged { ambiguous: false }], None),

@@ -18,7 +18,7 @@ fn s4_p2_after_a_restart_what_is_unknown_is_waited_for_anew() {
     assert_eq!(create.phase, Phase::Finished(Resolution::Rejected));
 
     let mut delete = fixtures::delete(&["k"], false);
-    take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(10)).unwrap();
+    take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Look(Effect::Past)), at(10)).unwrap();
     take(&mut delete, Event::Restarted, at(hour)).unwrap();
     assert_eq!(until(&delete, &policy()), Some(at(hour + 120)));
 
@@ -87,7 +87,7 @@ fn p4_a_2xx_proves_nothing_if_the_row_was_seen_as_another_identity() {
     {
         confirm.call.credentials = As::Service;
     }
-    take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Done), at(2)).unwrap();
+    take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Look(Effect::Past)), at(2)).unwrap();
     assert_eq!(next(&delete, at(2), &policy()), Task::Make(Call::Settle));
 }
 
