@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::support::eventually;
 use crate::support::keys::{AGENT, Fault, Gate, Route};
-use crate::support::provider::Provider;
+use crate::support::provider::{DEREGISTER, Provider};
 use crate::support::sidecar::{Config, Sidecar};
 use crate::world::World;
 
@@ -62,11 +62,13 @@ async fn p3_a_service_that_is_silent_holds_up_no_deregistration_and_no_other_req
     // Longer than the test is patient: the undos hold all places that the service has.
     let world = World::with(|settings| (settings.reply, settings.call) = ("1ms", "60s")).await;
     let id = world.given("d");
+    world.provider.deregister().answers(503);
+    world.delete(&id).send().await.expect(200);
+    world.provider.wait_until(|provider| !provider.calls(DEREGISTER).is_empty()).await;
     let gate = Gate::closed();
     undos(&world, Fault::times(PLACES).held_before(&gate)).await;
     gate.reached(PLACES).await;
-    world.provider.deregister().once().answers(503);
-    world.delete(&id).send().await.expect(200);
+    world.provider.deregister().reset();
     eventually("the deregistration", || async { (!world.is_registered(&id)).then_some(()) }).await;
     world.get("/elsewhere").send().await.expect(200);
     world.made("k").await;
