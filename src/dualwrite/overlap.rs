@@ -68,11 +68,32 @@ pub fn candidates<O: Borrow<Operation>>(
             other.is_create() && !was_over(delete, other, policy) && !are_disjoint(other, delete)
         });
         for create in beside {
-            ids.extend(create.bound.clone());
-            open |= create.phase == Phase::Prepared;
+            match (&create.phase, &create.bound) {
+                // What is undone is deregistered by its own operation.
+                (Phase::Undoing(_) | Phase::Finished(Resolution::Undone), _) => {}
+                (_, Some(id)) => _ = ids.insert(id.clone()),
+                (Phase::Prepared, None) => open = true,
+                (_, None) => {}
+            }
         }
     }
     (ids, open)
+}
+
+/// The rows that others have on record as gone. The operation that recorded a row deregisters it, so that
+/// many deletes of one name don't each deregister what the others removed. A discarded one no longer does.
+/// A row that `own` listed after another operation had ended has come back, so that operation does not either.
+#[must_use]
+pub fn owed_by<'a>(
+    own: &Operation,
+    others: impl Iterator<Item = &'a Operation>,
+) -> BTreeSet<ResourceId> {
+    let others = others.filter(|other| !other.is_discarded());
+    let owed = others.flat_map(|other| {
+        let is_over = other.is_finished() && other.since < own.intent;
+        other.gone.iter().filter(move |id| !(is_over && own.targets.ids.contains(*id)))
+    });
+    owed.cloned().collect()
 }
 
 /// Whether no row that `create` can make is one that `other` can make or mean: both compare the same

@@ -7,7 +7,7 @@ use super::{Attempt, Driver};
 use crate::dualwrite::Event;
 use crate::dualwrite::context::{Context, Halt};
 use crate::dualwrite::operation::{Operation, Phase};
-use crate::dualwrite::overlap::{are_disjoint, candidates, removers};
+use crate::dualwrite::overlap::{are_disjoint, candidates, owed_by, removers};
 use crate::dualwrite::rows::Trust;
 use crate::dualwrite::service::CallError;
 use crate::dualwrite::settle::{
@@ -127,15 +127,19 @@ impl Driver {
     /// The rows that a delete may have removed: its targets, and what creates that overlap it made.
     async fn settle_targets(&mut self, plan: &DeletePlan) -> Result<Attempt, Halt> {
         let (asked, policy) = (self.context.now(), self.context.policy);
-        let creates = match plan {
-            DeletePlan::ById { .. } => Vec::new(),
-            DeletePlan::ByProbe { .. } => self.context.others(&self.operation, Of::Creates).await?,
+        let (creates, deletes) = match plan {
+            DeletePlan::ById { .. } => (Vec::new(), Vec::new()),
+            DeletePlan::ByProbe { .. } => (
+                self.context.others(&self.operation, Of::Creates).await?,
+                self.context.others(&self.operation, Of::Deletes).await?,
+            ),
         };
         let end = until(&self.operation, &policy);
         let (ids, open) = candidates(&self.operation, &creates, &policy);
         let (mut gone, mut over) = (self.operation.gone.clone(), true);
         let (mut asks, mut waits) = (Vec::new(), None);
-        for id in &ids - &gone {
+        let owed = owed_by(&self.operation, creates.iter().chain(&deletes).map(Arc::as_ref));
+        for id in &(&ids - &gone) - &owed {
             let made = self.made(&id, asked).await?.0;
             // Otherwise no answer could prove anything yet.
             if is_over(made, asked) || is_over(end, asked) {

@@ -15,8 +15,8 @@ pub fn matters(own: &Operation, other: &Operation) -> bool {
             may_have_a_row(other) || own.reuses_ids() && is_undone
         }
         (true, false) => may_mean(other, own),
-        (false, true) => may_be_meant(other, own),
-        (false, false) => false,
+        (false, true) => !other.gone.is_empty() || may_be_meant(other, own),
+        (false, false) => !other.gone.is_empty(),
     }
 }
 

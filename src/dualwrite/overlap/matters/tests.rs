@@ -1,8 +1,10 @@
 //! Whatever is concluded with all others is concluded with those that matter.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
-use super::super::{candidates, removers};
+use super::super::{candidates, owed_by, removers};
 use super::matters;
 use crate::dualwrite::fixtures::{create_named, delete, delete_named, id, policy};
 use crate::dualwrite::operation::Operation;
@@ -120,6 +122,9 @@ fn r1_p3_a_delete_finds_the_same_rows() {
             let some: Vec<_> = all.iter().filter(|other| matters(&own, other)).collect();
             let all: Vec<_> = all.iter().collect();
             assert_eq!(candidates(&own, &some, &policy()), candidates(&own, &all, &policy()));
+            let owed =
+                |others: &[&Operation]| -> BTreeSet<_> { owed_by(&own, others.iter().copied()) };
+            assert_eq!(owed(&some), owed(&all), "{all:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a person's orders do to an operation, in each of its phases.
 
 use super::*;
-use crate::dualwrite::overlap::candidates;
+use crate::dualwrite::overlap::{candidates, owed_by};
 use crate::model::Words;
 
 fn words(text: &str) -> Words {
@@ -122,11 +122,22 @@ fn p9_late_evidence_does_not_undo_what_an_operator_decided() {
 }
 
 #[test]
+fn p3_nobody_relies_on_a_discarded_operation_to_deregister() {
+    let mut delete = fixtures::delete_named("n", &["k"]);
+    take(&mut delete, Event::DeleteAnswered(DeleteOutcome::Look(Effect::Past)), at(2)).unwrap();
+    take(&mut delete, settled(&["k"], false), at(2)).unwrap();
+    assert_eq!(owed_by(&delete, std::iter::once(&delete)), BTreeSet::from([id("k")]));
+    take(&mut delete, Event::Ordered(discard()), at(3)).unwrap();
+    assert!(owed_by(&delete, std::iter::once(&delete)).is_empty());
+}
+
+#[test]
 fn p3_a_delete_by_name_sees_to_the_row_that_a_discarded_undo_left() {
     let mut create = fixtures::create(Mode::Enforce, None);
     take(&mut create, committed(), at(2)).unwrap();
     take(&mut create, not_acknowledged(UndoReason::Refused, false), at(2)).unwrap();
     let other = fixtures::delete_named("n", &[]);
+    assert!(candidates(&other, std::slice::from_ref(&create), &policy()).0.is_empty());
     take(&mut create, Event::Ordered(discard()), at(3)).unwrap();
     let (ids, _) = candidates(&other, &[create], &policy());
     assert_eq!(ids, BTreeSet::from([id("k")]));
