@@ -8,6 +8,8 @@
 import http from 'node:http';
 
 const row = { agent_id: 'a1', created_at: '2020-01-01T00:00:00Z', api_key_type: 'external' };
+// A row is there until it was deleted.
+const deleted = new Set();
 const routes = [
   ['POST', /^\/agent_api_keys$/, 'create_key', (id) => ({ ...row, id, name: 'n', api_key: 's' })],
   ['POST', /^\/agent_api_keys\/webhook-trigger$/, 'create_webhook_key', (id) => ({ key_id: id })],
@@ -15,9 +17,10 @@ const routes = [
     const name = query.get('name');
     return name ? [{ ...row, id: `gone-${name}`, name }] : [];
   }],
-  ['GET', /^\/agent_api_keys\/([^/]+)$/, 'get_key', (_, id) => !id.startsWith('gone-') && { ...row, id }],
+  ['GET', /^\/agent_api_keys\/([^/]+)$/, 'get_key', (_, id) =>
+    !id.startsWith('gone-') && !deleted.has(id) && { ...row, id }],
   ['DELETE', /^\/agent_api_keys\/name\/([^/]+)$/, 'delete_key_by_name', () => 'deleted'],
-  ['DELETE', /^\/agent_api_keys\/([^/]+)$/, 'delete_key', () => 'deleted'],
+  ['DELETE', /^\/agent_api_keys\/([^/]+)$/, 'delete_key', (_, id) => deleted.add(id) && 'deleted'],
   ['GET', /^\/agents\/name\/([^/]+)$/, 'get_agent', (_, name) => ({ id: name })],
   ['POST', /^\/early$/, 'early', () => ({})],
 ];

@@ -76,10 +76,14 @@ async def list_keys(request: Request):
     return JSONResponse([ROW | {"id": f"gone-{name}", "name": name}] if name else [])
 
 
+# A row is there until it was deleted.
+DELETED = set()
+
+
 @app.get("/agent_api_keys/{id}")
 async def get_key(id: str, request: Request):
     await ran(request, "get_key", id)
-    if id.startswith("gone-"):
+    if id.startswith("gone-") or id in DELETED:
         return JSONResponse({"message": "not found"}, 404)
     return JSONResponse(ROW | {"id": id, "name": "n"})
 
@@ -96,6 +100,7 @@ async def delete_key_by_name(name: str, request: Request):
 @app.delete("/agent_api_keys/{id}")
 async def delete_key(id: str, request: Request):
     await ran(request, "delete_key", id)
+    DELETED.add(id)
     return JSONResponse(f"Agent API key with ID {id} deleted")
 
 
