@@ -64,7 +64,7 @@ async def create_webhook_key(request: Request):
     if agent is None:
         return JSONResponse({"detail": "the body is not valid"}, 422)
     await ran(request, "create_webhook_key")
-    request.scope["note"]["parent"] = agent
+    request.scope["note"]["parent"] = agent.encode("utf-8", "replace").decode()
     return JSONResponse({"key_id": case_of(request), "agent_name": agent, "name": "n"})
 
 
