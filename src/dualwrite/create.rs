@@ -87,7 +87,7 @@ impl Create {
         };
         let operation = match context.begin(id, vec![record], &room).await {
             Ok(operation) => operation,
-            // Whoever was taken over can't tell others any more that it lets creates pass unrecorded.
+            // A process that was taken over can't tell others any more that it lets creates pass unrecorded.
             Err(halt) if plan.mode == Mode::Observe && !halt.is_fenced() => {
                 tracing::error!(%halt, "an observed create goes unrecorded");
                 context.metrics.exception(&plan.rule, "unrecorded");

@@ -77,7 +77,7 @@ impl Letters {
         self.receiver.recv().await
     }
 
-    /// From here on nobody posts any more: what is posted is read, or whoever posts learns that it isn't.
+    /// Takes no further letters: from here on `post` tells that nobody reads them. Those that came are still there.
     pub(super) fn close(&mut self) {
         self.receiver.close();
     }

@@ -21,7 +21,7 @@ impl Standing {
         if self.fenced.load(Ordering::Acquire) { Err(Error::Fenced) } else { Ok(()) }
     }
 
-    /// Whether what is read means anything: whoever was taken over may still read.
+    /// Whether what is read means anything. A process that was taken over may still read.
     pub(super) fn check_read(&self) -> Result<(), Error> {
         match self.check() {
             Err(Error::Fenced) => Ok(()),

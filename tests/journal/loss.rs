@@ -26,7 +26,7 @@ struct Copies {
     ends: Vec<usize>,
 }
 
-/// Which note is there beside the log.
+/// Which note is there with the log.
 #[derive(Clone, Copy)]
 enum Note {
     /// That of the last append, as after the death of a process.
@@ -258,4 +258,18 @@ async fn the_documented_way_out_of_a_damaged_log_keeps_what_stands_before_the_da
     written(&journal, 99).await;
     drop(journal);
     place.open();
+}
+
+/// A loss of power may leave anything in the note: it tells nothing then, and is written anew.
+#[tokio::test]
+async fn a_note_that_can_t_be_read_keeps_no_journal_from_starting() {
+    let copies = Copies::of(0, 2).await;
+    for garbage in [&[0; 40][..], &[0xFF; 20], b"many"] {
+        let place = copies.lay(&copies.log, Note::None);
+        let note = beside(&place.path(), ".commits");
+        std::fs::write(&note, garbage).unwrap();
+        written(&place.open(), 99).await;
+        let noted = String::from_utf8(std::fs::read(&note).unwrap()).unwrap();
+        assert_eq!(noted.trim().parse(), Ok(6), "{noted:?}");
+    }
 }

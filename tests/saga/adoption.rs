@@ -224,7 +224,7 @@ async fn p3_evidence_that_comes_right_after_the_end_begins_another_operation() {
     assert!(operation.is_finished());
 }
 
-/// Whoever drives it reads no letter any more, and the end is on its way to the journal.
+/// Its driver reads no letter any more, and the end is on its way to the journal.
 #[tokio::test]
 async fn p3_evidence_that_comes_while_the_end_is_written_is_not_lost() {
     let (world, journal, arrivals, stored, key) = left(|id| vec![deleted(id)]).await;

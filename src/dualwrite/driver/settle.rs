@@ -163,6 +163,7 @@ impl Driver {
                     // The others need not wait for it.
                     Err(error) => {
                         failure.get_or_insert(error);
+                        over = false;
                         continue;
                     }
                 }

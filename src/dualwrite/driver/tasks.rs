@@ -94,7 +94,8 @@ impl Driver {
                 Err(error) => _ = failure.get_or_insert(format!("{resource}: {error}")),
             }
         }
-        if let Some(failure) = failure.filter(|_| done.is_empty()) {
+        let all_again = done.is_empty() || self.operation.reuses_ids();
+        if let Some(failure) = failure.filter(|_| all_again) {
             return Attempt::Failed("deregister", failure);
         }
         let now = self.context.now();

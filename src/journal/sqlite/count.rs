@@ -1,4 +1,4 @@
-//! How many commits were acknowledged, noted beside the journal.
+//! How many commits were acknowledged, noted in a file next to the journal.
 //!
 //! SQLite reads its write-ahead log up to the first frame that is not whole, and takes the rest for a write
 //! that a crash cut off. So a disk that damages one frame, or that loses the log, loses all records behind
@@ -31,9 +31,15 @@ impl Count {
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         let open = || {
             let mut file = private().open(beside(path, ".commits"))?;
-            let mut text = String::new();
-            file.read_to_string(&mut text)?;
-            Ok(Self { file, noted: text.trim().parse().unwrap_or(0) })
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            let noted = str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+            if noted.is_none() && !bytes.is_empty() {
+                // A loss of power may leave anything in it.
+                file.set_len(0)?;
+                tracing::warn!(path = %path.display(), "the number of acknowledged commits can't be read");
+            }
+            Ok(Self { file, noted: noted.unwrap_or(0) })
         };
         open().map_err(|error: io::Error| unwritable(path, &error))
     }
