@@ -166,4 +166,5 @@ async fn p3_a_registration_that_can_t_be_removed_holds_up_no_other_of_its_delete
     world.same_set();
     let calls = world.provider.calls(DEREGISTER);
     assert_ne!(calls[0].body, calls[1].body, "the second is for the other row");
+    assert_eq!(calls.len(), 3, "what was removed is not asked for again");
 }
