@@ -92,6 +92,7 @@ impl App {
         health.configured();
         let service_headers = config.credentials.headers().map_err(Error::Credentials)?;
         let journal = journal::open(&config.journal, journal::Metrics::new(&mut registry)).await?;
+        let journal: Arc<dyn journal::Journal> = Arc::new(journal);
         let resolver = Resolver::new(
             &config.principal,
             Arc::new(SystemClock),

@@ -73,7 +73,7 @@ use self::create::Create;
 use self::credentials::Credentials;
 use self::delete::Delete;
 pub use self::explain::{Explanation, Happening};
-pub use self::ledger::{Account, Cursor, Ledger, Listing, Page, Refused};
+pub use self::ledger::{Account, Ledger, Listing, Page, Refused};
 pub use self::metrics::Metrics;
 use self::operation::Illegal;
 pub use self::peers::service_circuit;

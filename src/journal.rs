@@ -2,13 +2,17 @@
 
 mod clock;
 mod config;
+mod database;
+mod encoded;
 mod index;
+mod machine;
 mod metrics;
 mod open;
 mod postgres;
+mod problem;
 mod retention;
-mod row;
 mod shared;
+mod sql;
 mod sqlite;
 mod standing;
 mod writer;
@@ -18,12 +22,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use self::config::{Config, Location, PostgresConfig, PostgresUrl};
-pub use self::index::{Append, Index, Of, Place, State, Window};
+pub use self::database::SqlJournal;
+pub use self::index::{Append, Index, Of, State, Window};
 pub use self::metrics::Metrics;
-pub use self::open::{OpenError, OpenOptions, open};
-pub use self::postgres::PostgresJournal;
+pub use self::open::open;
+pub use self::problem::{OpenError, Problem};
 pub use self::shared::{Arrival, Deposit, Owner, Receipt, Shared};
-pub use self::sqlite::SqliteJournal;
 use crate::model::{Clock, OperationId, Resource, Stored, Timestamp};
 
 /// The journal's contract; every implementation passes `tests/journal.rs`.
@@ -60,11 +64,11 @@ pub trait Journal: Send + Sync + 'static {
     /// Appends entries and waits until they are durable.
     async fn append(&self, append: Append) -> Result<(), Error>;
 
-    /// At most `limit` operations that are not finished, in the order of their places: those behind
+    /// At most `limit` operations that are not finished, in the order of their ids: those behind
     /// `after`.
     async fn unfinished_page(
         &self,
-        after: Option<Place>,
+        after: Option<OperationId>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error>;
 
@@ -74,12 +78,12 @@ pub trait Journal: Send + Sync + 'static {
     /// The operation that holds `resource`.
     async fn holder(&self, resource: &Resource) -> Result<Option<Stored>, Error>;
 
-    /// At most `limit` operations that [meet](Index::meets) the window, in the order of their places:
+    /// At most `limit` operations that [meet](Index::meets) the window, in the order of their ids:
     /// those behind `after`.
     async fn overlapping(
         &self,
         window: &Window,
-        after: Option<Place>,
+        after: Option<OperationId>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error>;
 

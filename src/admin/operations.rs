@@ -17,7 +17,7 @@ use super::reply;
 use super::server::{Limits, serve};
 use super::token::Token;
 use super::{orders, orders::LONGEST_BODY};
-use crate::dualwrite::{Cursor, DualWrite, Page, Refused};
+use crate::dualwrite::{DualWrite, Page, Refused};
 use crate::model::{OperationId, Order};
 
 /// Operations on a page unless `?limit=` says otherwise.
@@ -32,7 +32,7 @@ const MAX_LIMIT: usize = 1000;
 #[async_trait]
 pub trait Operations: Send + Sync + 'static {
     /// Unfinished operations, oldest first, and where to go on if there are more.
-    async fn list(&self, page: &Page) -> Result<(Vec<Value>, Option<Cursor>), String>;
+    async fn list(&self, page: &Page) -> Result<(Vec<Value>, Option<OperationId>), String>;
 
     /// One operation and its history, finished or not.
     async fn show(&self, id: OperationId) -> Result<Option<Value>, String>;
@@ -43,7 +43,7 @@ pub trait Operations: Send + Sync + 'static {
 
 #[async_trait]
 impl Operations for DualWrite {
-    async fn list(&self, page: &Page) -> Result<(Vec<Value>, Option<Cursor>), String> {
+    async fn list(&self, page: &Page) -> Result<(Vec<Value>, Option<OperationId>), String> {
         let listing = Self::list(self, page).await.map_err(|halt| halt.to_string())?;
         let told = listing.operations.iter().map(serde_json::to_value);
         let told = told.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
@@ -72,7 +72,7 @@ pub(super) struct Desk {
 
 /// Serves operations until `stop`.
 ///
-/// - `GET /operations?limit=N&after=CURSOR&stuck=true` lists unfinished ones, oldest first: N from
+/// - `GET /operations?limit=N&after=ID&stuck=true` lists unfinished ones, oldest first: N from
 ///   1 to 1000, default 100. `more` tells whether there are others, and `after` where to go on.
 /// - `GET /operations/{id}` shows one, with its history.
 /// - `POST /operations/{id}/retry` and `/discard`, with `Authorization: Bearer TOKEN` and
@@ -100,7 +100,7 @@ pub async fn serve_operations(
 struct Wanted {
     #[serde(default = "default_limit")]
     limit: usize,
-    after: Option<String>,
+    after: Option<OperationId>,
     #[serde(default)]
     stuck: bool,
 }
@@ -111,9 +111,8 @@ fn default_limit() -> usize {
 
 impl Wanted {
     fn page(self) -> Result<Page, &'static str> {
-        let after = self.after.map(|text| text.parse::<Cursor>()).transpose()?;
         if (1..=MAX_LIMIT).contains(&self.limit) {
-            return Ok(Page { after, limit: self.limit, stuck: self.stuck });
+            return Ok(Page { after: self.after, limit: self.limit, stuck: self.stuck });
         }
         Err("limit is a number from 1 to 1000")
     }

@@ -15,7 +15,7 @@ use self::offline::Offline;
 use self::port::{Asked, Port};
 use super::{DEFAULT_CONFIG, Failure, VARIABLE_OF_TOKEN};
 use crate::config::Config;
-use crate::dualwrite::{Cursor, Page};
+use crate::dualwrite::Page;
 use crate::http::Url;
 use crate::journal::Location;
 use crate::model::{OperationId, Order, Words};
@@ -62,8 +62,8 @@ pub(super) enum Verb {
         #[arg(long, default_value_t = 100)]
         limit: usize,
         /// Go on behind those that were listed before.
-        #[arg(long, value_name = "CURSOR")]
-        after: Option<Cursor>,
+        #[arg(long, value_name = "ID", value_parser = OperationId::parse)]
+        after: Option<OperationId>,
     },
     /// Explain one operation, finished or not, with its history.
     Show {
@@ -100,7 +100,7 @@ pub(super) enum Verb {
 
 /// What is asked, wherever.
 enum Question {
-    List { stuck: bool, limit: usize, after: Option<Cursor> },
+    List { stuck: bool, limit: usize, after: Option<OperationId> },
     Show(OperationId),
     Order(OperationId, Order),
 }
@@ -203,11 +203,11 @@ struct Pages {
     limit: usize,
     stuck: bool,
     operations: Vec<Value>,
-    after: Option<Cursor>,
+    after: Option<OperationId>,
 }
 
 impl Pages {
-    fn new(stuck: bool, limit: usize, after: Option<Cursor>) -> Self {
+    fn new(stuck: bool, limit: usize, after: Option<OperationId>) -> Self {
         Self { limit, stuck, operations: Vec::new(), after }
     }
 
@@ -219,7 +219,7 @@ impl Pages {
     }
 
     /// Takes a page; gives whether another is wanted.
-    fn take(&mut self, operations: Vec<Value>, after: Option<Cursor>) -> bool {
+    fn take(&mut self, operations: Vec<Value>, after: Option<OperationId>) -> bool {
         self.operations.extend(operations);
         self.after = after;
         let enough = self.limit != 0 && self.operations.len() >= self.limit;

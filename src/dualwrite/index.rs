@@ -2,7 +2,7 @@
 //! The journal draws no conclusions from records; they are drawn here. Pure.
 
 use super::operation::{Illegal, Operation, Phase, Targets};
-use crate::journal::{Append, Index, Of, Place, State};
+use crate::journal::{Append, Index, Of, State};
 use crate::model::{
     DeletePlan, Entry, Kind, OperationId, Plan, Record, Resolution, ResourceId, Stored, Timestamp,
 };
@@ -60,7 +60,7 @@ pub fn index(operation: &Operation) -> Index {
         opened_at: operation.intent,
         settled_at: settled_at(operation),
         state: state(operation),
-        holds: operation.bound.iter().filter(|_| !is_row_over(operation)).cloned().collect(),
+        holds: operation.bound.clone().filter(|_| !is_row_over(operation)),
         frees: if is_row_over(operation) { freed(operation) } else { Vec::new() },
     }
 }
@@ -70,12 +70,6 @@ pub fn index(operation: &Operation) -> Index {
 fn freed(operation: &Operation) -> Vec<ResourceId> {
     let gone = operation.gone.iter().filter(|_| operation.reuses_ids());
     operation.bound.iter().chain(gone).cloned().collect()
-}
-
-/// Where it stands in every list.
-#[must_use]
-pub fn place(operation: &Operation) -> Place {
-    (operation.intent, operation.id)
 }
 
 fn state(operation: &Operation) -> State {

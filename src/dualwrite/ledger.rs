@@ -1,25 +1,23 @@
 //! Operations as people see them, and what they may order (promise P9): over the journal, with or
 //! without a process that carries them on.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::context::{Halt, policy};
 use super::explain::{Explanation, Happening, Teller, explain, history};
-use super::index::{index, place};
+use super::index::index;
 use super::operation::Operation;
 use super::state::{Event, Policy, on};
-use crate::journal::{Append, Journal, Owner, Place};
-use crate::model::{Bounds, Entry, OperationId, Order, Stored, Timestamp};
+use crate::journal::{Append, Journal, Owner};
+use crate::model::{Bounds, Entry, OperationId, Order, Stored};
 
 /// Which unfinished operations are to be told of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Page {
     /// Those behind this one.
-    pub after: Option<Cursor>,
+    pub after: Option<OperationId>,
     /// At most so many.
     pub limit: usize,
     /// Only those that don't get on by themselves: their attempts all fail, or only a person can
@@ -27,18 +25,13 @@ pub struct Page {
     pub stuck: bool,
 }
 
-/// The place of an operation in the list: the oldest intent comes first. Still of use when the
-/// operation itself has ended.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Cursor(Place);
-
 /// Unfinished operations, oldest first.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Listing {
     /// At most as many as were wanted.
     pub operations: Vec<Explanation>,
     /// Where to go on, if there are more.
-    pub after: Option<Cursor>,
+    pub after: Option<OperationId>,
 }
 
 /// One operation with its history.
@@ -191,11 +184,11 @@ pub(super) async fn list(
         // a look at each tells.
         let left = page.limit.saturating_sub(listing.operations.len()).saturating_add(1);
         let step = if page.stuck { STEP } else { left.min(STEP) };
-        let found = journal.unfinished_page(read.map(|Cursor(place)| place), step).await?;
+        let found = journal.unfinished_page(read, step).await?;
         let more = found.len() >= step;
         for stored in found {
             let operation = Operation::replay(&stored)?;
-            read = Some(Cursor(place(&operation)));
+            read = Some(operation.id);
             let explanation = explained(&operation);
             if page.stuck && !(explanation.stuck || explanation.needs_a_person) {
                 continue;
@@ -224,38 +217,4 @@ pub(super) async fn show(
         Ok(Account { explanation, history: history(stored) })
     };
     journal.operation(id).await?.as_ref().map(account).transpose()
-}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self((intent, id)) = self;
-        write!(f, "{}.{id}", intent.as_micros())
-    }
-}
-
-impl FromStr for Cursor {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mend = "`after` is what the page before gave as `after`";
-        let (intent, id) = text.split_once('.').ok_or(mend)?;
-        let intent = Timestamp::from_micros(intent.parse().map_err(|_| mend)?);
-        Ok(Self((intent, OperationId::parse(id).map_err(|_| mend)?)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cursor_reads_back_and_sorts_as_the_list_does() {
-        let id = OperationId::new();
-        let cursor = |micros| Cursor((Timestamp::from_micros(micros), id));
-        assert_eq!(cursor(7).to_string().parse(), Ok(cursor(7)));
-        assert!(cursor(7) < cursor(8));
-        for bad in ["", "7", "x.y", "7.y"] {
-            assert!(bad.parse::<Cursor>().is_err(), "{bad}");
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::context::Halt;
-use super::index::{index, place};
+use super::index::index;
 use super::line::{Line, lock};
 use super::operation::Operation;
 use super::overlap::matters;
@@ -76,7 +76,7 @@ impl Neighbours {
             let page = self.journal.overlapping(&window, after, PAGE).await?;
             for stored in &page {
                 let operation = Operation::replay(stored)?;
-                after = Some(place(&operation));
+                after = Some(stored.id);
                 let index = index(&operation);
                 let neighbour = Neighbour { index, operation: Arc::new(operation) };
                 if asked.iter().any(|question| question.wants(&neighbour)) {

@@ -9,7 +9,6 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::adoption::{restart, resume};
 use super::context::{Context, Halt};
-use super::index::place;
 use super::operation::Operation;
 use crate::model::Stored;
 
@@ -42,7 +41,7 @@ impl Recovered {
         loop {
             let left = context.journal.unfinished_page(after, PAGE).await?;
             let Some(last) = left.last() else { break };
-            after = Some(place(&Operation::replay(last)?));
+            after = Some(last.id);
             let own = |stored: &Stored| own.as_ref().is_none_or(|own| own.contains(&stored.id));
             // At the same time, so that they share the journal's commits.
             let replayed = stream::iter(left.into_iter().filter(own)).map(replay).buffered(PAGE);

@@ -1,30 +1,10 @@
-//! Clocks that are not set: the machine's, and on top of it the journal's, from which all recorded times come.
+//! The journal's clock, from which all recorded times come. It goes on with the machine's uptime, which nobody sets.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::time::{ClockId, clock_gettime};
-
+use super::machine::uptime;
 use crate::model::{Clock, Timestamp};
-
-/// Time since the machine started. It counts the time that the machine was suspended and is never
-/// set: a lease must not look longer than it is after either.
-pub(super) fn uptime() -> Duration {
-    #[cfg(target_os = "linux")]
-    const CLOCK: ClockId = ClockId::Boottime;
-    // Elsewhere, which is for development only, the next best.
-    #[cfg(not(target_os = "linux"))]
-    const CLOCK: ClockId = ClockId::Monotonic;
-    let time = clock_gettime(CLOCK);
-    let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or(0);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), nanoseconds)
-}
-
-/// Names the time between two starts of the machine, in which [`uptime`] goes on. `None` where that is not known.
-pub(super) fn boot() -> Option<String> {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(id.trim().to_owned())
-}
 
 /// How far a process's idea of a database's time may be off: half the longest round trip that is believed.
 pub(super) const ERROR: Duration = Duration::from_millis(500);

@@ -52,11 +52,16 @@ impl Config {
         }
     }
 
-    pub(super) const fn default_max_bytes() -> ByteSize {
+    /// `max_bytes`, in bytes.
+    pub(super) fn max_bytes(&self) -> u64 {
+        u64::try_from(self.max_bytes.0).unwrap_or(u64::MAX)
+    }
+
+    const fn default_max_bytes() -> ByteSize {
         ByteSize(1 << 30)
     }
 
-    pub(super) const fn default_queue() -> u32 {
+    const fn default_queue() -> u32 {
         1024
     }
 }

@@ -31,8 +31,8 @@ pub struct Index {
     pub settled_at: Option<Timestamp>,
     /// Whether it is over, and whether it needs others.
     pub state: State,
-    /// The ids that are its own. It keeps those that it held before until it is forgotten, or they are freed.
-    pub holds: Vec<ResourceId>,
+    /// The id that is its own. It keeps what it held before until it is forgotten, or that is freed.
+    pub holds: Option<ResourceId>,
     /// Ids that are released with this record, provided that the operation which holds them has finished.
     pub frees: Vec<ResourceId>,
 }
@@ -71,9 +71,6 @@ pub struct Window {
     pub from: Timestamp,
 }
 
-/// Where an operation stands in every list: its [`Index::opened_at`], and its id.
-pub type Place = (Timestamp, OperationId);
-
 impl Index {
     /// Whether the operation is of the kind, and was open at that time or later: until `settled_at`.
     #[must_use]
@@ -90,60 +87,17 @@ impl Index {
     }
 
     /// What it holds.
-    pub fn held(&self) -> impl Iterator<Item = Resource> {
-        self.resources(&self.holds)
+    #[must_use]
+    pub fn held(&self) -> Option<Resource> {
+        self.holds.as_ref().map(|id| self.resource(id))
     }
 
     /// What it frees.
     pub fn freed(&self) -> impl Iterator<Item = Resource> {
-        self.resources(&self.frees)
+        self.frees.iter().map(|id| self.resource(id))
     }
 
-    fn resources(&self, ids: &[ResourceId]) -> impl Iterator<Item = Resource> {
-        ids.iter().map(|id| Resource { kind: self.resource_type.clone(), id: id.clone() })
+    fn resource(&self, id: &ResourceId) -> Resource {
+        Resource { kind: self.resource_type.clone(), id: id.clone() }
     }
-}
-
-/// `settled_at` of an operation that has not settled, as the databases keep it.
-const NEVER: i64 = i64::MAX;
-
-/// What the databases keep of an index, but the type and the ids.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Columns {
-    pub(super) kind: i16,
-    pub(super) opened_at: i64,
-    pub(super) settled_at: i64,
-    pub(super) state: i16,
-    pub(super) finished_at: Option<i64>,
-}
-
-impl From<&Index> for Columns {
-    fn from(index: &Index) -> Self {
-        let (state, finished_at) = match index.state {
-            State::Open => (0, None),
-            State::Alone => (1, None),
-            State::Finished(at) => (2, Some(at.as_micros())),
-            State::Void(at) => (3, Some(at.as_micros())),
-        };
-        Self {
-            kind: kind(index.of),
-            opened_at: index.opened_at.as_micros(),
-            settled_at: index.settled_at.map_or(NEVER, Timestamp::as_micros),
-            state,
-            finished_at,
-        }
-    }
-}
-
-/// How the column `kind` spells what an operation is.
-pub(super) const fn kind(of: Of) -> i16 {
-    match of {
-        Of::Creates => 0,
-        Of::Deletes => 1,
-    }
-}
-
-/// What the column `settled_at` says.
-pub(super) fn settled(at: i64) -> Option<Timestamp> {
-    (at != NEVER).then(|| Timestamp::from_micros(at))
 }

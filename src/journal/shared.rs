@@ -37,7 +37,7 @@ pub trait Shared: Send + Sync {
     fn clock_error(&self) -> Duration;
 
     /// Unfinished operations that no living replica carries on: this process's from now on, in the
-    /// order of their places. To be asked once, at the start.
+    /// order of their ids. To be asked once, at the start.
     async fn recover(&self) -> Result<Vec<OperationId>, Error>;
 
     /// Waits for something that others left to this process. An operation may come again, where an answer was

@@ -10,6 +10,7 @@ use super::Error;
 pub(super) struct Standing {
     broken: OnceLock<String>,
     fenced: AtomicBool,
+    unreachable: AtomicBool,
 }
 
 impl Standing {
@@ -19,6 +20,19 @@ impl Standing {
             return Err(Error::Broken(why.clone()));
         }
         if self.fenced.load(Ordering::Acquire) { Err(Error::Fenced) } else { Ok(()) }
+    }
+
+    /// Whether somebody who waits for an answer may queue. Others wait until the journal can be reached.
+    pub(super) fn check_reachable(&self) -> Result<(), Error> {
+        if self.unreachable.load(Ordering::Acquire) {
+            return Err(Error::Unavailable("there is no connection".into()));
+        }
+        Ok(())
+    }
+
+    /// Notes whether the journal can be reached. Gives whether that was known.
+    pub(super) fn set_unreachable(&self, unreachable: bool) -> bool {
+        self.unreachable.swap(unreachable, Ordering::AcqRel) == unreachable
     }
 
     /// Whether what is read means anything. A process that was taken over may still read.

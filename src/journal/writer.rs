@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::row::Rows;
+use super::encoded::Encoded;
 use super::standing::Standing;
 use super::{Append, Error, Metrics};
+use crate::model::Timestamp;
 
 /// Most calls in one transaction. Enough to share one sync of the disk among all that arrive while the one
 /// before it takes its milliseconds; small enough (some hundred pages) that the first call of a batch does
@@ -25,31 +26,32 @@ pub(super) type Verdict = Result<(), Error>;
 pub(super) trait Store {
     /// Writes `calls`, as far as they are not refused, and returns once that is durable. The error is that
     /// of all of them.
-    async fn write(&mut self, calls: &[&Rows]) -> Result<Vec<Verdict>, Error>;
+    async fn write(&mut self, calls: &[&Encoded]) -> Result<Vec<Verdict>, Error>;
+
+    /// Forgets some operations; returns how many.
+    async fn prune(&mut self, now: Timestamp, before: Timestamp) -> Result<usize, Error>;
 
     /// Does what need not be done before the answers.
     fn rest(&mut self) {}
 }
 
-/// What else is to be done with a store, in its turn.
-type Turn<S> = Box<dyn FnOnce(&mut S) + Send>;
-
-enum Call<S> {
-    Append(Rows, oneshot::Sender<Verdict>),
-    Turn(Turn<S>),
+#[derive(Debug)]
+enum Call {
+    Append(Encoded, oneshot::Sender<Verdict>),
+    Prune(Timestamp, Timestamp, oneshot::Sender<Result<usize, Error>>),
 }
 
 /// The way to the writer.
 #[derive(Debug)]
-pub(super) struct Queue<S> {
-    calls: mpsc::Sender<Call<S>>,
+pub(super) struct Queue {
+    calls: mpsc::Sender<Call>,
     standing: Arc<Standing>,
     metrics: Metrics,
 }
 
-impl<S: Store> Queue<S> {
+impl Queue {
     /// A queue of at most `length` calls, and its writer.
-    pub(super) fn new(
+    pub(super) fn new<S: Store>(
         length: u32,
         store: S,
         standing: Arc<Standing>,
@@ -64,28 +66,28 @@ impl<S: Store> Queue<S> {
     /// Appends, and waits until that is durable. It is encoded here, on the caller's thread, so that the
     /// writer's is for the disk.
     pub(super) async fn append(&self, append: Append) -> Verdict {
+        // Somebody waits for what begins, and nothing has been sent yet.
+        if append.begins {
+            self.standing.check_reachable()?;
+        }
         let unwritable =
             |error| self.standing.broken(format!("a record can't be written: {error}"));
-        let rows = Rows::encode(append).map_err(unwritable)?;
+        let call = Encoded::new(append).map_err(unwritable)?;
         let (reply, answer) = oneshot::channel();
-        self.send(Call::Append(rows, reply)).await?;
+        self.send(Call::Append(call, reply)).await?;
         // A writer that died with the call in hand may have committed it.
         answer.await.unwrap_or_else(|_| Err(Error::Unknown("the writer has died".into())))
     }
 
-    /// Does something with the store in its turn.
-    pub(super) async fn turn<T: Send + 'static>(
-        &self,
-        act: impl FnOnce(&mut S) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
+    /// Forgets some operations, in its turn; returns how many.
+    pub(super) async fn prune(&self, now: Timestamp, before: Timestamp) -> Result<usize, Error> {
         let (reply, answer) = oneshot::channel();
-        let act = move |store: &mut S| drop(reply.send(act(store)));
-        self.send(Call::Turn(Box::new(act))).await?;
+        self.send(Call::Prune(now, before, reply)).await?;
         answer.await.unwrap_or_else(|_| Err(Error::Broken("the writer has died".into())))
     }
 
     /// Hands a call to the writer; waits for room only.
-    async fn send(&self, call: Call<S>) -> Result<(), Error> {
+    async fn send(&self, call: Call) -> Result<(), Error> {
         let stopped = || Error::Broken("the writer has stopped".into());
         let room = self.calls.reserve().await.map_err(|_| stopped())?;
         self.standing.check()?;
@@ -98,7 +100,7 @@ impl<S: Store> Queue<S> {
 /// The writer itself.
 pub(super) struct Writer<S> {
     store: S,
-    calls: mpsc::Receiver<Call<S>>,
+    calls: mpsc::Receiver<Call>,
     metrics: Metrics,
 }
 
@@ -108,26 +110,26 @@ impl<S: Store> Writer<S> {
         let mut calls = Vec::new();
         while self.calls.recv_many(&mut calls, BATCH).await > 0 {
             self.metrics.queue_depth.dec_by(i64::try_from(calls.len()).unwrap_or(i64::MAX));
-            let (mut batch, mut turns) = (Vec::new(), Vec::new());
+            let (mut batch, mut prunes) = (Vec::new(), Vec::new());
             for call in calls.drain(..) {
                 match call {
-                    Call::Append(rows, reply) => batch.push((rows, reply)),
-                    Call::Turn(act) => turns.push(act),
+                    Call::Append(call, reply) => batch.push((call, reply)),
+                    Call::Prune(now, before, reply) => prunes.push((now, before, reply)),
                 }
             }
             if !batch.is_empty() {
                 self.write(batch).await;
             }
-            for act in turns {
-                act(&mut self.store);
+            for (now, before, reply) in prunes {
+                drop(reply.send(self.store.prune(now, before).await));
             }
             self.store.rest();
         }
     }
 
-    async fn write(&mut self, batch: Vec<(Rows, oneshot::Sender<Verdict>)>) {
-        let rows: Vec<&Rows> = batch.iter().map(|(rows, _)| rows).collect();
-        let written = self.store.write(&rows).await;
+    async fn write(&mut self, batch: Vec<(Encoded, oneshot::Sender<Verdict>)>) {
+        let calls: Vec<&Encoded> = batch.iter().map(|(call, _)| call).collect();
+        let written = self.store.write(&calls).await;
         let verdicts = written.unwrap_or_else(|error| vec![Err(error); batch.len()]);
         for ((_, reply), verdict) in batch.into_iter().zip(verdicts) {
             let counter =

@@ -30,14 +30,14 @@ impl OperationId {
 
     /// The id as the journal keeps it.
     #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        self.0.as_bytes()
+    pub const fn uuid(self) -> Uuid {
+        self.0
     }
+}
 
-    /// The id that the journal kept.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(Uuid::from_bytes(bytes))
+impl From<Uuid> for OperationId {
+    fn from(id: Uuid) -> Self {
+        Self(id)
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use authz_sidecar::journal::{Error, Journal, OpenError, OpenOptions, SqliteJournal};
+use authz_sidecar::journal::{Config, Error, Journal, Location, Metrics, OpenError, open};
 use authz_sidecar::model::OperationId;
 
 use crate::fixture::{Calls, at, closed, committed, finished, names, prepared};
@@ -49,7 +49,8 @@ pub(crate) fn run(shim: &Shim, operations: usize) -> String {
 async fn victim() {
     let Some(path) = std::env::var_os(JOURNAL).map(PathBuf::from) else { return };
     let operations: usize = std::env::var(OPERATIONS).unwrap().parse().unwrap();
-    let journal = match SqliteJournal::open(&path, OpenOptions::default()) {
+    let journal = match open(&Config::at(Location::Sqlite(path.clone())), Metrics::default()).await
+    {
         Ok(journal) => Arc::new(journal),
         Err(error) => return println!("\nrefused: {error}\nend"),
     };
@@ -121,8 +122,8 @@ pub(crate) enum Loss {
 
 /// Opens the journal in `directory` and looks for all that somebody was told.
 pub(crate) async fn lost(directory: &Path, told: &Told) -> Result<(), Loss> {
-    let journal = SqliteJournal::open(&directory.join("journal.db"), OpenOptions::default());
-    let journal = journal.map_err(Loss::Refused)?;
+    let config = Config::at(Location::Sqlite(directory.join("journal.db")));
+    let journal = open(&config, Metrics::default()).await.map_err(Loss::Refused)?;
     for (operation, records) in told {
         let kept = names(&journal, *operation).await;
         if kept.len() < *records || !RECORDS.starts_with(&kept) {

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use authz_sidecar::journal::{Error, Journal, OpenOptions, SqliteJournal};
+use authz_sidecar::journal::{Config, Error, Journal, Location, Metrics, SqlJournal, open};
 use authz_sidecar::model::OperationId;
 use futures_util::future::try_join;
 
@@ -15,7 +15,8 @@ const JOURNAL: &str = "AUTHZ_SIDECAR_TEST_JOURNAL";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn victim() {
     let Some(path) = std::env::var_os(JOURNAL) else { return };
-    let journal = SqliteJournal::open(path.as_ref(), OpenOptions::default()).unwrap();
+    let journal =
+        open(&Config::at(Location::Sqlite(path.into())), Metrics::default()).await.unwrap();
     let journal = std::sync::Arc::new(journal);
     println!("\nopen");
     let mut tasks = tokio::task::JoinSet::new();
@@ -64,7 +65,7 @@ fn acknowledged(lines: &[String]) -> Vec<OperationId> {
     ids.map(|id| OperationId::parse(id).unwrap()).collect()
 }
 
-async fn assert_all_there(place: &Place, acknowledged: &[OperationId]) -> SqliteJournal {
+async fn assert_all_there(place: &Place, acknowledged: &[OperationId]) -> SqlJournal {
     let journal = place.open();
     for operation in acknowledged {
         assert_eq!(names(&journal, *operation).await, ["prepared", "committed", "closed"]);

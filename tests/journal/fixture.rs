@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use authz_sidecar::journal::{
-    Append, Error, Index, Journal, Of, OpenError, OpenOptions, SqliteJournal, State, Window,
+    Append, Config, Error, Index, Journal, Location, Metrics, Of, OpenError, SqlJournal, State,
+    Window, open,
 };
 use authz_sidecar::model::{
     As, Call, Commits, Confirm, CreatePlan, DeletePlan, Effect, Entry, Evidence, IdCall, Ids, Kind,
@@ -13,6 +14,7 @@ use authz_sidecar::model::{
     ResourceId, ResourceType, Row, Sees, Stored, StoredPrincipal, Timestamp, Undo, UndoReason,
     Words,
 };
+use futures_util::FutureExt;
 use futures_util::future::try_join_all;
 
 use crate::support::database::Database;
@@ -35,18 +37,28 @@ impl Place {
         self.directory.path().join("journal.db")
     }
 
-    pub(crate) fn open(&self) -> SqliteJournal {
-        self.try_open(OpenOptions::default()).unwrap()
+    pub(crate) fn open(&self) -> SqlJournal {
+        try_open(&self.config(), Metrics::default()).unwrap()
     }
 
-    pub(crate) fn try_open(&self, options: OpenOptions) -> Result<SqliteJournal, OpenError> {
-        SqliteJournal::open(&self.path(), options)
+    pub(crate) fn config(&self) -> Config {
+        Config::at(Location::Sqlite(self.path()))
+    }
+
+    /// What it says where it can't be opened.
+    pub(crate) fn refusal(&self) -> String {
+        try_open(&self.config(), Metrics::default()).unwrap_err().to_string()
     }
 
     /// A connection past the journal, as an operator's shell or a fault would have it.
     pub(crate) fn meddle(&self, sql: &str) {
         meddle(&self.path(), sql);
     }
+}
+
+/// Opens a journal in a file.
+pub(crate) fn try_open(config: &Config, metrics: Metrics) -> Result<SqlJournal, OpenError> {
+    open(config, metrics).now_or_never().unwrap()
 }
 
 pub(crate) fn meddle(path: &Path, sql: &str) {
@@ -232,12 +244,12 @@ fn after(index: Option<Index>, entry: &Entry) -> Index {
         Record::Finished { resolution } => {
             index.state = State::Finished(entry.at);
             if *resolution == Resolution::Undone {
-                index.frees = std::mem::take(&mut index.holds);
+                index.frees = index.holds.take().into_iter().collect();
             }
         }
         Record::Reported { .. } => {
             index.state = State::Alone;
-            index.holds.clear();
+            index.holds = None;
         }
         Record::Deleted { .. } => index.state = State::Alone,
         Record::Retried { .. } | Record::Discarded { .. } => {}
@@ -245,7 +257,7 @@ fn after(index: Option<Index>, entry: &Entry) -> Index {
         | Record::Registered { id, .. }
         | Record::Passed { id, .. }
         | Record::Undoing { id, .. } => {
-            index.holds.push(id.clone());
+            index.holds = Some(id.clone());
             let undone = matches!(entry.record, Record::Undoing { .. });
             index.state = if undone { State::Alone } else { State::Open };
         }
@@ -271,7 +283,7 @@ fn opening(entry: &Entry) -> Index {
         opened_at: *intent,
         settled_at: None,
         state: State::Open,
-        holds: Vec::new(),
+        holds: None,
         frees: Vec::new(),
     }
 }

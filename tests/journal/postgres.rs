@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, Owner, PostgresJournal, Shared};
+use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, Owner, SqlJournal};
 use authz_sidecar::model::{Late, OperationId, Span};
 use futures_util::future::try_join;
 use tokio_postgres::Client;
@@ -14,17 +14,17 @@ use crate::support::database::Database;
 use crate::support::eventually;
 
 /// Ends a replica's lease as if it had run out.
-pub(crate) async fn expire(journal: &PostgresJournal, client: &Client) {
+pub(crate) async fn expire(journal: &SqlJournal, client: &Client) {
     let expire = "UPDATE replicas SET lease = interval '0', \
                   lease_until = clock_timestamp() - interval '1 h' WHERE epoch = $1";
     assert_eq!(client.execute(expire, &[&journal.epoch()]).await.unwrap(), 1);
 }
 
 /// A replica that is never renewed again, as one is that stands still.
-pub(crate) async fn frozen(database: &Database) -> PostgresJournal {
-    let mut options = database.options();
-    options.postgres.lease = Span(Duration::from_hours(1));
-    database.try_open(options).await.unwrap()
+pub(crate) async fn frozen(database: &Database) -> SqlJournal {
+    let mut config = database.config();
+    config.postgres.lease = Span(Duration::from_hours(1));
+    database.try_open(config).await.unwrap()
 }
 
 #[tokio::test]
@@ -41,13 +41,13 @@ async fn p2_a_take_over_waits_for_a_write_that_is_under_way() {
                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
     eventually("the write waits", || async { client.query_opt(waiting, &[]).await.unwrap() }).await;
     expire(&old, &client).await;
-    assert!(new.recover().await.unwrap().is_empty(), "it is not over yet");
+    assert!(new.shared().unwrap().recover().await.unwrap().is_empty(), "it is not over yet");
     let dead = "SELECT dead FROM replicas WHERE epoch = $1";
     let dead = client.query_one(dead, &[&old.epoch()]).await.unwrap();
     assert!(!dead.get::<_, bool>(0), "whose write may yet be acknowledged");
     blocker.batch_execute("COMMIT").await.unwrap();
     assert_eq!(write.await.unwrap(), Ok(()));
-    let arrivals = new.arrivals().await.unwrap();
+    let arrivals = new.shared().unwrap().arrivals().await.unwrap();
     assert_eq!(arrivals, [Arrival::Adopted(operation)]);
     let kept = names(&new, operation).await;
     assert_eq!(kept, ["prepared", "closed"], "nothing comes after a take-over");
@@ -56,13 +56,13 @@ async fn p2_a_take_over_waits_for_a_write_that_is_under_way() {
 #[tokio::test]
 async fn a_lease_that_is_renewed_is_not_taken_over() {
     let database = Database::new().await;
-    let mut options = database.options();
-    options.postgres.lease = Span(Duration::from_secs(2));
-    let old = database.try_open(options.clone()).await.unwrap();
-    old.recover().await.unwrap();
+    let mut config = database.config();
+    config.postgres.lease = Span(Duration::from_secs(2));
+    let old = database.try_open(config.clone()).await.unwrap();
+    old.shared().unwrap().recover().await.unwrap();
     let operation = opened(&old, 1).await;
-    let new = database.try_open(options).await.unwrap();
-    assert!(new.recover().await.unwrap().is_empty());
+    let new = database.try_open(config).await.unwrap();
+    assert!(new.shared().unwrap().recover().await.unwrap().is_empty());
     let client = database.meddle().await;
     let until = "SELECT lease_until > started_at + interval '10 s' FROM replicas WHERE epoch = $1";
     eventually("five leases", || async {
@@ -71,7 +71,7 @@ async fn a_lease_that_is_renewed_is_not_taken_over() {
     })
     .await;
     old.write(operation, vec![closed(2)]).await.unwrap();
-    assert_eq!(old.may_act(), Ok(()));
+    assert_eq!(old.shared().unwrap().may_act(), Ok(()));
 }
 
 /// As just after a restart of the server, which lasted longer than a lease: whoever is back first, with a
@@ -79,19 +79,19 @@ async fn a_lease_that_is_renewed_is_not_taken_over() {
 #[tokio::test]
 async fn p2_a_replica_has_its_own_lease_to_come_back_after_a_restart_of_the_server() {
     let database = Database::new().await;
-    let mut options = database.options();
+    let mut config = database.config();
     // The tests' server has not been up as long.
-    options.postgres.lease = Span(Duration::from_hours(400));
-    let old = database.try_open(options).await.unwrap();
+    config.postgres.lease = Span(Duration::from_hours(400));
+    let old = database.try_open(config).await.unwrap();
     let operation = opened(&old, 1).await;
     let client = database.meddle().await;
     let lapse = "UPDATE replicas SET lease_until = clock_timestamp() - interval '1 s' \
                  WHERE lease = interval '320 h'"; // four fifths
     assert_eq!(client.execute(lapse, &[]).await.unwrap(), 1);
     let new = database.open().await;
-    let owner = new.claim(operation).await.unwrap();
+    let owner = new.shared().unwrap().claim(operation).await.unwrap();
     assert!(matches!(owner, Some(Owner::Other(_))), "{owner:?}");
-    assert!(new.recover().await.unwrap().is_empty());
+    assert!(new.shared().unwrap().recover().await.unwrap().is_empty());
     old.write(operation, vec![closed(2)]).await.unwrap();
 }
 
@@ -108,8 +108,8 @@ async fn a_transaction_that_stands_still_does_not_keep_a_lease() {
     client.query_one(fence, &[&old.epoch()]).await.unwrap();
     expire(&old, &database.meddle().await).await;
     let new = database.open().await;
-    new.recover().await.unwrap();
-    let arrivals = new.arrivals().await.unwrap();
+    new.shared().unwrap().recover().await.unwrap();
+    let arrivals = new.shared().unwrap().arrivals().await.unwrap();
     assert_eq!(arrivals, [Arrival::Adopted(operation)]);
 }
 
@@ -208,8 +208,8 @@ async fn p1_p2_whatever_the_database_defaults_to_a_commit_waits_for_the_disk() {
         journal.write(operation, vec![closed(2)]).await.unwrap();
         let opening = vec![prepared("api_key", 3)];
         let deposit = Deposit { operation: OperationId::new(), opening, late: Late::Sent };
-        journal.deposit(deposit).await.unwrap();
-        journal.release().await;
+        journal.shared().unwrap().deposit(deposit).await.unwrap();
+        journal.shared().unwrap().release().await;
         let seen = client.query("SELECT DISTINCT setting FROM seen", &[]).await.unwrap();
         let seen: Vec<String> = seen.iter().map(|row| row.get(0)).collect();
         assert_eq!(seen, [wanted], "with {default}");
@@ -219,9 +219,9 @@ async fn p1_p2_whatever_the_database_defaults_to_a_commit_waits_for_the_disk() {
 #[tokio::test]
 async fn a_server_without_fsync_is_refused() {
     let database = Database::new().await;
-    let mut options = database.options();
-    options.postgres.allow_no_fsync = false;
-    let error = database.try_open(options).await.unwrap_err().to_string();
+    let mut config = database.config();
+    config.postgres.allow_no_fsync = false;
+    let error = database.try_open(config).await.unwrap_err().to_string();
     assert!(error.contains("fsync is off") && error.contains("set fsync = on"), "{error}");
 }
 
@@ -229,7 +229,7 @@ async fn a_server_without_fsync_is_refused() {
 async fn replicas_that_start_at_once_make_the_tables_once() {
     let database = Database::new().await;
     let all = futures_util::future::join_all((0..6).map(|_| database.open())).await;
-    let mut epochs: Vec<_> = all.iter().map(PostgresJournal::epoch).collect();
+    let mut epochs: Vec<_> = all.iter().map(SqlJournal::epoch).collect();
     epochs.sort_unstable();
     epochs.dedup();
     assert_eq!(epochs.len(), 6);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use authz_sidecar::journal::{Journal, SqliteJournal};
+use authz_sidecar::journal::{Journal, SqlJournal};
 use authz_sidecar::model::OperationId;
 
 use crate::fixture::{
@@ -34,7 +34,7 @@ fn size(path: &Path) -> (u64, u64) {
 }
 
 /// Creates that finish at once, until that second; prunes as the sidecar does.
-async fn live(journal: &SqliteJournal, seconds: std::ops::Range<i64>) {
+async fn live(journal: &SqlJournal, seconds: std::ops::Range<i64>) {
     let mut lives = Vec::new();
     for second in seconds {
         for number in 0..RATE {
@@ -56,7 +56,7 @@ async fn live(journal: &SqliteJournal, seconds: std::ops::Range<i64>) {
 }
 
 /// Appends one after the other and waits for each, until the time is negative; the longest wait.
-async fn longest_append(journal: Arc<SqliteJournal>, time: Arc<AtomicI64>) -> Duration {
+async fn longest_append(journal: Arc<SqlJournal>, time: Arc<AtomicI64>) -> Duration {
     let mut longest = Duration::ZERO;
     loop {
         let second = time.load(Relaxed);

@@ -3,14 +3,12 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use authz_sidecar::journal::{
-    Config, Error, Journal, Location, Metrics, OpenError, OpenOptions, SqliteJournal, open,
-};
+use authz_sidecar::journal::{Config, Error, Journal, Location, Metrics, SqlJournal, open};
 use authz_sidecar::model::{ByteSize, OperationId, Record};
 
 use crate::fixture::{
     Calls, Place, at, closed, committed, done, entry, finished, ids, names, next, opened, prepared,
-    resource,
+    resource, try_open,
 };
 
 #[tokio::test]
@@ -38,8 +36,8 @@ async fn calls_that_come_together_share_a_commit() {
     let place = Place::new();
     let mut registry = prometheus_client::registry::Registry::default();
     let metrics = Metrics::new(&mut registry);
-    let options = OpenOptions { metrics: metrics.clone(), ..OpenOptions::default() };
-    let journal = std::sync::Arc::new(place.try_open(options).unwrap());
+    let journal = try_open(&place.config(), metrics.clone()).unwrap();
+    let journal = std::sync::Arc::new(journal);
     let mut calls = tokio::task::JoinSet::new();
     for intent in 0..400 {
         let journal = journal.clone();
@@ -64,8 +62,8 @@ async fn calls_that_come_together_share_a_commit() {
 #[tokio::test]
 async fn p8_a_queue_of_one_still_serves_everybody() {
     let place = Place::new();
-    let options = OpenOptions { queue: 1, ..OpenOptions::default() };
-    let journal = std::sync::Arc::new(place.try_open(options).unwrap());
+    let config = Config { queue: 1, ..place.config() };
+    let journal = std::sync::Arc::new(try_open(&config, Metrics::default()).unwrap());
     let mut calls = tokio::task::JoinSet::new();
     for intent in 0..20 {
         let journal = journal.clone();
@@ -78,10 +76,11 @@ async fn p8_a_queue_of_one_still_serves_everybody() {
 async fn a_second_opener_is_refused_with_the_holders_id() {
     let place = Place::new();
     let journal = place.open();
-    let error = place.try_open(OpenOptions::default()).unwrap_err();
-    let OpenError::Locked { holder, .. } = &error else { panic!("{error}") };
+    let error = try_open(&place.config(), Metrics::default()).unwrap_err();
+    assert!(error.problem.is_locked);
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    assert_eq!(*holder, format!("{} on {}", std::process::id(), host.trim()));
+    let holder = format!("process {} on {} has it open", std::process::id(), host.trim());
+    assert_eq!(error.problem.what, holder);
     assert!(error.to_string().contains("journal.url"), "{error}");
     opened(&journal, 1).await;
     drop(journal);
@@ -89,7 +88,7 @@ async fn a_second_opener_is_refused_with_the_holders_id() {
 }
 
 #[test]
-fn a_place_that_can_not_hold_a_journal_is_refused_with_path_and_mend() {
+fn a_place_that_can_not_hold_a_journal_is_refused_with_path_and_remedy() {
     let place = Place::new();
     std::fs::create_dir(place.path()).unwrap();
     let cases = [
@@ -98,7 +97,8 @@ fn a_place_that_can_not_hold_a_journal_is_refused_with_path_and_mend() {
         (Path::new("/proc/j.db").to_owned(), "writable"),
     ];
     for (path, expected) in cases {
-        let error = SqliteJournal::open(&path, OpenOptions::default()).unwrap_err().to_string();
+        let config = Config::at(Location::Sqlite(path.clone()));
+        let error = try_open(&config, Metrics::default()).unwrap_err().to_string();
         assert!(error.contains(path.to_str().unwrap()), "{error}");
         assert!(error.contains(expected), "{error}");
     }
@@ -110,15 +110,15 @@ fn a_file_that_is_no_journal_is_refused_and_left_alone() {
     std::fs::write(place.path(), "a diary, not a database, but long enough to be one".repeat(9))
         .unwrap();
     let before = std::fs::read(place.path()).unwrap();
-    let error = place.try_open(OpenOptions::default()).unwrap_err();
-    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+    let error = place.refusal();
+    assert!(error.contains("restore it from a copy"), "{error}");
     assert_eq!(std::fs::read(place.path()).unwrap(), before);
 
     let place = Place::new();
     place.meddle("CREATE TABLE users (name TEXT)");
     let before = std::fs::read(place.path()).unwrap();
-    let error = place.try_open(OpenOptions::default()).unwrap_err();
-    assert!(error.to_string().contains("another program's"), "{error}");
+    let error = place.refusal();
+    assert!(error.contains("another program's"), "{error}");
     assert_eq!(std::fs::read(place.path()).unwrap(), before);
 }
 
@@ -133,8 +133,8 @@ async fn a_damaged_journal_is_refused() {
     let middle = bytes.len() / 2 / 4096 * 4096;
     bytes[middle..middle + 4096].fill(0xA5);
     std::fs::write(place.path(), bytes).unwrap();
-    let error = place.try_open(OpenOptions::default()).unwrap_err();
-    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+    let error = place.refusal();
+    assert!(error.contains("restore it from a copy"), "{error}");
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn a_write_that_fails_before_the_commit_left_nothing_and_breaks_the_journa
     assert_eq!(journal.holder(&resource("api_key", "k")).await, Ok(None));
 }
 
-async fn assert_broken(journal: &SqliteJournal, operation: OperationId) {
+async fn assert_broken(journal: &SqlJournal, operation: OperationId) {
     let is_broken = |result: Result<(), Error>| matches!(result, Err(Error::Broken(_)));
     assert!(is_broken(journal.health()));
     assert!(is_broken(journal.write(operation, vec![finished(9)]).await));
@@ -213,12 +213,8 @@ async fn a_record_that_can_t_be_read_is_not_guessed_at() {
 async fn p8_a_full_journal_opens_nothing_new_but_lets_the_old_ones_end() {
     let place = Place::new();
     let metrics = Metrics::default();
-    let options = OpenOptions {
-        max_bytes: ByteSize(256 << 10),
-        metrics: metrics.clone(),
-        ..OpenOptions::default()
-    };
-    let journal = place.try_open(options).unwrap();
+    let config = Config { max_bytes: ByteSize(256 << 10), ..place.config() };
+    let journal = try_open(&config, metrics.clone()).unwrap();
     let mut kept = Vec::new();
     let full = loop {
         let operation = OperationId::new();
@@ -265,8 +261,7 @@ async fn p8_the_file_shrinks_again_after_a_flood() {
 async fn a_large_prune_lets_appends_through() {
     let place = Place::new();
     let metrics = Metrics::default();
-    let options = OpenOptions { metrics: metrics.clone(), ..OpenOptions::default() };
-    let journal = place.try_open(options).unwrap();
+    let journal = try_open(&place.config(), metrics.clone()).unwrap();
     let calls = (0..2000)
         .map(|intent| (OperationId::new(), vec![prepared("api_key", intent), finished(intent)]));
     journal.write_all(calls.collect()).await.unwrap();
@@ -287,6 +282,6 @@ async fn the_configuration_opens_it() {
     let place = Place::new();
     let url: Location = format!("sqlite:{}", place.path().display()).parse().unwrap();
     let journal = open(&Config::at(url), Metrics::default()).await.unwrap();
-    opened(&*journal, 1).await;
+    opened(&journal, 1).await;
     assert_eq!(journal.health(), Ok(()));
 }

@@ -3,9 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use authz_sidecar::journal::{
-    Config, Journal, Location, Metrics, OpenError, OpenOptions, PostgresJournal,
-};
+use authz_sidecar::journal::{Config, Journal, Location, Metrics, OpenError, SqlJournal, open};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
@@ -56,16 +54,14 @@ impl Server {
         query: &str,
         ca: Option<&Path>,
         password: &str,
-    ) -> Result<PostgresJournal, OpenError> {
+    ) -> Result<SqlJournal, OpenError> {
         let url =
             format!("postgres://sidecar@{host}:{}/journal{query}", self.port).parse().unwrap();
-        let config = Config::at(Location::Postgres(Box::new(url)));
-        let mut options = OpenOptions::new(&config, Metrics::default());
-        options.postgres.allow_no_fsync = true;
-        options.postgres.ca_file = ca.map(Path::to_owned);
-        options.postgres.password_file = Some(self.file(password));
-        let Location::Postgres(url) = &config.url else { unreachable!() };
-        PostgresJournal::open(url, options).await
+        let mut config = Config::at(Location::Postgres(Box::new(url)));
+        config.postgres.allow_no_fsync = true;
+        config.postgres.ca_file = ca.map(Path::to_owned);
+        config.postgres.password_file = Some(self.file(password));
+        open(&config, Metrics::default()).await
     }
 
     /// What it says where it can't be opened.

@@ -1,7 +1,7 @@
 //! Straight on the journal, and what happens where nobody can be asked.
 
 use authz_sidecar::dualwrite::index::begin;
-use authz_sidecar::journal::{Journal, OpenOptions, SqliteJournal};
+use authz_sidecar::journal::{Config, Journal, Location, Metrics, open};
 use authz_sidecar::model::{
     As, Confirm, CreatePlan, Effect, Entry, IdCall, Ids, Kind, Mode, Newness, OperationId, Plan,
     Pointer, Record, ResourceType, StoredPrincipal, Timestamp, Undo,
@@ -142,7 +142,8 @@ async fn p9_a_delete_that_was_under_way_is_discarded_and_its_relationships_stay(
 async fn p8_p9_of_thousands_each_page_reads_its_own_and_all_are_listed_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("journal.db");
-    let journal = SqliteJournal::open(&path, OpenOptions::default()).unwrap();
+    let journal =
+        open(&Config::at(Location::Sqlite(path.clone())), Metrics::default()).await.unwrap();
     let (mut expected, mut calls) = (Vec::new(), Vec::new());
     for n in 0..4000_u16 {
         let (operation, at) = (OperationId::new(), Timestamp::from_micros(1_000 + i64::from(n)));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use authz_sidecar::journal::{
-    Append, Arrival, Deposit, Error, Journal, Owner, Place, Receipt, Shared, Window,
+    Append, Arrival, Deposit, Error, Journal, Owner, Receipt, Shared, Window,
 };
 use authz_sidecar::model::{Clock, OperationId, Resource, Stored, Timestamp};
 use tokio::sync::mpsc;
@@ -79,7 +79,7 @@ impl Journal for Slow {
 
     async fn unfinished_page(
         &self,
-        after: Option<Place>,
+        after: Option<OperationId>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
         self.inner.unfinished_page(after, limit).await
@@ -100,7 +100,7 @@ impl Journal for Slow {
     async fn overlapping(
         &self,
         window: &Window,
-        after: Option<Place>,
+        after: Option<OperationId>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
         self.inner.overlapping(window, after, limit).await

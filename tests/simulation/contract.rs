@@ -3,9 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use async_trait::async_trait;
-use authz_sidecar::journal::{
-    Arrival, Deposit, Error, Journal, Owner, Place, Receipt, Shared, Window,
-};
+use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, Owner, Receipt, Shared, Window};
 use authz_sidecar::model::{Clock, OperationId, Resource, Stored, Timestamp};
 
 use super::*;
@@ -26,7 +24,7 @@ impl Journal for Way {
 
     async fn unfinished_page(
         &self,
-        after: Option<Place>,
+        after: Option<OperationId>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
         self.read(|journal| now(journal.unfinished_page(after, limit))).await
@@ -43,7 +41,7 @@ impl Journal for Way {
     async fn overlapping(
         &self,
         window: &Window,
-        after: Option<Place>,
+        after: Option<OperationId>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
         self.read(|journal| now(journal.overlapping(window, after, limit))).await

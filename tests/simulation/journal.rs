@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::support::memory::MemoryJournal;
 use async_trait::async_trait;
-use authz_sidecar::journal::{Append, Error, Journal, Place, State, Window};
+use authz_sidecar::journal::{Append, Error, Journal, State, Window};
 use authz_sidecar::model::{Clock, Entry, OperationId, Resource, Stored, Timestamp};
 use fastrand::Rng;
 use futures_util::FutureExt;
@@ -248,7 +248,7 @@ impl Journal for ModelJournal {
 
     async fn unfinished_page(
         &self,
-        after: Option<Place>,
+        after: Option<OperationId>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
         self.shared.host.cross().await;
@@ -268,7 +268,7 @@ impl Journal for ModelJournal {
     async fn overlapping(
         &self,
         window: &Window,
-        after: Option<Place>,
+        after: Option<OperationId>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
         self.shared.host.cross().await;

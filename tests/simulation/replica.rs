@@ -194,7 +194,7 @@ fn ids() -> OperationId {
     let mut bytes = fastrand::u128(..).to_be_bytes();
     let client = coverage::SERVED.try_with(|client| *client).unwrap_or(u16::MAX);
     bytes[14..].copy_from_slice(&client.to_be_bytes());
-    OperationId::from_bytes(bytes)
+    uuid::Uuid::from_bytes(bytes).into()
 }
 
 /// Which request of a client an operation serves.

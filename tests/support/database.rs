@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use authz_sidecar::journal::{
-    Config, Location, Metrics, OpenError, OpenOptions, PostgresJournal, PostgresUrl,
-};
+use authz_sidecar::journal::{Config, Location, Metrics, OpenError, PostgresUrl, SqlJournal, open};
 use authz_sidecar::model::Span;
 use tokio_postgres::{Client, NoTls};
 
@@ -59,22 +57,21 @@ impl Database {
     }
 
     /// How tests open a journal: the tests' server runs without fsync, and leases are short.
-    pub fn options(&self) -> OpenOptions {
-        let config = Config::at(Location::Postgres(Box::new(self.place())));
-        let mut options = OpenOptions::new(&config, Metrics::default());
-        options.postgres.lease = Span(Duration::from_secs(2));
-        options.postgres.allow_no_fsync = true;
-        options
+    pub fn config(&self) -> Config {
+        let mut config = Config::at(Location::Postgres(Box::new(self.place())));
+        config.postgres.lease = Span(Duration::from_secs(2));
+        config.postgres.allow_no_fsync = true;
+        config
     }
 
     /// A journal with a replica of its own.
-    pub async fn open(&self) -> PostgresJournal {
-        self.try_open(self.options()).await.unwrap()
+    pub async fn open(&self) -> SqlJournal {
+        self.try_open(self.config()).await.unwrap()
     }
 
-    /// As [`Database::open`], with other options.
-    pub async fn try_open(&self, options: OpenOptions) -> Result<PostgresJournal, OpenError> {
-        PostgresJournal::open(&self.place(), options).await
+    /// As [`Database::open`], with another configuration.
+    pub async fn try_open(&self, config: Config) -> Result<SqlJournal, OpenError> {
+        open(&config, Metrics::default()).await
     }
 
     /// A connection past the journal, as an operator's shell or a fault would have it.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use authz_sidecar::journal::{Append, Error, Index, Journal, Place, State as IndexState, Window};
+use authz_sidecar::journal::{Append, Error, Index, Journal, State as IndexState, Window};
 use authz_sidecar::model::{Clock, Entry, OperationId, Resource, Stored, SystemClock, Timestamp};
 
 /// A journal in memory.
@@ -53,17 +53,16 @@ impl MemoryJournal {
     fn page(
         &self,
         wanted: impl Fn(&Index) -> bool,
-        after: Option<Place>,
+        after: Option<OperationId>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
         let state = self.lock();
         state.health()?;
         let found = state.operations.iter().filter(|(_, kept)| wanted(&kept.index));
-        let mut places: Vec<Place> = found.map(|(id, kept)| (kept.index.opened_at, *id)).collect();
-        places.retain(|place| after.is_none_or(|after| *place > after));
-        places.sort_unstable();
-        let page = places.iter().take(limit);
-        Ok(page.filter_map(|(_, id)| state.stored(*id)).collect())
+        let mut ids: Vec<_> = found.map(|(id, _)| *id).collect();
+        ids.retain(|id| after.is_none_or(|after| *id > after));
+        ids.sort_unstable();
+        Ok(ids.into_iter().take(limit).filter_map(|id| state.stored(id)).collect())
     }
 }
 
@@ -75,7 +74,7 @@ impl Journal for MemoryJournal {
 
     async fn unfinished_page(
         &self,
-        after: Option<Place>,
+        after: Option<OperationId>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
         self.page(|index| !index.is_finished(), after, limit)
@@ -96,7 +95,7 @@ impl Journal for MemoryJournal {
     async fn overlapping(
         &self,
         window: &Window,
-        after: Option<Place>,
+        after: Option<OperationId>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
         self.page(|index| index.meets(window), after, limit)
@@ -191,16 +190,12 @@ impl State {
         if begins == self.operations.contains_key(&operation) {
             return Err(Error::Misplaced(operation));
         }
-        let held: Vec<_> = index.held().collect();
-        for resource in &held {
-            match self.holders.get(resource) {
-                Some(holder) if *holder != operation => {
-                    return Err(Error::Taken { resource: resource.clone(), holder: *holder });
-                }
-                _ => {}
+        if let Some(resource) = index.held() {
+            let holder = *self.holders.entry(resource.clone()).or_insert(operation);
+            if holder != operation {
+                return Err(Error::Taken { resource, holder });
             }
         }
-        self.holders.extend(held.into_iter().map(|resource| (resource, operation)));
         let freed: Vec<_> = index.freed().collect();
         let earlier = self.operations.remove(&operation).map_or(Vec::new(), |kept| kept.entries);
         let entries = earlier.into_iter().chain(entries).collect();

@@ -8,7 +8,7 @@ use super::{NO_SUCH, Pages, Question, REFUSED};
 use crate::cli::Failure;
 use crate::config::Config;
 use crate::dualwrite::{Account, Config as Bounds, Ledger, Refused};
-use crate::journal::{self, Journal, Location, OpenError};
+use crate::journal::{self, Journal, Location};
 
 /// The journal, and how to read it.
 pub(super) struct Offline {
@@ -31,14 +31,13 @@ impl Offline {
             None => journal::Config::at(location.clone()),
         };
         let opened = journal::open(&settings, journal::Metrics::default()).await;
-        let journal = opened.map_err(|error| match error {
-            OpenError::Locked { path, holder } => Failure::Other(format!(
-                "journal {}: process {holder} has it open; ask that sidecar's admin port instead: \
-                 authz-sidecar operations … --admin http://127.0.0.1:9901",
-                path.display()
-            )),
-            error => Failure::Other(error.to_string()),
-        })?;
+        let journal: Arc<dyn Journal> = Arc::new(opened.map_err(|mut error| {
+            if error.problem.is_locked {
+                error.problem.remedy = "ask that sidecar's admin port instead: \
+                     authz-sidecar operations … --admin http://127.0.0.1:9901";
+            }
+            Failure::Other(error.to_string())
+        })?);
         let bounds = config.map_or_else(|| Bounds::default().bounds(), |c| c.bounds.bounds());
         let ledger = Ledger::new(Arc::clone(&journal), bounds, settings.exclusive_writer);
         Ok(Self { journal, ledger })

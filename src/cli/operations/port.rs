@@ -92,7 +92,10 @@ impl Port {
                         nobody @ Asked::Nobody(_) => return Ok(nobody),
                     };
                     let after = answer.get("after").and_then(Value::as_str);
-                    let after = after.map(str::parse).transpose().map_err(unreadable)?;
+                    let after = after
+                        .map(OperationId::parse)
+                        .transpose()
+                        .map_err(|why| unreadable(&why.to_string()))?;
                     let Some(Value::Array(operations)) = answer.get("operations") else {
                         return Err(unreadable("there is no list of operations in it"));
                     };

@@ -2,9 +2,7 @@
 
 use super::super::fixtures::{create, delete, delete_named, id};
 use super::*;
-use crate::model::{
-    Effect, Evidence, Mode, PassReason, Record, ResourceId, Timestamp, UndoReason, Words,
-};
+use crate::model::{Effect, Evidence, Mode, PassReason, Record, Timestamp, UndoReason, Words};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
@@ -156,17 +154,17 @@ fn p4_a_life_begins_with_the_intent_and_ends_where_the_service_s_part_is_over() 
 
 #[test]
 fn p4_a_create_holds_the_row_that_is_its_own() {
-    let holds = |records| -> Vec<ResourceId> { told(&enforced(), records).holds };
-    assert_eq!(holds(vec![]), []);
-    assert_eq!(holds(vec![closed(), undoing()]), [id("k")]);
+    let holds = |records| told(&enforced(), records).holds;
+    assert_eq!(holds(vec![]), None);
+    assert_eq!(holds(vec![closed(), undoing()]), Some(id("k")));
     let stands = vec![committed(), registered(), finished(Resolution::Registered)];
-    assert_eq!(holds(stands), [id("k")]);
-    assert_eq!(holds(vec![reported()]), [], "the id is another's");
-    assert_eq!(holds(vec![committed(), reported()]), [id("k")], "it may be registered");
-    assert_eq!(told(&removes(), vec![closed(), deleted()]).holds, []);
+    assert_eq!(holds(stands), Some(id("k")));
+    assert_eq!(holds(vec![reported()]), None, "the id is another's");
+    assert_eq!(holds(vec![committed(), reported()]), Some(id("k")), "it may be registered");
+    assert_eq!(told(&removes(), vec![closed(), deleted()]).holds, None);
     // Nobody owns a row that is gone, and deregistered.
     let undone = vec![committed(), undoing(), deleted()];
-    assert_eq!(holds(undone.clone()), [id("k")]);
+    assert_eq!(holds(undone.clone()), Some(id("k")));
     let ended = undone.into_iter().chain([finished(Resolution::Undone)]).collect();
-    assert_eq!(holds(ended), []);
+    assert_eq!(holds(ended), None);
 }

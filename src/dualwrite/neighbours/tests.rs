@@ -1,19 +1,20 @@
 //! What many at once read in one reading, and that none reads too early.
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 
 use super::*;
 use crate::dualwrite::fixtures::{create, create_named, delete, delete_named};
 use crate::dualwrite::index::{begin, go_on, opening};
-use crate::journal::{Append, Error, OpenOptions, Place, SqliteJournal};
+use crate::journal::{Append, Config, Error, Location, Metrics, SqlJournal, open};
 use crate::model::{
     Clock, Entry, Mode, OperationId, Record, Resolution, Resource, Stored, Timestamp,
 };
 
 /// A journal whose readings are counted, and wait for leave.
 struct Gated {
-    inner: SqliteJournal,
+    inner: SqlJournal,
     _directory: tempfile::TempDir,
     begun: Semaphore,
     leave: Semaphore,
@@ -26,8 +27,8 @@ impl Gated {
     fn new(error: Option<Error>) -> Arc<Self> {
         let (begun, leave) = (Semaphore::new(0), Semaphore::new(0));
         let (directory, given) = (tempfile::tempdir().unwrap(), Mutex::default());
-        let inner = SqliteJournal::open(&directory.path().join("j.db"), OpenOptions::default());
-        let inner = inner.unwrap();
+        let config = Config::at(Location::Sqlite(directory.path().join("j.db")));
+        let inner = open(&config, Metrics::default()).now_or_never().unwrap().unwrap();
         Arc::new(Self { inner, _directory: directory, begun, leave, error, given })
     }
 
@@ -49,7 +50,7 @@ impl Journal for Gated {
 
     async fn unfinished_page(
         &self,
-        after: Option<Place>,
+        after: Option<OperationId>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
         self.inner.unfinished_page(after, limit).await
@@ -66,7 +67,7 @@ impl Journal for Gated {
     async fn overlapping(
         &self,
         window: &Window,
-        after: Option<Place>,
+        after: Option<OperationId>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
         let found = self.inner.overlapping(window, after, limit).await;

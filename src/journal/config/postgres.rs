@@ -25,10 +25,6 @@ pub struct PostgresConfig {
     /// A file with the certificates (PEM) that the server's must be signed by. Default: the
     /// system's.
     pub ca_file: Option<PathBuf>,
-    /// Connections for reading; each replica has two more, for writing and for its lease. Default: 4.
-    #[schemars(range(min = 1, max = 100))]
-    #[serde(deserialize_with = "pool")]
-    pub pool: usize,
     /// How long a connection may take. Default: 3s.
     pub connect_timeout: Span,
     /// How long a statement may take. Default: 5s.
@@ -44,7 +40,6 @@ impl Default for PostgresConfig {
             lease: Span(Duration::from_secs(15)),
             password_file: None,
             ca_file: None,
-            pool: 4,
             connect_timeout: Span(Duration::from_secs(3)),
             statement_timeout: Span(Duration::from_secs(5)),
             allow_no_fsync: false,
@@ -75,14 +70,6 @@ fn lease<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
         return Err(de::Error::custom("a lease is at least 500ms long"));
     }
     Ok(lease)
-}
-
-fn pool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    let pool = usize::deserialize(deserializer)?;
-    if !(1..=100).contains(&pool) {
-        return Err(de::Error::custom("a pool has 1 to 100 connections"));
-    }
-    Ok(pool)
 }
 
 /// The place of a database, which holds no password: a URL is shown in logs and errors.

@@ -1,14 +1,11 @@
 //! Taking over: from replicas whose leases ran out, what they left unfinished.
 
-use std::time::Duration;
-
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
+use super::super::problem::Problem;
 use super::super::shared::Owner;
-use super::connect::{Problem, failed};
 use super::lease::Identity;
-use super::write::uuid;
 use crate::model::OperationId;
 
 /// Operations adopted in one step, so that several replicas share what one left.
@@ -31,11 +28,11 @@ const ADOPT: &str = "WITH me AS MATERIALIZED ( \
          SELECT o.id FROM operations o \
          WHERE (o.state < 2 OR o.id IN (SELECT operation FROM evidence)) AND o.owner NOT IN \
              (SELECT epoch FROM replicas WHERE NOT dead) \
-         ORDER BY o.opened_at LIMIT $3 FOR UPDATE SKIP LOCKED) RETURNING id";
+         ORDER BY o.id LIMIT $3 FOR UPDATE SKIP LOCKED) RETURNING id";
 
 /// Of this replica, and begun by another.
 const ADOPTED: &str = "SELECT id FROM operations \
-     WHERE owner = $1 AND begun <> $1 AND state < 2 ORDER BY opened_at, id";
+     WHERE owner = $1 AND begun <> $1 AND state < 2 ORDER BY id";
 
 /// As [`ADOPT`], a single operation, finished or not.
 const CLAIM: &str = "WITH me AS MATERIALIZED ( \
@@ -52,8 +49,8 @@ pub(super) async fn take_over(
     identity: Identity,
     operation: Option<OperationId>,
 ) -> Result<(), Problem> {
-    let operation = operation.map(uuid);
-    let dead = client.query(TAKE_OVER, &[&identity.epoch, &operation]).await.map_err(failed)?;
+    let operation = operation.map(OperationId::uuid);
+    let dead = client.query(TAKE_OVER, &[&identity.epoch, &operation]).await?;
     for row in dead {
         let (epoch, name): (i64, String) = (row.get(0), row.get(1));
         tracing::warn!(epoch, name, "a replica's lease ran out; it is taken over");
@@ -67,7 +64,7 @@ pub(super) async fn adopt(
     identity: Identity,
 ) -> Result<Vec<OperationId>, Problem> {
     let Identity { epoch, token } = identity;
-    let taken = ids(&client.query(ADOPT, &[&epoch, &token, &STEP]).await.map_err(failed)?);
+    let taken = ids(&client.query(ADOPT, &[&epoch, &token, &STEP]).await?);
     if !taken.is_empty() {
         tracing::info!(operations = taken.len(), "unfinished operations were adopted");
     }
@@ -80,9 +77,9 @@ pub(super) async fn claim(
     identity: Identity,
     operation: OperationId,
 ) -> Result<Option<Owner>, Problem> {
-    let (Identity { epoch, token }, id) = (identity, uuid(operation));
-    client.execute(CLAIM, &[&epoch, &token, &id]).await.map_err(failed)?;
-    let row = client.query_opt(OWNER, &[&id]).await.map_err(failed)?;
+    let (Identity { epoch, token }, id) = (identity, operation.uuid());
+    client.execute(CLAIM, &[&epoch, &token, &id]).await?;
+    let row = client.query_opt(OWNER, &[&id]).await?;
     Ok(row.map(|row| {
         let (owner, name): (i64, Option<String>) = (row.get(0), row.get(1));
         if owner == epoch { Owner::This } else { Owner::Other(name.unwrap_or_default()) }
@@ -94,15 +91,9 @@ pub(super) async fn adopted(
     client: &Client,
     identity: Identity,
 ) -> Result<Vec<OperationId>, Problem> {
-    Ok(ids(&client.query(ADOPTED, &[&identity.epoch]).await.map_err(failed)?))
+    Ok(ids(&client.query(ADOPTED, &[&identity.epoch]).await?))
 }
 
 fn ids(rows: &[Row]) -> Vec<OperationId> {
-    let id = |row: &Row| OperationId::from_bytes(*row.get::<_, Uuid>(0).as_bytes());
-    rows.iter().map(id).collect()
-}
-
-/// A duration for `* interval '1 microsecond'`.
-pub(super) fn micros(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
+    rows.iter().map(|row| row.get::<_, Uuid>(0).into()).collect()
 }

@@ -9,18 +9,20 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_postgres::Client;
 
-use super::super::OpenOptions;
-use super::super::clock::uptime;
+use super::super::Metrics;
+use super::super::machine::uptime;
+use super::super::problem::Problem;
 use super::super::shared::{Arrival, Receipt};
-use super::adopt::{adopt, adopted, micros, take_over};
-use super::connect::{Connector, Link, Problem, failed};
-use super::lease::{Lease, database_time};
+use super::adopt::{adopt, adopted, take_over};
+use super::connect::Connector;
+use super::lease::{Lease, database_time, micros};
+use super::link::Link;
 use super::mailbox::{self, Letter};
 
 /// The task's state.
 pub(super) struct Keeper {
     pub(super) connector: Connector,
-    pub(super) options: Arc<OpenOptions>,
+    pub(super) metrics: Metrics,
     pub(super) lease: Arc<Lease>,
     /// Whether the start has asked for what was left before.
     pub(super) recovered: Arc<AtomicBool>,
@@ -62,7 +64,7 @@ impl Keeper {
             let problem = match timeout(self.lease.length / 3, self.step(&mut link)).await {
                 Ok(Ok(())) => continue,
                 Ok(Err(problem)) => problem,
-                Err(_) => Problem::Unreachable("no answer within a third of the lease".into()),
+                Err(_) => Problem::unreachable("no answer within a third of the lease"),
             };
             link = None;
             self.is_behind = true;
@@ -110,9 +112,9 @@ impl Keeper {
         let asked = uptime();
         let values: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
             [&identity.epoch, &identity.token, &length];
-        let Some(row) = client.query_opt(RENEW, &values).await.map_err(failed)? else {
+        let Some(row) = client.query_opt(RENEW, &values).await? else {
             lease.lost();
-            return Err(Problem::Unreachable("the lease is lost".into()));
+            return Err(Problem::unreachable("the lease is lost"));
         };
         lease.renewed(asked);
         // What was measured before holds on if this took too long.
@@ -122,8 +124,8 @@ impl Keeper {
             self.steady_since = Some(now);
         }
         self.renewed = now;
-        let size: i64 = client.query_one(SIZE, &[]).await.map_err(failed)?.get(0);
-        self.options.metrics.bytes.set(u64::try_from(size).unwrap_or(0));
+        let size: i64 = client.query_one(SIZE, &[]).await?.get(0);
+        self.metrics.bytes.set(u64::try_from(size).unwrap_or(0));
         Ok(())
     }
 

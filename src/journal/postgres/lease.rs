@@ -1,14 +1,18 @@
 //! This process's lease, and whether the journal still takes anything from it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::super::Error;
-use super::super::clock::{JournalClock, uptime};
+use super::super::clock::JournalClock;
+use super::super::machine::host;
+use super::super::machine::uptime;
+use super::super::problem::Problem;
 use super::super::standing::Standing;
+use super::link::Link;
 
 /// The database's time in microseconds since 1970, for a statement.
 macro_rules! database_time {
@@ -36,8 +40,6 @@ pub(super) struct Lease {
     certain_until: AtomicU64,
     /// Whether entries are accepted.
     pub(super) standing: Arc<Standing>,
-    /// Whether the writer is without a connection.
-    down: AtomicBool,
 }
 
 impl Lease {
@@ -49,7 +51,6 @@ impl Lease {
             clock: Arc::default(),
             certain_until: AtomicU64::new(0),
             standing: Arc::default(),
-            down: AtomicBool::new(false),
         };
         lease.renewed(asked);
         lease
@@ -82,16 +83,34 @@ impl Lease {
         }
         Err(Error::Unavailable("the lease may have run out (journal.postgres.lease)".into()))
     }
+}
 
-    /// Whether the writer can't reach the database for now.
-    pub(super) fn is_down(&self) -> bool {
-        self.down.load(Ordering::Acquire)
+/// Begins an epoch.
+pub(super) async fn begin(link: &Link, length: Duration) -> Result<Lease, Problem> {
+    let query = concat!(
+        "WITH begun AS ( \
+             INSERT INTO replicas (token, name, lease, lease_until) \
+             SELECT $1, $2, lease, clock_timestamp() + lease \
+             FROM (SELECT $3 * interval '1 microsecond') AS of(lease) RETURNING epoch) \
+         INSERT INTO writers (epoch, batch) SELECT epoch, 0 FROM begun RETURNING epoch, ",
+        database_time!()
+    );
+    let (token, name) = (Uuid::now_v7(), host());
+    let asked = uptime();
+    let row = link.client.query_one(query, &[&token, &name, &micros(length)]).await?;
+    let (epoch, time): (i64, i64) = (row.get(0), row.get(1));
+    let lease = Lease::new(Identity { epoch, token }, length, asked);
+    if !lease.clock.measure(asked, time) {
+        let what = "the server took more than a second to answer, so that its time is not known";
+        return Err(Problem::unreachable(what));
     }
+    tracing::info!(epoch, name, "the journal's lease begins");
+    Ok(lease)
+}
 
-    /// Notes whether it can.
-    pub(super) fn set_down(&self, down: bool) {
-        self.down.store(down, Ordering::Release);
-    }
+/// A duration for `* interval '1 microsecond'`.
+pub(super) fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

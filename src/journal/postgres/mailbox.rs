@@ -3,10 +3,10 @@
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
+use super::super::problem::Problem;
 use super::super::shared::{Deposit, Receipt};
-use super::connect::{Problem, failed};
+use super::super::sql::Value;
 use super::lease::Identity;
-use super::write::uuid;
 use crate::model::OperationId;
 
 /// Without a fence. One statement, and durable once it is answered.
@@ -15,10 +15,11 @@ pub(super) const DEPOSIT: &str =
 
 pub(super) const SETTLE: &str = "DELETE FROM evidence WHERE receipt = $1";
 
-/// What of a deposit is kept as text.
-pub(super) fn encode(deposit: &Deposit) -> Result<(Uuid, String, String), serde_json::Error> {
+/// The values of a deposit.
+pub(super) fn encode(deposit: &Deposit) -> Result<Vec<Value<'static>>, serde_json::Error> {
     let opening = serde_json::to_string(&deposit.opening)?;
-    Ok((uuid(deposit.operation), opening, serde_json::to_string(&deposit.late)?))
+    let late = serde_json::to_string(&deposit.late)?;
+    Ok(vec![deposit.operation.into(), Value::Text(opening.into()), Value::Text(late.into())])
 }
 
 /// Evidence of operations that this replica owns, or that were forgotten, which any replica may begin anew.
@@ -34,12 +35,12 @@ pub(super) struct Letter {
 
 /// The evidence that waits for this replica.
 pub(super) async fn waiting(client: &Client, identity: Identity) -> Result<Vec<Letter>, Problem> {
-    let rows = client.query(WAITING, &[&identity.epoch]).await.map_err(failed)?;
+    let rows = client.query(WAITING, &[&identity.epoch]).await?;
     Ok(rows.iter().filter_map(decode).collect())
 }
 
 fn decode(row: &Row) -> Option<Letter> {
-    let operation = OperationId::from_bytes(*row.get::<_, Uuid>(1).as_bytes());
+    let operation = OperationId::from(row.get::<_, Uuid>(1));
     let opening = serde_json::from_str(row.get(2));
     match opening.and_then(|opening| Ok((opening, serde_json::from_str(row.get(3))?))) {
         Ok((opening, late)) => {

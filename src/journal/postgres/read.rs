@@ -1,145 +1,77 @@
-//! Reads, on connections of a pool.
+//! The connection that reads share.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
-use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
-use uuid::Uuid;
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
-use super::super::{Error, OpenOptions};
+use super::super::Error;
+use super::super::database::Reads;
+use super::super::problem::Problem;
+use super::super::sql::{Row, Sql, Value};
 use super::connect::{Connector, told};
-use super::lease::Lease;
-use crate::model::{Entry, OperationId, Record, Stored, Timestamp};
+use super::link::Link;
 
-macro_rules! select {
-    ($from:literal) => {
-        concat!(
-            "SELECT o.id, e.at, e.record FROM ",
-            $from,
-            " JOIN entries e ON e.operation = o.id ORDER BY o.opened_at, o.id, e.seq"
-        )
-    };
-}
-
-/// Pages: behind a place, and how many. Of others they read no entries.
-pub(super) const UNFINISHED: &str = select!(
-    "(SELECT id, opened_at FROM operations \
-         WHERE state < 2 AND (opened_at, id) > ($1, $2) ORDER BY opened_at, id LIMIT $3) AS o"
-);
-
-pub(super) const OVERLAPPING: &str = select!(
-    "(SELECT id, opened_at FROM operations \
-         WHERE state < 3 AND (opened_at, id) > ($1, $2) \
-             AND resource_type = $4 AND kind = $5 AND settled_at >= $6 \
-         ORDER BY opened_at, id LIMIT $3) AS o"
-);
-
-pub(super) const OPERATION: &str =
-    select!("(SELECT id, opened_at FROM operations WHERE id = $1) AS o");
-
-pub(super) const HOLDER: &str = select!(
-    "bindings b JOIN operations o ON o.id = b.operation \
-         AND b.resource_type = $1 AND b.resource_id = $2"
-);
-
-/// A pool of connections.
-pub(super) struct Reads {
-    pool: Pool,
-    lease: Arc<Lease>,
+/// Reads, which don't wait for one another's answers.
+pub(super) struct PostgresReads {
+    connector: Connector,
     timeout: Duration,
+    link: Mutex<Option<Arc<Link>>>,
 }
 
-impl Reads {
-    /// A pool; nothing is connected yet.
-    pub(super) fn new(
-        connector: Connector,
-        options: &OpenOptions,
-        lease: Arc<Lease>,
-    ) -> Result<Self, String> {
-        // A connection is asked whether it lives before it is used again: the server may have
-        // been restarted, or a network may have forgotten it.
-        let config = ManagerConfig { recycling_method: RecyclingMethod::Verified };
-        let manager = Manager::from_connect(tokio_postgres::Config::new(), connector, config);
-        let connect = Some(options.postgres.connect_timeout.0);
-        let pool = Pool::builder(manager)
-            .max_size(options.postgres.pool)
-            .timeouts(Timeouts { wait: connect, create: connect, recycle: connect })
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| error.to_string())?;
-        Ok(Self { pool, lease, timeout: options.postgres.statement_timeout.0 })
+impl PostgresReads {
+    /// Nothing is connected yet.
+    pub(super) fn new(connector: Connector, timeout: Duration) -> Self {
+        Self { connector, timeout, link: Mutex::default() }
     }
 
-    /// The operations that a query of this file gives.
-    pub(super) async fn stored(
-        &self,
-        query: &'static str,
-        values: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Stored>, Error> {
-        self.lease.standing.check_read()?;
-        let rows = self.rows(query, values).await?;
-        collect(&rows).map_err(|error| self.lease.standing.broken(error.to_string()))
+    /// The connection, or a new one where that has ended.
+    pub(super) async fn link(&self) -> Result<Arc<Link>, Problem> {
+        let mut link = self.link.lock().await;
+        match link.take() {
+            Some(open) if !open.client.is_closed() => Ok(Arc::clone(link.insert(open))),
+            _ => Ok(Arc::clone(link.insert(Arc::new(self.connector.connect().await?)))),
+        }
     }
+}
 
-    /// Runs one statement.
-    pub(super) async fn rows(
+#[async_trait]
+impl Reads for PostgresReads {
+    /// On a new connection where the first one turns out to be gone: the server may have been restarted, or a
+    /// network may have forgotten it.
+    async fn rows(
         &self,
-        query: &str,
-        values: &[&(dyn ToSql + Sync)],
+        statement: &'static str,
+        values: Vec<Value<'static>>,
     ) -> Result<Vec<Row>, Error> {
-        self.within(async |connection| {
-            let statement = connection.prepare_cached(query).await?;
-            connection.query(&statement, values).await
-        })
-        .await
+        let mut read = self.try_once(statement, &values).await?;
+        if matches!(&read, Ok(Err(error)) if error.is_closed()) {
+            read = self.try_once(statement, &values).await?;
+        }
+        match read {
+            Ok(read) => read.map_err(|error| Error::Unavailable(told(&error))),
+            Err(_) => Err(Error::Unavailable("no answer within statement_timeout".into())),
+        }
     }
+}
 
-    /// Does something with a connection of the pool, within the time of a statement.
-    pub(super) async fn within<T>(
+type Read = Result<Result<Vec<Row>, tokio_postgres::Error>, Elapsed>;
+
+impl PostgresReads {
+    async fn try_once(
         &self,
-        act: impl AsyncFnOnce(&mut Object) -> Result<T, tokio_postgres::Error>,
-    ) -> Result<T, Error> {
-        let connection = self.pool.get().await;
-        let mut connection = connection.map_err(|error| Error::Unavailable(error.to_string()))?;
-        let done = tokio::time::timeout(self.timeout, act(&mut connection)).await;
-        match done {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(error)) => Err(Error::Unavailable(told(&error))),
-            Err(_) => {
-                // It may answer later, what nobody asked any more.
-                drop(Object::take(connection));
-                Err(Error::Unavailable("no answer within statement_timeout".into()))
-            }
+        statement: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Read, Problem> {
+        let link = self.link().await?;
+        let read = timeout(self.timeout, link.run(statement, values)).await;
+        if !matches!(read, Ok(Ok(_))) {
+            // It has ended, or it may answer later, what nobody asked any more.
+            self.link.lock().await.take();
         }
+        Ok(read)
     }
-}
-
-/// Why what was read means nothing.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Unreadable {
-    #[error("operation {operation} has a record that can't be read: {source}")]
-    Record { operation: OperationId, source: serde_json::Error },
-}
-
-/// The operations of one statement, which is one snapshot; their records follow one another.
-pub(super) fn collect(rows: &[Row]) -> Result<Vec<Stored>, Unreadable> {
-    let mut found: Vec<Stored> = Vec::new();
-    for row in rows {
-        let id: Uuid = row.get(0);
-        let id = OperationId::from_bytes(*id.as_bytes());
-        let entry = entry(id, row)?;
-        match found.last_mut() {
-            Some(last) if last.id == id => last.entries.push(entry),
-            _ => found.push(Stored { id, entries: vec![entry] }),
-        }
-    }
-    Ok(found)
-}
-
-fn entry(operation: OperationId, row: &Row) -> Result<Entry, Unreadable> {
-    let record: Record = serde_json::from_str(row.get(2))
-        .map_err(|source| Unreadable::Record { operation, source })?;
-    Ok(Entry { at: Timestamp::from_micros(row.get(1)), record })
 }

@@ -1,166 +1,252 @@
 //! The writer's side of the database, and what to do where an answer is lost.
 //!
 //! A cut connection breaks nothing: it connects again, reads how far its commits came, and goes on.
+//! COMMIT is sent only once all else was answered. So a transaction whose COMMIT is under way holds the lock on its
+//! row of `writers`, and whoever gets that lock later knows what became of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
+use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 
-use super::super::row::Rows;
+use super::super::encoded::{Encoded, names};
+use super::super::problem::Problem;
+use super::super::sql::{self, Sql, Value};
 use super::super::writer::{Store, Verdict};
-use super::super::{Error, OpenOptions};
-use super::connect::{Connector, Problem, failed, told};
-use super::lease::Lease;
-use super::write::{Failure, Outcome, Session};
-use crate::model::Backoff;
+use super::super::{Error, Metrics};
+use super::connect::{Connector, told};
+use super::lease::{Identity, Lease};
+use super::link::Link;
+use crate::failpoint;
+use crate::model::{Backoff, Timestamp};
 
 /// What the writer's task has.
 pub(super) struct PostgresStore {
     pub(super) connector: Connector,
-    pub(super) options: Arc<OpenOptions>,
     pub(super) lease: Arc<Lease>,
-    pub(super) session: Option<Session>,
+    pub(super) link: Option<Link>,
     /// Commits of this epoch that are known to be durable.
     pub(super) committed: i64,
+    pub(super) max_bytes: u64,
+    /// How long each step may take.
+    pub(super) timeout: Duration,
+    pub(super) metrics: Metrics,
 }
+
+/// Why a transaction was not committed, for all that is known.
+enum Failure {
+    /// Another replica has taken over.
+    Fenced,
+    /// Nothing was written, and nothing like it ever will be.
+    Refused(String),
+    /// Nothing was written.
+    Nothing(String),
+    /// COMMIT left and was not answered well. If it took place, this became of the calls.
+    InDoubt(String, Vec<Verdict>),
+}
+
+/// KEY SHARE goes together with a renewal, and not with a take-over, which waits for it.
+const FENCE: &str =
+    "SELECT epoch FROM replicas WHERE epoch = $1 AND token = $2 AND NOT dead FOR KEY SHARE";
+
+const COUNT: &str =
+    "UPDATE writers SET batch = batch + 1 WHERE epoch = $1 AND batch + 1 = $2 RETURNING batch";
+
+/// How many commits there are. The update waits for one that is under way in an earlier connection, and its own
+/// commit, where there are synchronous standbys, for their having both.
+const COMMITS: &str = "UPDATE writers SET batch = writers.batch FROM replicas r \
+     WHERE writers.epoch = $1 AND r.epoch = $1 AND r.token = $2 RETURNING writers.batch";
+
+/// Held by the one replica that forgets: `AuSd`, beside the schema's.
+const PRUNE_LOCK: &str = "SELECT 0::bigint WHERE pg_try_advisory_xact_lock(1098207076)";
+
+/// Replicas that died long ago; whoever has no row counts as dead.
+const FORGET_REPLICAS: &str = "WITH gone AS ( \
+         DELETE FROM replicas WHERE dead AND lease_until < clock_timestamp() - interval '1 day' \
+         RETURNING epoch) \
+     DELETE FROM writers USING gone WHERE writers.epoch = gone.epoch";
 
 impl Store for PostgresStore {
-    /// All go together; where one is refused, each goes alone.
-    async fn write(&mut self, calls: &[&Rows]) -> Result<Vec<Verdict>, Error> {
-        if calls.len() > 1 && matches!(self.commit(calls).await?, Outcome::Committed) {
-            return Ok(vec![Ok(()); calls.len()]);
-        }
-        let mut verdicts = Vec::with_capacity(calls.len());
-        for call in calls {
-            verdicts.push(match self.commit(std::slice::from_ref(call)).await {
-                Ok(Outcome::Committed) => Ok(()),
-                Ok(Outcome::Refused(error)) | Err(error) => Err(error),
-                Ok(Outcome::Fenced) => Err(self.lease.lost()),
-            });
-        }
-        Ok(verdicts)
-    }
-}
-
-impl PostgresStore {
-    /// Tries until it is known what became of `calls`. The error is that of all that comes.
-    async fn commit(&mut self, calls: &[&Rows]) -> Result<Outcome, Error> {
+    /// Tries until it is known what became of `calls`.
+    async fn write(&mut self, calls: &[&Encoded]) -> Result<Vec<Verdict>, Error> {
         let backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
-        let mut in_doubt = false;
+        let mut doubted = None;
         for attempt in 0.. {
             // What may be durable is looked for first, also after a take-over.
             match self.lease.standing.check() {
-                Err(Error::Fenced) if in_doubt => {}
+                Err(Error::Fenced) if doubted.is_some() => {}
                 checked => checked?,
             }
-            if self.session.is_none() {
-                match self.connect().await? {
-                    Some(found) if in_doubt && found == self.committed + 1 => {
+            if self.link.is_none()
+                && let Some(found) = self.connect().await?
+            {
+                match doubted.take() {
+                    Some(verdicts) if found == self.committed + 1 => {
                         self.committed = found;
-                        return Ok(Outcome::Committed);
+                        return Ok(verdicts);
                     }
-                    Some(found) if found == self.committed => in_doubt = false,
-                    Some(found) => {
-                        return Err(self.lease.standing.broken(lost(self.committed, found)));
-                    }
-                    None => {}
+                    _ if found == self.committed => {}
+                    _ => return Err(self.lease.standing.broken(lost(self.committed, found))),
                 }
             }
-            if self.session.is_some()
-                && let Some(outcome) = self.attempt(calls, &mut in_doubt).await?
-            {
-                self.lease.set_down(false);
-                return Ok(outcome);
+            if let Some(link) = self.link.take() {
+                match self.transaction(&link, calls).await {
+                    Ok(verdicts) => {
+                        self.link = Some(link);
+                        self.committed += 1;
+                        return Ok(verdicts);
+                    }
+                    Err(Failure::Fenced) => return Err(self.lease.lost()),
+                    Err(Failure::Refused(why)) => return Err(self.lease.standing.broken(why)),
+                    Err(Failure::Nothing(why)) => {
+                        tracing::warn!(why, "the journal's write failed; tried again");
+                    }
+                    Err(Failure::InDoubt(why, verdicts)) => {
+                        doubted = Some(verdicts);
+                        tracing::warn!(
+                            why,
+                            "a commit of the journal was not answered; asking for it"
+                        );
+                    }
+                }
             }
             tokio::time::sleep(backoff.delay(attempt, fastrand::u64(..))).await;
         }
         Err(self.lease.standing.broken("out of attempts".into()))
     }
 
-    /// One attempt; `None` where there was no answer.
-    async fn attempt(
-        &mut self,
-        calls: &[&Rows],
-        in_doubt: &mut bool,
-    ) -> Result<Option<Outcome>, Error> {
-        let Some(session) = &self.session else { return Ok(None) };
-        let metrics = &self.options.metrics;
-        let max_bytes = self.options.max_bytes();
-        let full = (metrics.bytes.get() >= max_bytes).then_some(max_bytes);
+    /// None where another replica is at it.
+    async fn prune(&mut self, now: Timestamp, before: Timestamp) -> Result<usize, Error> {
+        self.lease.standing.check()?;
+        let unavailable = || Error::Unavailable("there is no connection".into());
+        let link = self.link.take().ok_or_else(unavailable)?;
+        let pruned = async {
+            link.client.batch_execute("BEGIN").await?;
+            let mut forgotten = 0;
+            if !link.run(PRUNE_LOCK, &[]).await?.is_empty() {
+                forgotten = sql::prune(&link, now, before).await?;
+                link.client.batch_execute(FORGET_REPLICAS).await?;
+            }
+            link.client.batch_execute("COMMIT").await?;
+            Ok(forgotten)
+        };
+        let forgotten = within(self.timeout, pruned).await;
+        let forgotten = forgotten.map_err(|(why, _)| Error::Unavailable(why))?;
+        self.link = Some(link);
+        Ok(forgotten)
+    }
+}
+
+impl PostgresStore {
+    /// One attempt.
+    async fn transaction(&self, link: &Link, calls: &[&Encoded]) -> Result<Vec<Verdict>, Failure> {
         let began = Instant::now();
-        let write = session.write(self.lease.identity, self.committed + 1, calls, full);
-        let failure =
-            match tokio::time::timeout(self.options.postgres.statement_timeout.0, write).await {
-                Ok(Ok(outcome)) => {
-                    if matches!(outcome, Outcome::Committed) {
-                        self.committed += 1;
-                        metrics.committed(began, calls.len());
-                    }
-                    return Ok(Some(outcome));
-                }
-                Ok(Err(failure)) => failure,
-                Err(_) => Failure::InDoubt("no answer within statement_timeout".into()),
-            };
-        // Whatever it was, the next attempt begins with a look at how far the commits came.
-        self.session = None;
-        match failure {
-            Failure::Nothing(error) if !may_pass(&error) => {
-                return Err(self.lease.standing.broken(told(&error)));
-            }
-            Failure::Nothing(error) => {
-                tracing::warn!(error = told(&error), "the journal's write failed; tried again");
-            }
-            Failure::InDoubt(why) => {
-                *in_doubt = true;
-                tracing::warn!(why, "a commit of the journal was not answered; asking for it");
-            }
+        let Identity { epoch, token } = self.lease.identity;
+        let full = (self.metrics.bytes.get() >= self.max_bytes).then_some(self.max_bytes);
+        failpoint::records("before", names(calls));
+        let (fence, count) = (
+            [Value::Number(epoch), Value::Id(token)],
+            [epoch, self.committed + 1].map(Value::Number),
+        );
+        let written = async {
+            tokio::try_join!(
+                biased;
+                link.client.batch_execute("BEGIN"),
+                link.run(FENCE, &fence),
+                link.run(COUNT, &count),
+                append(link, epoch, calls, full),
+            )
+        };
+        let written = within(self.timeout, written).await;
+        let ((), fence, counted, verdicts) = written.map_err(|(why, may_pass)| {
+            if may_pass { Failure::Nothing(why) } else { Failure::Refused(why) }
+        })?;
+        if fence.is_empty() {
+            return Err(Failure::Fenced);
         }
-        Ok(None)
+        if counted.is_empty() {
+            // A server that has forgotten commits is found out when it is asked for them.
+            return Err(Failure::Nothing("the count of commits differs".into()));
+        }
+        failpoint::records("written", names(calls));
+        let committed = within(self.timeout, link.client.batch_execute("COMMIT")).await;
+        if let Err((why, _)) = committed {
+            return Err(Failure::InDoubt(why, verdicts));
+        }
+        failpoint::records("committed", names(calls));
+        self.metrics.committed(began, calls.len());
+        Ok(verdicts)
     }
 
     /// Connects anew; gives how many commits of this epoch the server has, or `None` where there
     /// is no connection yet.
     async fn connect(&mut self) -> Result<Option<i64>, Error> {
+        let Identity { epoch, token } = self.lease.identity;
         let connected = async {
-            let session = Session::prepare(self.connector.connect().await?).await?;
-            let found = self.commits(&session).await?;
-            Ok::<_, Problem>((session, found))
-        };
-        match connected.await {
-            Ok((session, Some(found))) => {
-                self.session = Some(session);
-                Ok(Some(found))
+            let link = self.connector.connect().await?;
+            for statement in sql::WRITES {
+                link.prepare(statement).await?;
             }
-            Ok((_, None)) => Err(self.lease.standing.broken(
-                "the database doesn't know this process any more: it fell back to a state before \
-                 its start"
-                    .into(),
-            )),
+            let found = link.run(COMMITS, &[Value::Number(epoch), Value::Id(token)]).await?;
+            Ok::<_, Problem>((link, found))
+        };
+        let late = |_| Err(Problem::unreachable("no answer within statement_timeout"));
+        let connected = timeout(self.timeout, connected).await.unwrap_or_else(late);
+        let was_known = self.lease.standing.set_unreachable(connected.is_err());
+        match connected {
+            Ok((link, found)) => {
+                let Some([Value::Number(found)]) = found.first().map(Vec::as_slice) else {
+                    let why = "the database doesn't know this process any more: it fell back to a \
+                               state before its start";
+                    return Err(self.lease.standing.broken(why.into()));
+                };
+                self.link = Some(link);
+                Ok(Some(*found))
+            }
             Err(problem) => {
-                if !self.lease.is_down() {
+                if !was_known {
                     tracing::error!(%problem, "the journal can't be reached; trying on");
                 }
-                self.lease.set_down(true);
                 Ok(None)
             }
         }
     }
+}
 
-    /// How many commits there are. The update waits for one that is under way in an earlier
-    /// connection, and its own commit, where there are synchronous standbys, for their having both.
-    async fn commits(&self, session: &Session) -> Result<Option<i64>, Problem> {
-        let query = "UPDATE writers SET batch = writers.batch FROM replicas r \
-                     WHERE writers.epoch = $1 AND r.epoch = $1 AND r.token = $2 \
-                     RETURNING writers.batch";
-        let identity = self.lease.identity;
-        let asked = async {
-            let client = &session.link.client;
-            client.query_opt(query, &[&identity.epoch, &identity.token]).await.map_err(failed)
-        };
-        let late = |_| Problem::Unreachable("no answer within statement_timeout".into());
-        let found = tokio::time::timeout(self.options.postgres.statement_timeout.0, asked).await;
-        Ok(found.map_err(late)??.map(|row| row.get(0)))
+/// Appends all calls: those of one operation in their order, all others at once.
+async fn append(
+    link: &Link,
+    epoch: i64,
+    calls: &[&Encoded],
+    full: Option<u64>,
+) -> Result<Vec<Verdict>, tokio_postgres::Error> {
+    let mut operations = BTreeMap::<_, Vec<_>>::new();
+    for (at, call) in calls.iter().enumerate() {
+        operations.entry(call.operation).or_default().push((at, *call));
+    }
+    let append = async |calls: Vec<(usize, &Encoded)>| {
+        let mut verdicts = Vec::with_capacity(calls.len());
+        for (at, call) in calls {
+            verdicts.push((at, sql::append(link, epoch, call, full).await?));
+        }
+        Ok(verdicts)
+    };
+    let verdicts: Vec<Vec<_>> = try_join_all(operations.into_values().map(append)).await?;
+    let verdicts: BTreeMap<usize, Verdict> = verdicts.into_iter().flatten().collect();
+    Ok(verdicts.into_values().collect())
+}
+
+/// What came within `limit`; else why not, and whether that may pass.
+async fn within<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, (String, bool)> {
+    match timeout(limit, answer).await {
+        Ok(answer) => answer.map_err(|error| (told(&error), may_pass(&error))),
+        Err(_) => Err(("no answer within statement_timeout".into(), true)),
     }
 }
 

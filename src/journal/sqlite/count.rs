@@ -15,8 +15,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::super::OpenError;
-use super::file::{beside, private, unwritable};
+use super::super::problem::Problem;
+use super::file::{beside, private};
 
 /// The note.
 #[derive(Debug)]
@@ -28,20 +28,17 @@ pub(super) struct Count {
 
 impl Count {
     /// Opens the note of the journal at `path`, or makes one.
-    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
-        let open = || {
-            let mut file = private().open(beside(path, ".commits"))?;
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes)?;
-            let noted = str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
-            if noted.is_none() && !bytes.is_empty() {
-                // A loss of power may leave anything in it.
-                file.set_len(0)?;
-                tracing::warn!(path = %path.display(), "the number of acknowledged commits can't be read");
-            }
-            Ok(Self { file, noted: noted.unwrap_or(0) })
-        };
-        open().map_err(|error: io::Error| unwritable(path, &error))
+    pub(super) fn open(path: &Path) -> Result<Self, Problem> {
+        let mut file = private().open(beside(path, ".commits"))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let noted = str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+        if noted.is_none() && !bytes.is_empty() {
+            // A loss of power may leave anything in it.
+            file.set_len(0)?;
+            tracing::warn!(path = %path.display(), "the number of acknowledged commits can't be read");
+        }
+        Ok(Self { file, noted: noted.unwrap_or(0) })
     }
 
     /// Notes that so many commits are durable.
@@ -49,13 +46,15 @@ impl Count {
         self.file.write_all_at(format!("{commits:019}\n").as_bytes(), 0)
     }
 
-    /// Refuses a journal that has lost acknowledged commits.
-    pub(super) fn compare(&self, path: &Path, commits: i64) -> Result<(), OpenError> {
+    /// Refuses a journal that has lost acknowledged commits. SQLite would start without them.
+    pub(super) fn compare(&self, commits: i64) -> Result<(), Problem> {
         let noted = self.noted;
         if commits >= noted {
             return Ok(());
         }
-        let problem = format!("{noted} commits were acknowledged, and {commits} can be read");
-        Err(OpenError::Damaged { path: path.to_owned(), problem })
+        let what = format!("{noted} commits were acknowledged, and {commits} can be read");
+        let remedy = "the log beside it (-wal) is damaged or lost, so restore the volume from a copy that holds \
+                      all files of one moment, or accept the loss as docs/OPERATIONS.md tells";
+        Err(Problem::new(what, remedy))
     }
 }

@@ -7,7 +7,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::OpenError;
+use super::super::machine::host;
+use super::super::problem::Problem;
 
 /// The exclusive right to the journal, held until dropped.
 ///
@@ -20,27 +21,25 @@ pub(super) struct Lock {
 }
 
 /// Locks the journal at `path` and makes its file where there is none.
-pub(super) fn acquire(path: &Path) -> Result<Lock, OpenError> {
+pub(super) fn acquire(path: &Path) -> Result<Lock, Problem> {
     if path.is_dir() {
-        let problem = "it is a directory";
-        return Err(unusable(path, &problem, "name a file in it in journal.url"));
+        return Err(Problem::new("it is a directory", "name a file in it in journal.url"));
     }
     let directory = directory(path);
     if !directory.is_dir() {
-        let problem = format!("there is no directory {}", directory.display());
-        return Err(unusable(path, &problem, "make it, on a volume that outlives the container"));
+        let what = format!("there is no directory {}", directory.display());
+        return Err(Problem::new(what, "make it, on a volume that outlives the container"));
     }
     let lock = lock(path)?;
-    private().open(path).map_err(|error| unwritable(path, &error))?;
+    private().open(path)?;
     sync_names(path)?;
     Ok(lock)
 }
 
 /// Brings the names of the journal's files to the disk. SQLite does so too, and goes on where
 /// that fails.
-pub(super) fn sync_names(path: &Path) -> Result<(), OpenError> {
-    let synced = File::open(directory(path)).and_then(|directory| directory.sync_all());
-    synced.map_err(|error| unwritable(path, &error))
+pub(super) fn sync_names(path: &Path) -> Result<(), Problem> {
+    Ok(File::open(directory(path))?.sync_all()?)
 }
 
 /// The path of a file that is named after the journal's.
@@ -50,53 +49,43 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-pub(super) fn unusable(
-    path: &Path,
-    problem: &dyn std::fmt::Display,
-    mend: &'static str,
-) -> OpenError {
-    OpenError::Unusable { path: path.to_owned(), problem: problem.to_string(), mend }
-}
-
 /// What to do about a file that can't be made or written.
 pub(super) const MOUNT: &str = "mount the volume for writing";
 pub(super) const OWN: &str = "its directory and files must belong to the sidecar's user";
 pub(super) const MAKE_ROOM: &str = "make room on its volume";
 pub(super) const WRITABLE: &str = "its directory must be writable for the sidecar's user, and its disk in order (the kernel's log may tell more)";
 
-pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> OpenError {
-    let mend = match error.kind() {
-        ErrorKind::ReadOnlyFilesystem => MOUNT,
-        ErrorKind::PermissionDenied => OWN,
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => MAKE_ROOM,
-        _ => WRITABLE,
-    };
-    unusable(path, error, mend)
+impl From<std::io::Error> for Problem {
+    fn from(error: std::io::Error) -> Self {
+        let remedy = match error.kind() {
+            ErrorKind::ReadOnlyFilesystem => MOUNT,
+            ErrorKind::PermissionDenied => OWN,
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => MAKE_ROOM,
+            _ => WRITABLE,
+        };
+        Self::new(error, remedy)
+    }
 }
 
-fn lock(path: &Path) -> Result<Lock, OpenError> {
-    let failed = |error: std::io::Error| unwritable(path, &error);
-    let mut file = private().open(beside(path, ".lock")).map_err(failed)?;
+fn lock(path: &Path) -> Result<Lock, Problem> {
+    let mut file = private().open(beside(path, ".lock"))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             // The holder may be about to write its id.
             let mut holder = String::new();
             let read = file.read_to_string(&mut holder).is_ok_and(|length| length > 0);
-            let holder = if read { holder.trim().to_owned() } else { "(id not known)".into() };
-            return Err(OpenError::Locked { path: path.to_owned(), holder });
+            let holder = if read { holder.trim() } else { "(id not known)" };
+            let remedy = "a journal belongs to one sidecar, so stop the other or give this one a \
+                          journal.url of its own";
+            let what = format!("process {holder} has it open");
+            return Err(Problem { is_locked: true, ..Problem::new(what, remedy) });
         }
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
+        Err(TryLockError::Error(error)) => return Err(error.into()),
     }
-    file.set_len(0).map_err(failed)?;
-    writeln!(file, "{} on {}", std::process::id(), host()).map_err(failed)?;
+    file.set_len(0)?;
+    writeln!(file, "{} on {}", std::process::id(), host())?;
     Ok(Lock { _held: file })
-}
-
-/// The host's name, which in a pod is the pod's: across containers a process id alone says little.
-fn host() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    if host.trim().is_empty() { "this host".into() } else { host.trim().to_owned() }
 }
 
 /// Mode 0600: the journal names users and resources. SQLite gives its `-wal` and `-shm` files

@@ -7,11 +7,13 @@ use rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE as NO_CKPT_ON_C
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags, params};
 
-use super::super::OpenError;
-use super::super::clock::{JournalClock, boot};
-use super::super::row::FORMAT;
+use super::super::clock::JournalClock;
+use super::super::encoded::FORMAT;
+use super::super::machine::boot;
+use super::super::problem::Problem;
+use super::super::sql::{Dialect, tables};
 use super::count::Count;
-use super::file::{MAKE_ROOM, MOUNT, OWN, WRITABLE, sync_names, unusable};
+use super::file::{MAKE_ROOM, MOUNT, OWN, WRITABLE, sync_names};
 
 /// Marks the file as ours in SQLite's header: `AuSc` in ASCII.
 const APPLICATION_ID: i32 = 0x4175_5363;
@@ -19,10 +21,6 @@ const APPLICATION_ID: i32 = 0x4175_5363;
 /// How long a connection waits for a lock that somebody's `sqlite3` shell holds.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// `entries` is a rowid table: its rows are appended at one end of one tree, several operations
-/// to a page, where a tree clustered by operation would spill each `Prepared`, a KiB or two, into a
-/// page of its own. The order of rowids is the order of the records: a new one is greater than
-/// all that are kept.
 const TABLES: &str = "
 CREATE TABLE format (number INTEGER PRIMARY KEY) STRICT;
 CREATE TABLE commits (number INTEGER NOT NULL) STRICT;
@@ -31,93 +29,59 @@ CREATE TABLE clock (
     boot TEXT PRIMARY KEY,
     shift INTEGER NOT NULL -- microseconds, from the machine's uptime to the time that is recorded
 ) WITHOUT ROWID, STRICT;
-CREATE TABLE operations (
-    id BLOB PRIMARY KEY,
-    resource_type TEXT NOT NULL,
-    kind INTEGER NOT NULL, -- 0 create, 1 delete
-    opened_at INTEGER NOT NULL,
-    settled_at INTEGER NOT NULL, -- the greatest number where it has not settled
-    state INTEGER NOT NULL, -- 0 open, 1 alone, 2 finished, 3 finished and void
-    finished_at INTEGER
-) WITHOUT ROWID, STRICT;
-CREATE TABLE entries (
-    seq INTEGER PRIMARY KEY,
-    operation BLOB NOT NULL,
-    at INTEGER NOT NULL,
-    record TEXT NOT NULL -- JSON
-) STRICT;
-CREATE INDEX entries_of ON entries (operation);
-CREATE TABLE bindings (
-    resource_type TEXT NOT NULL,
-    resource_id TEXT NOT NULL,
-    operation BLOB NOT NULL,
-    PRIMARY KEY (resource_type, resource_id)
-) WITHOUT ROWID, STRICT;
-CREATE INDEX bindings_of ON bindings (operation);
 ";
 
-/// By place, since that never changes: what settles between two pages is not missed. Those of an
-/// operation that is over and of one that is void are apart, so that no search passes the others.
-const INDEXES: &str = "
-CREATE INDEX unfinished ON operations (opened_at, id) WHERE state < 2;
-CREATE INDEX open ON operations (opened_at) WHERE state = 0;
-CREATE INDEX finished ON operations (finished_at) WHERE state = 2;
-CREATE INDEX void ON operations (finished_at) WHERE state = 3;
-CREATE INDEX overlapping ON operations (resource_type, kind, opened_at, id, settled_at)
-    WHERE state < 3;
-";
+/// `entries` is a rowid table: its rows are appended at one end of one tree, several operations
+/// to a page, where a tree clustered by operation would spill each `Prepared`, a KiB or two, into a
+/// page of its own. The order of rowids is the order of the records: a new one is greater than
+/// all that are kept.
+const DIALECT: Dialect = Dialect {
+    id: "BLOB",
+    number: "INTEGER",
+    text: "TEXT",
+    serial: "INTEGER",
+    keyed: "WITHOUT ROWID",
+};
 
 /// Opens the journal for the writer, makes its tables where there are none, and checks it.
-pub(super) fn open(path: &Path, count: &Count) -> Result<Connection, OpenError> {
-    let failed = |error| unopened(path, &error);
-    let mut connection = connect(path).map_err(failed)?;
-    identify(path, &connection)?;
+pub(super) fn open(path: &Path, count: &Count) -> Result<Connection, Problem> {
+    let mut connection = connect(path)?;
+    identify(&connection)?;
     // A log that is refused is a person's to look at: until then nothing is written, nor cut at the end.
-    let keep_log = |keep| connection.set_db_config(NO_CKPT_ON_CLOSE, keep).map_err(failed);
-    keep_log(true)?;
-    count.compare(path, commits(&connection).map_err(failed)?)?;
-    keep_log(false)?;
-    let mode: String = setup(&connection).map_err(failed)?;
+    connection.set_db_config(NO_CKPT_ON_CLOSE, true)?;
+    count.compare(number(&connection, "commits")?)?;
+    connection.set_db_config(NO_CKPT_ON_CLOSE, false)?;
+    let mode: String = setup(&connection)?;
     if mode != "wal" {
-        let mend = "put it on a local file system, which can share memory between processes";
-        return Err(unusable(path, &format!("no write-ahead log, but {mode}"), mend));
+        let remedy = "put it on a local file system, which can share memory between processes";
+        return Err(Problem::new(format!("no write-ahead log, but {mode}"), remedy));
     }
-    create(&mut connection).map_err(failed)?;
-    let found = format(&connection).map_err(failed)?;
-    if found != FORMAT {
-        let (place, mend) =
-            (path.display().to_string(), "move it and the files named after it away");
-        return Err(OpenError::OtherFormat { place, found, known: FORMAT, mend });
-    }
-    verify(path, &connection)?;
+    create(&mut connection)?;
+    let remedy = "then move it and the files named after it away";
+    Problem::check_format(number(&connection, "format")?, remedy)?;
+    verify(&connection)?;
     // Whatever an earlier process left in the log may be in the machine's memory only: its last
     // commit may have failed. From here on what can be read is on the disk.
-    drain(&connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)?;
+    drain(&connection, "PRAGMA wal_checkpoint(TRUNCATE)")?;
     sync_names(path)?;
     Ok(connection)
 }
 
 /// The journal's clock. Until the machine starts anew it goes on as it was when the journal was first opened, so that
 /// no step of the wall clock comes between the times of two processes.
-pub(super) fn clock(path: &Path, connection: &Connection) -> Result<JournalClock, OpenError> {
+pub(super) fn clock(connection: &Connection) -> rusqlite::Result<JournalClock> {
     let Some(boot) = boot() else { return Ok(JournalClock::shifted(JournalClock::wall())) };
-    let shift = || {
-        connection.execute("DELETE FROM clock WHERE boot <> ?", [&boot])?;
-        let put = "INSERT INTO clock VALUES (?, ?) ON CONFLICT DO NOTHING";
-        connection.execute(put, params![boot, JournalClock::wall()])?;
-        connection.query_row("SELECT shift FROM clock", [], |row| row.get(0))
-    };
-    shift().map(JournalClock::shifted).map_err(|error| unopened(path, &error))
+    connection.execute("DELETE FROM clock WHERE boot <> ?", [&boot])?;
+    let put = "INSERT INTO clock VALUES (?, ?) ON CONFLICT DO NOTHING";
+    connection.execute(put, params![boot, JournalClock::wall()])?;
+    connection.query_row("SELECT shift FROM clock", [], |row| row.get(0)).map(JournalClock::shifted)
 }
 
 /// Opens a second connection, for reading.
-pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
-    let connect = || {
-        let connection = connect(path)?;
-        connection.execute_batch("PRAGMA query_only = ON")?;
-        Ok(connection)
-    };
-    connect().map_err(|error| unopened(path, &error))
+pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = connect(path)?;
+    connection.execute_batch("PRAGMA query_only = ON")?;
+    Ok(connection)
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -129,17 +93,15 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Refuses a database that somebody else made, before anything in it is touched.
-fn identify(path: &Path, connection: &Connection) -> Result<(), OpenError> {
-    let failed = |error| unopened(path, &error);
-    let id: i32 = pragma(connection, "application_id").map_err(failed)?;
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(failed)?;
+fn identify(connection: &Connection) -> Result<(), Problem> {
+    let id: i32 = pragma(connection, "application_id")?;
+    let count = "SELECT count(*) FROM sqlite_schema";
+    let tables: i64 = connection.query_row(count, [], |row| row.get(0))?;
     if id == APPLICATION_ID || (id == 0 && tables == 0) {
         return Ok(());
     }
-    let mend = "name another file in journal.url";
-    Err(unusable(path, &"it is another program's SQLite database", mend))
+    let remedy = "name another file in journal.url";
+    Err(Problem::new("it is another program's SQLite database", remedy))
 }
 
 fn setup(connection: &Connection) -> rusqlite::Result<String> {
@@ -168,24 +130,14 @@ fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     let id: i32 = pragma(&transaction, "application_id")?;
     if id != APPLICATION_ID {
         transaction.execute_batch(TABLES)?;
-        transaction.execute_batch(INDEXES)?;
+        transaction.execute_batch(&tables(&DIALECT))?;
         transaction.execute("INSERT INTO format VALUES (?)", [FORMAT])?;
         transaction.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}"))?;
     }
     transaction.commit()
 }
 
-/// The number of its format; 0 where an earlier release kept none.
-fn format(connection: &Connection) -> rusqlite::Result<u32> {
-    number(connection, "format")
-}
-
-/// How many commits it has; 0 where it has no tables yet.
-fn commits(connection: &Connection) -> rusqlite::Result<i64> {
-    number(connection, "commits")
-}
-
-/// The number in a table that holds nothing else.
+/// The number in a table that holds nothing else; 0 where there is no such table.
 fn number<T: FromSql + Default>(connection: &Connection, table: &str) -> rusqlite::Result<T> {
     let is_there = "SELECT 1 FROM sqlite_schema WHERE name = ?";
     if !connection.prepare(is_there)?.exists([table])? {
@@ -196,12 +148,9 @@ fn number<T: FromSql + Default>(connection: &Connection, table: &str) -> rusqlit
 
 /// Reads the whole file once. That costs about a second a GiB, no more than the replay that
 /// follows, and a record read wrong costs somebody's row.
-fn verify(path: &Path, connection: &Connection) -> Result<(), OpenError> {
-    let found: String = pragma(connection, "quick_check(1)").map_err(|e| unopened(path, &e))?;
-    if found == "ok" {
-        return Ok(());
-    }
-    Err(OpenError::Corrupt { path: path.to_owned(), problem: found })
+fn verify(connection: &Connection) -> Result<(), Problem> {
+    let found: String = pragma(connection, "quick_check(1)")?;
+    if found == "ok" { Ok(()) } else { Err(Problem::new(found, RESTORE)) }
 }
 
 /// Runs a pragma to its end: `incremental_vacuum`, for one, frees one page a step.
@@ -217,23 +166,29 @@ pub(super) fn pragma<T: FromSql>(connection: &Connection, name: &str) -> rusqlit
     connection.prepare_cached(&format!("PRAGMA {name}"))?.query_row([], |row| row.get(0))
 }
 
-fn unopened(path: &Path, error: &rusqlite::Error) -> OpenError {
-    use rusqlite::ErrorCode::{
-        DatabaseCorrupt, DiskFull, NotADatabase, PermissionDenied, ReadOnly,
-    };
-    match error.sqlite_error_code() {
-        Some(DatabaseCorrupt | NotADatabase) => {
-            OpenError::Corrupt { path: path.to_owned(), problem: error.to_string() }
-        }
-        Some(ReadOnly) => unusable(path, error, MOUNT),
-        Some(PermissionDenied) => unusable(path, error, OWN),
-        Some(DiskFull) => unusable(path, error, MAKE_ROOM),
-        _ => unusable(path, error, WRITABLE),
+/// What to do about a file that is not a journal, or one no more.
+const RESTORE: &str =
+    "restore it from a copy, or move it away and reconcile the service and the back end by hand";
+
+impl From<rusqlite::Error> for Problem {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{
+            DatabaseCorrupt, DiskFull, NotADatabase, PermissionDenied, ReadOnly,
+        };
+        let remedy = match error.sqlite_error_code() {
+            Some(DatabaseCorrupt | NotADatabase) => RESTORE,
+            Some(ReadOnly) => MOUNT,
+            Some(PermissionDenied) => OWN,
+            Some(DiskFull) => MAKE_ROOM,
+            _ => WRITABLE,
+        };
+        Self::new(error, remedy)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::sql;
     use super::*;
     use crate::model::Clock;
 
@@ -256,14 +211,14 @@ mod tests {
     /// The wall clock may have been set between two processes.
     #[test]
     fn s4_p2_the_time_goes_on_over_a_restart_whatever_the_wall_clock_shows() {
-        let (_directory, path, connection) = opened();
-        let first = clock(&path, &connection).unwrap().now();
+        let (_directory, _, connection) = opened();
+        let first = clock(&connection).unwrap().now();
         // As if the wall clock had shown another time then.
         connection.execute("UPDATE clock SET shift = shift + 3600000000", []).unwrap();
-        let second = clock(&path, &connection).unwrap().now();
+        let second = clock(&connection).unwrap().now();
         assert!((3600..3700).contains(&second.since(first).as_secs()), "{first} {second}");
         connection.execute("UPDATE clock SET boot = 'another'", []).unwrap();
-        let third = clock(&path, &connection).unwrap().now();
+        let third = clock(&connection).unwrap().now();
         assert!(third.since(first).as_secs() < 100, "another start of the machine: {third}");
     }
 
@@ -271,13 +226,13 @@ mod tests {
     fn p8_no_search_reads_a_whole_table() {
         let (_directory, _, connection) = opened();
         for query in [
-            super::super::read::UNFINISHED,
-            super::super::read::OVERLAPPING,
-            super::super::read::ENTRIES,
-            super::super::read::HOLDER,
-            super::super::write::OPEN,
-            super::super::write::FORGETTABLE,
-            super::super::write::VOID,
+            sql::UNFINISHED,
+            sql::OVERLAPPING,
+            sql::OPERATION,
+            sql::HELD,
+            sql::OPEN,
+            sql::FORGETTABLE,
+            sql::VOID,
         ] {
             let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
             let parameters = vec![rusqlite::types::Null; plan.parameter_count()];
@@ -286,9 +241,10 @@ mod tests {
                 .unwrap()
                 .collect::<Result<_, _>>()
                 .unwrap();
-            // Of the open ones all are wanted, and nothing else.
+            // Of a page, of the open ones, and of evidence all is wanted.
             let scans = |step: &String| {
-                step.starts_with("SCAN") && !step.ends_with("INDEX open")
+                let is_wanted = ["SCAN o", "INDEX open", "INDEX evidence_of"];
+                step.starts_with("SCAN") && !is_wanted.iter().any(|wanted| step.ends_with(wanted))
                     || step.contains("TEMP B-TREE")
             };
             assert!(!steps.iter().any(scans), "{query}: {steps:?}");

@@ -6,14 +6,13 @@ use std::time::Instant;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::super::OpenOptions;
-use super::super::row::Rows;
+use super::super::encoded::{Encoded, names};
+use super::super::sql;
 use super::super::standing::Standing;
 use super::super::writer::{Store, Verdict};
-use super::Error;
+use super::super::{Error, Metrics};
 use super::count::Count;
 use super::schema::{drain, pragma};
-use super::write;
 use crate::failpoint;
 use crate::model::Timestamp;
 
@@ -25,21 +24,57 @@ const LOG_BYTES: u64 = 48 << 20;
 const SPARE_PAGES: i64 = 1024;
 const RELEASE_PAGES: i64 = 256;
 
+/// Owns all operations: there is one process.
+pub(super) const EPOCH: i64 = 0;
+
+/// Counts a commit; gives how many there are with it.
+const COUNT: &str = "UPDATE commits SET number = number + 1 RETURNING number";
+
 /// What the writer's thread has.
 #[derive(Debug)]
 pub(super) struct SqliteStore {
     pub(super) connection: Connection,
     pub(super) count: Count,
     pub(super) standing: Arc<Standing>,
-    pub(super) options: OpenOptions,
+    pub(super) max_bytes: u64,
+    pub(super) metrics: Metrics,
     /// The path of the write-ahead log.
     pub(super) log: PathBuf,
 }
 
 impl Store for SqliteStore {
-    async fn write(&mut self, calls: &[&Rows]) -> Result<Vec<Verdict>, Error> {
+    async fn write(&mut self, calls: &[&Encoded]) -> Result<Vec<Verdict>, Error> {
         self.standing.check()?;
-        self.commit(calls)
+        let began = Instant::now();
+        failpoint::records("before", names(calls));
+        let Self { connection, count, standing, max_bytes, metrics, .. } = self;
+        // Until COMMIT the transaction can only vanish, so nothing was written.
+        let broken = |error: rusqlite::Error| standing.broken(error.to_string());
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(broken)?;
+        let used = used_bytes(&transaction).map_err(broken)?;
+        metrics.bytes.set(used);
+        let full = (used >= *max_bytes).then_some(*max_bytes);
+        let mut verdicts = Vec::with_capacity(calls.len());
+        for call in calls {
+            verdicts.push(sql::append(&*transaction, EPOCH, call, full).await.map_err(broken)?);
+        }
+        let commits = transaction.query_row(COUNT, [], |row| row.get(0)).map_err(broken)?;
+        failpoint::records("written", names(calls));
+        // A failed COMMIT may have reached the disk, and a failed sync is never repaired by
+        // another: the kernel reports it once and may drop the pages. Only what a restart reads
+        // back tells.
+        transaction.commit().map_err(|error| standing.unknown(error.to_string()))?;
+        count.note(commits).map_err(|error| standing.unknown(error.to_string()))?;
+        failpoint::records("committed", names(calls));
+        metrics.committed(began, calls.len());
+        Ok(verdicts)
+    }
+
+    async fn prune(&mut self, now: Timestamp, before: Timestamp) -> Result<usize, Error> {
+        self.standing.check()?;
+        let pruned = self.forget(now, before).await;
+        pruned.map_err(|error| self.standing.broken(error.to_string()))
     }
 
     fn rest(&mut self) {
@@ -53,43 +88,11 @@ impl Store for SqliteStore {
 }
 
 impl SqliteStore {
-    fn commit(&mut self, calls: &[&Rows]) -> Result<Vec<Verdict>, Error> {
-        let began = Instant::now();
-        failpoint::records("before", names(calls));
-        let Self { connection, count, standing, options, .. } = self;
-        // Until COMMIT the transaction can only vanish, so nothing was written.
-        let broken = |error: rusqlite::Error| standing.broken(error.to_string());
-        let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(broken)?;
-        let used = used_bytes(&transaction).map_err(broken)?;
-        options.metrics.bytes.set(used);
-        let full = (used >= options.max_bytes()).then_some(options.max_bytes());
-        let append = |rows: &&Rows| write::append(&transaction, rows, full);
-        let verdicts = calls.iter().map(append).collect::<Result<Vec<_>, _>>().map_err(broken)?;
-        let commits = write::count(&transaction).map_err(broken)?;
-        failpoint::records("written", names(calls));
-        // A failed COMMIT may have reached the disk, and a failed sync is never repaired by
-        // another: the kernel reports it once and may drop the pages. Only what a restart reads
-        // back tells.
-        transaction.commit().map_err(|error| standing.unknown(error.to_string()))?;
-        count.note(commits).map_err(|error| standing.unknown(error.to_string()))?;
-        failpoint::records("committed", names(calls));
-        options.metrics.committed(began, calls.len());
-        Ok(verdicts)
-    }
-
-    /// Forgets some operations; returns how many.
-    pub(super) fn prune(&mut self, now: Timestamp, before: Timestamp) -> Result<usize, Error> {
-        self.standing.check()?;
-        let pruned = self.forget(now, before);
-        pruned.map_err(|error| self.standing.broken(error.to_string()))
-    }
-
-    fn forget(&mut self, now: Timestamp, before: Timestamp) -> rusqlite::Result<usize> {
+    async fn forget(&mut self, now: Timestamp, before: Timestamp) -> rusqlite::Result<usize> {
         let transaction = self.connection.transaction()?;
-        let forgotten = write::prune(&transaction, now, before)?;
+        let forgotten = sql::prune(&*transaction, now, before).await?;
         transaction.commit()?;
-        self.options.metrics.commits.inc();
+        self.metrics.commits.inc();
         let free: i64 = pragma(&self.connection, "freelist_count")?;
         let release = (free - SPARE_PAGES).min(RELEASE_PAGES);
         if release > 0 {
@@ -97,11 +100,6 @@ impl SqliteStore {
         }
         Ok(forgotten)
     }
-}
-
-/// The names of all records, for failpoints.
-fn names(calls: &[&Rows]) -> impl Iterator<Item = &'static str> {
-    calls.iter().flat_map(|rows| rows.names())
 }
 
 /// What the bound bounds: pages in use, since free ones will be used again.
