@@ -121,10 +121,8 @@ async fn begin_anew(
         *before = None;
     }
     let (mut operation, _) = index::begin(context.new_id(), context.entries(records.clone()))?;
-    let follows = on(&mut operation, Event::Evidence(late.clone()), &context.policy)?.records;
-    if follows.is_empty() {
-        return Ok(None);
-    }
+    let follows = on(&mut operation, Event::Evidence(late.clone()), &context.policy)?;
+    let Some(follows) = follows else { return Ok(None) };
     match late {
         // What became of that row is forgotten, and another may have its id by now.
         Late::Row { id }
@@ -136,7 +134,7 @@ async fn begin_anew(
             }
             records.push(Record::Reported { rows: vec![id], why: STALE.into() });
         }
-        _ => records.extend(follows),
+        _ => records.push(follows),
     }
     match context.begin_alone(records).await {
         Err(Halt::Journal(Error::Taken { holder, resource })) => {
@@ -162,7 +160,7 @@ pub(super) async fn take(
         Err(Halt::Journal(Error::Taken { holder, resource })) => {
             tracing::warn!(%holder, %resource, "the row of late evidence has another operation");
         }
-        taken => drop(taken?),
+        taken => taken?,
     }
     settle(context, receipt).await;
     Ok(())

@@ -18,7 +18,7 @@ use super::operation::{Operation, Phase};
 use super::peers::Peers;
 use super::rows::Trust;
 use super::service::{Limits, Lists, Service};
-use super::state::{Policy, Transition, evidence, on};
+use super::state::{Policy, evidence, on};
 use super::{Event, Illegal, Parts, index};
 use crate::authz::{Authorizer, Circuits};
 use crate::journal::{self, Journal, Of, Shared, Window};
@@ -216,18 +216,10 @@ impl Context {
     }
 
     /// Takes an event: records what follows from it, then makes that the operation's state.
-    pub(super) async fn take(
-        &self,
-        operation: &mut Operation,
-        event: Event,
-    ) -> Result<Transition, Halt> {
+    pub(super) async fn take(&self, operation: &mut Operation, event: Event) -> Result<(), Halt> {
         let late = evidence(operation, &event);
-        let transition = on(operation, event, &self.policy)?;
-        if transition.records.is_empty() {
-            return Ok(transition);
-        }
-        let entries = self.entries(transition.records.clone());
-        let (after, append) = index::go_on(operation, entries)?;
+        let Some(record) = on(operation, event, &self.policy)? else { return Ok(()) };
+        let (after, append) = index::go_on(operation, self.entries(vec![record]))?;
         let kept = self.journal.append(append).await;
         if let (Err(journal::Error::Fenced | journal::Error::NotOwned(_)), Some(late)) =
             (&kept, late)
@@ -238,7 +230,7 @@ impl Context {
         kept?;
         *operation = after;
         self.metrics.stands(operation);
-        Ok(transition)
+        Ok(())
     }
 
     /// Whether an effect may leave on this process's decision.

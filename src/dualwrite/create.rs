@@ -22,19 +22,19 @@ use super::exchange::{self, Exchange};
 use super::inbox::{Letter, Letters};
 use super::newness;
 use super::operation::{Operation, Phase};
-use super::outcome::{self, CreateOutcome};
+use super::outcome::{self, ClientGets, CreateOutcome};
 use super::overlap::removers;
 use super::register::{Parent, Registration, look_up};
 use super::reply::{self, Reply};
 use super::service::Answer;
 use super::settle::{Presence, is_over, until};
-use super::state::{self, Event, Settled};
+use super::state::{Event, Settled};
 use crate::error::UndoState;
 use crate::failpoint;
 use crate::http::breaker::Entry;
 use crate::journal::{self, Of};
 use crate::model::{
-    CreatePlan, Late, Mode, OperationId, Plan, Principal, Record, ResourceId, UndoReason,
+    CreatePlan, Effect, Late, Mode, OperationId, Plan, Principal, Record, ResourceId, UndoReason,
 };
 
 /// A create that is about to begin.
@@ -152,30 +152,42 @@ impl Prepared {
         let document = answer.as_ref().and_then(|answer| answer.document(limit));
         let parent = parent.unwrap_or_else(|| Parent::read(&self.how, document.as_ref()));
         self.context.forget_refused(answer.as_ref().map(Answer::status), &self.headers).await;
-        let id = self.operation.id;
-        match self.decide(outcome, parent).await {
-            Ok(state::Reply::Success | state::Reply::AsClassified) => {
-                let unusable = self.fate_of_unnamed();
-                self.leave(letters);
+        if let Err(halt) = self.decide(outcome, parent).await {
+            return self.halted(&halt, letters, gets, answer);
+        }
+        let (id, unusable) = (self.operation.id, self.fate_of_unnamed());
+        let effect = self.operation.closed.map(|closed| closed.effect);
+        let reply = match (&self.operation.phase, effect) {
+            (Phase::Undoing(_), _) => return self.undo().await,
+            (Phase::Registered | Phase::Passed | Phase::Finished(_), _)
+            | (Phase::Unknown, Some(Effect::MayCome)) => {
                 reply::classified(id, gets, answer, unusable)
             }
-            Ok(state::Reply::NotRegistered) => self.undo().await,
-            Ok(state::Reply::Conflict) => {
-                self.leave(letters);
-                reply::conflict(id)
-            }
-            Err(halt) => {
-                tracing::error!(operation = %id, %halt, "the operation is left to recovery");
-                if let Some(letters) = letters {
-                    forward(&self.context, &self.operation, letters);
-                }
-                if self.operation.plan.mode == Mode::Observe {
-                    self.context.metrics.exception(&self.operation.plan.rule, "unrecorded");
-                    return reply::classified(id, gets, answer, self.fate_of_unnamed());
-                }
-                reply::not_registered(id, UndoState::Unknown)
-            }
+            // Nothing proves that the row of the answer is this create's.
+            _ => reply::conflict(id),
+        };
+        self.leave(letters);
+        reply
+    }
+
+    /// The journal does not take what follows: what is durable is recovery's, or another process's.
+    fn halted(
+        self,
+        halt: &Halt,
+        letters: Option<Letters>,
+        gets: ClientGets,
+        answer: Option<Answer>,
+    ) -> Reply {
+        let Operation { id, plan, .. } = &self.operation;
+        tracing::error!(operation = %id, %halt, "the operation is left to recovery");
+        if let Some(letters) = letters {
+            forward(&self.context, &self.operation, letters);
         }
+        if plan.mode == Mode::Observe {
+            self.context.metrics.exception(&plan.rule, "unrecorded");
+            return reply::classified(*id, gets, answer, self.fate_of_unnamed());
+        }
+        reply::not_registered(*id, UndoState::Unknown)
     }
 
     /// What becomes of the row of a success that names none: it can be undone only where it can
@@ -229,12 +241,8 @@ impl Prepared {
         letters
     }
 
-    /// From the answer to what the client may get.
-    async fn decide(
-        &mut self,
-        outcome: CreateOutcome,
-        parent: Parent,
-    ) -> Result<state::Reply, Halt> {
+    /// From the answer to where the create stands: what its client may get follows from that.
+    async fn decide(&mut self, outcome: CreateOutcome, parent: Parent) -> Result<(), Halt> {
         let named = match &outcome {
             CreateOutcome::Committed(id)
             | CreateOutcome::Found { id, .. }
@@ -246,13 +254,13 @@ impl Prepared {
             self.context.metrics.exception(&self.operation.plan.rule, "found");
         }
         let event = Event::CreateAnswered(outcome, parent.resource().cloned());
-        if let Some(reply) = self.take(event, named.as_ref()).await? {
-            return Ok(reply);
+        self.take(event, named.as_ref()).await?;
+        if self.operation.phase != Phase::Committed {
+            return Ok(());
         }
         let event = self.register(parent).await;
         let event = if self.operation.is_new { event } else { self.confirmed(event).await };
-        // Every event of a committed create has a reply; silence would mean that none is safe.
-        Ok(self.take(event, named.as_ref()).await?.unwrap_or(state::Reply::NotRegistered))
+        self.take(event, named.as_ref()).await
     }
 
     /// A row that is not proven new must be there: the service may have repeated an old answer. A read shows what was
@@ -290,11 +298,7 @@ impl Prepared {
     }
 
     /// Takes an event; an id that another operation holds becomes a conflict.
-    async fn take(
-        &mut self,
-        event: Event,
-        id: Option<&ResourceId>,
-    ) -> Result<Option<state::Reply>, Halt> {
+    async fn take(&mut self, event: Event, id: Option<&ResourceId>) -> Result<(), Halt> {
         let observes = self.operation.plan.mode == Mode::Observe && self.operation.pass.is_none();
         let taken = match (self.context.take(&mut self.operation, event).await, id) {
             (Err(Halt::Journal(journal::Error::Taken { holder, .. })), Some(id)) => {
@@ -307,11 +311,11 @@ impl Prepared {
             }
             (taken, _) => taken,
         };
-        let reply = taken?.reply;
+        taken?;
         if self.operation.phase == Phase::Passed && observes {
             self.context.metrics.exception(&self.operation.plan.rule, "observed");
         }
-        Ok(reply)
+        Ok(())
     }
 
     /// Hands the operation over to be undone, and waits for that a while.

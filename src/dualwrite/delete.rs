@@ -168,8 +168,8 @@ async fn go_on(
 ) {
     let wait = context.config.inline_deregister.0;
     match context.take(&mut operation, Event::DeleteAnswered(outcome)).await {
-        Ok(_) if operation.is_finished() => {}
-        Ok(_) => _ = settled(drive(context, operation, memory), wait, true).await,
+        Ok(()) if operation.is_finished() => {}
+        Ok(()) => _ = settled(drive(context, operation, memory), wait, true).await,
         Err(halt) => {
             tracing::error!(operation = %operation.id, %halt, "the operation is left to recovery");
         }

@@ -1,8 +1,8 @@
-//! The saga as one total function: operation × event → what to record, what to answer. Pure.
+//! The saga as one total function: operation × event → what to record. Pure.
 //!
 //! [`next`] says what an operation needs; the runner does it and feeds what it saw to [`on`],
-//! which says which records that makes. The runner appends them and, once they are durable, takes them into
-//! the operation and acts on its reply.
+//! which says which record that makes. The runner appends it and, once it is durable, takes it into the
+//! operation. What the client may get follows from where the operation stands then.
 //! Nothing here performs I/O or reads a clock.
 
 mod late;
@@ -17,7 +17,7 @@ use super::operation::{Operation, Phase};
 use super::outcome::{CreateOutcome, DeleteOutcome};
 use super::rows::Verdict;
 use super::settle::{registered, until};
-use crate::model::{Bounds, Late, Order, Record, Resource, ResourceId, Timestamp, UndoReason};
+use crate::model::{Bounds, Late, Order, Resource, ResourceId, Timestamp, UndoReason};
 
 /// Something that was seen.
 #[derive(Clone, PartialEq, Debug)]
@@ -72,28 +72,6 @@ pub struct Settled {
     pub gone: BTreeSet<ResourceId>,
     /// Whether nothing is left to ask: each of the others is proven to stand.
     pub over: bool,
-}
-
-/// What follows from an event. Either records, or (without any) a step that needs no record.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Transition {
-    /// To be appended, and then taken into the operation.
-    pub records: Vec<Record>,
-    /// What the client may now get.
-    pub reply: Option<Reply>,
-}
-
-/// What the client may get.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reply {
-    /// The service's success: the create stands.
-    Success,
-    /// What the classifier says: no success of a create.
-    AsClassified,
-    /// 503: the registration failed; the undo is under way.
-    NotRegistered,
-    /// 503: the id belongs to another operation; nothing is undone.
-    Conflict,
 }
 
 /// What an operation needs next.
@@ -194,29 +172,6 @@ pub fn poll_delay(round: u32, now: Timestamp, end: Timestamp, policy: &Policy) -
     let capped = doubled.min(policy.bounds.late_effect / 8).max(Duration::from_millis(5));
     let left = end.since(now);
     if left.is_zero() { capped } else { capped.min(left + Duration::from_millis(1)) }
-}
-
-impl Event {
-    /// The event's name, for errors.
-    fn name(&self) -> &'static str {
-        match self {
-            Self::CreateAnswered(..) => "create answered",
-            Self::DeleteAnswered(..) => "delete answered",
-            Self::Acknowledged { .. } => "acknowledged",
-            Self::NotAcknowledged { .. } => "not acknowledged",
-            Self::Taken { .. } => "taken",
-            Self::LateAnswer(_) => "late answer",
-            Self::Evidence(_) => "evidence",
-            Self::Restarted => "restarted",
-            Self::Probed(..) => "probed",
-            Self::Expired => "expired",
-            Self::Settled(_) => "settled",
-            Self::GivenUp(_) => "given up",
-            Self::Deregistered(_) => "deregistered",
-            Self::Ordered(Order::Retry { .. }) => "retry",
-            Self::Ordered(Order::Discard { .. }) => "discard",
-        }
-    }
 }
 
 #[cfg(test)]

@@ -96,8 +96,7 @@ pub enum Record {
         /// Why.
         reason: Option<Words>,
     },
-    /// A person took the responsibility for what is unfinished. Changes nothing by itself: the
-    /// `Finished` that ends the operation is in the same batch.
+    /// A person took the responsibility for what is unfinished: the end.
     Discarded {
         /// Who.
         by: Words,

@@ -55,10 +55,10 @@ async fn p9_an_order_to_retry_neither_opens_nor_settles_an_operation_and_a_disca
         assert_eq!(ids(&journal.unfinished().await.unwrap()), [open, asks]);
         let later = journal.met("api_key", Of::Deletes, 7).await;
         assert_eq!(later, [open], "what settled has settled");
-        journal.write(open, discarded(8)).await.unwrap();
-        journal.write(asks, discarded(8)).await.unwrap();
+        journal.write(open, vec![discarded(8)]).await.unwrap();
+        journal.write(asks, vec![discarded(8)]).await.unwrap();
         assert_eq!(journal.unfinished().await.unwrap(), []);
-        assert_eq!(names(&*journal, open).await, ["prepared", "retried", "discarded", "finished"]);
+        assert_eq!(names(&*journal, open).await, ["prepared", "retried", "discarded"]);
         // All three are forgotten like any other that ended.
         assert_eq!(journal.prune(at(1000), at(500)).await, Ok(3));
     })

@@ -196,12 +196,9 @@ pub(crate) fn retried(seconds: i64) -> Entry {
     entry(seconds, Record::Retried { by: words("alice"), reason: None })
 }
 
-/// What a discard appends at once.
-pub(crate) fn discarded(seconds: i64) -> Vec<Entry> {
+pub(crate) fn discarded(seconds: i64) -> Entry {
     let (by, reason) = (words("alice"), words("the row stays"));
-    let discarded = Record::Discarded { by, reason, phase: "unknown".into() };
-    let finished = Record::Finished { resolution: Resolution::Discarded };
-    vec![entry(seconds, discarded), entry(seconds, finished)]
+    entry(seconds, Record::Discarded { by, reason, phase: "unknown".into() })
 }
 
 fn words(text: &str) -> Words {
@@ -240,7 +237,8 @@ fn after(index: Option<Index>, entry: &Entry) -> Index {
             index.holds.clear();
         }
         Record::Deleted { .. } => index.state = State::Alone,
-        Record::Retried { .. } | Record::Discarded { .. } => {}
+        Record::Discarded { .. } => index.state = State::Finished(entry.at),
+        Record::Retried { .. } => {}
         Record::Committed { id, .. }
         | Record::Registered { id, .. }
         | Record::Passed { id, .. }

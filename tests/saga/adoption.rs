@@ -289,8 +289,9 @@ async fn p9_evidence_of_a_discarded_operation_begins_nothing() {
     let (_world, journal, arrivals, _, _) = left(|id| {
         let mut discarded = deleted(id);
         let at = discarded.entries[0].at;
-        let finished = Record::Finished { resolution: Resolution::Discarded };
-        discarded.entries.push(Entry { at, record: finished });
+        let (by, reason) = ("alice".parse().unwrap(), "test".parse().unwrap());
+        let record = Record::Discarded { by, reason, phase: "looking".into() };
+        discarded.entries.push(Entry { at, record });
         vec![discarded]
     })
     .await;

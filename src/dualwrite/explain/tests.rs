@@ -10,7 +10,7 @@ use crate::model::{Effect, Entry, Mode, PassReason, Record, Timestamp, UndoReaso
 fn after(mut operation: Operation, events: impl IntoIterator<Item = Event>) -> Operation {
     let at = Timestamp::from_micros(2_000_000);
     for event in events {
-        for record in on(&mut operation, event, &policy()).unwrap().records {
+        if let Some(record) = on(&mut operation, event, &policy()).unwrap() {
             operation.apply(&Entry { at, record }).unwrap();
         }
     }

@@ -60,7 +60,9 @@ impl Phase {
                 Prepared | Committed | Unknown | Undoing(_) | Self::Reported(_),
                 true,
             ) => Self::Reported(why.clone()),
-            (Record::Retried { .. } | Record::Discarded { .. }, phase, _) => phase.clone(),
+            (Record::Retried { .. }, phase, _) => phase.clone(),
+            (Record::Discarded { .. }, Self::Finished(_), _) => return None,
+            (Record::Discarded { .. }, ..) => Self::Finished(Resolution::Discarded),
             (Record::Finished { resolution }, phase, _) if may_finish(phase, *resolution) => {
                 Self::Finished(*resolution)
             }
@@ -99,9 +101,8 @@ impl Phase {
 /// unless a person ends it.
 fn may_finish(phase: &Phase, resolution: Resolution) -> bool {
     match phase {
-        Phase::Finished(_) => false,
-        Phase::Committed => resolution == Resolution::Discarded,
-        Phase::Undoing(_) => matches!(resolution, Resolution::Undone | Resolution::Discarded),
-        _ => true,
+        Phase::Finished(_) | Phase::Committed => false,
+        Phase::Undoing(_) => resolution == Resolution::Undone,
+        _ => resolution != Resolution::Discarded,
     }
 }

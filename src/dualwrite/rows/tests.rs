@@ -106,8 +106,7 @@ fn p4_a_row_is_reported_if_one_maker_may_have_told_a_client_of_it() {
     let discarded = || {
         let (by, reason) = ("alice".parse().unwrap(), "test".parse().unwrap());
         let given_up = Record::Discarded { by, reason, phase: "unknown".into() };
-        let end = Record::Finished { resolution: Resolution::Discarded };
-        after(after(unknown(), given_up, 3), end, 3)
+        after(unknown(), given_up, 3)
     };
     let unsettled = Record::Finished { resolution: Resolution::Unsettled };
     let makers = [

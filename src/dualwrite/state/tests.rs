@@ -12,15 +12,21 @@ use super::super::fixtures::{self, id, policy, resource};
 use super::*;
 use crate::dualwrite::index::opening;
 use crate::dualwrite::operation::Illegal;
-use crate::model::{Effect, Entry, Ids, Mode, OperationId, PassReason, Plan, Resolution, Stored};
+use crate::model::{
+    Effect, Entry, Ids, Mode, OperationId, PassReason, Plan, Record, Resolution, Stored,
+};
 
 /// Applies what `event` makes, as the runner does.
-fn take(operation: &mut Operation, event: Event, now: Timestamp) -> Result<Transition, Illegal> {
-    let transition = on(operation, event, &policy())?;
-    for record in &transition.records {
-        operation.apply(&Entry { at: now, record: record.clone() })?;
+fn take(
+    operation: &mut Operation,
+    event: Event,
+    now: Timestamp,
+) -> Result<Option<Record>, Illegal> {
+    let record = on(operation, event, &policy())?;
+    if let Some(record) = record.clone() {
+        operation.apply(&Entry { at: now, record })?;
     }
-    Ok(transition)
+    Ok(record)
 }
 
 fn at(seconds: i64) -> Timestamp {
@@ -101,7 +107,7 @@ fn any_operation() -> impl Strategy<Value = Operation> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// Total: any event in any state gives a transition or an error value, and an error changes
+    /// Total: any event in any state gives a record, nothing or an error value, and an error changes
     /// nothing. Whatever is recorded replays to the same operation.
     #[test]
     fn the_machine_is_total_and_replays(
@@ -114,8 +120,8 @@ proptest! {
             let now = at(seconds);
             match on(&mut operation, event, &policy()) {
                 Err(_) => prop_assert_eq!(&operation, &before),
-                Ok(transition) => {
-                    for record in transition.records {
+                Ok(record) => {
+                    if let Some(record) = record {
                         let entry = Entry { at: now, record };
                         prop_assert!(operation.apply(&entry).is_ok(), "what `on` gives follows");
                         history.push(entry);
@@ -136,10 +142,10 @@ proptest! {
         events in prop::collection::vec((any_event(), 0..400i64), 0..25),
     ) {
         let enforced = operation.is_enforced();
-        let (mut stands, mut told) = (false, false);
+        let mut stands = false;
         for (event, seconds) in events {
-            let Ok(transition) = take(&mut operation, event, at(seconds)) else { continue };
-            stands |= transition.records.iter().any(|record| match record {
+            let Ok(record) = take(&mut operation, event, at(seconds)) else { continue };
+            stands |= record.is_some_and(|record| match record {
                 Record::Registered { .. } => true,
                 // A row that was found was registered, or not, by whoever made it.
                 Record::Passed { why: PassReason::Found, .. }
@@ -147,16 +153,13 @@ proptest! {
                 Record::Passed { .. } => !enforced,
                 _ => false,
             });
-            if transition.reply == Some(Reply::Success) {
-                told = true;
+            // In these the client is given the service's success.
+            if matches!(operation.phase, Phase::Registered | Phase::Passed) {
                 prop_assert!(stands, "a success needs Registered, Found, or Passed where nothing is enforced");
             }
-            if stands {
-                prop_assert!(!operation.is_condemned(), "an undo of what stands");
-            }
+            let undone = operation.phase == Phase::Finished(Resolution::Undone);
+            prop_assert!(!stands || !operation.is_condemned() && !undone, "an undo of what stands");
         }
-        let undone = Phase::Finished(Resolution::Undone);
-        prop_assert!(!told || !operation.is_condemned() && operation.phase != undone);
     }
 
     /// P3, P4: nothing is deregistered that was not confirmed gone by somebody.
@@ -196,11 +199,11 @@ fn p2_p3_an_undo_ends_once_the_row_is_gone_and_no_registration_can_land() {
         let mut create = fixtures::create(Mode::Enforce, None);
         take(&mut create, committed(), at(1)).unwrap();
         let failed = not_acknowledged(UndoReason::Deadline, ambiguous);
-        let undoing = take(&mut create, failed, at(2)).unwrap();
-        assert_eq!(undoing.reply, Some(Reply::NotRegistered));
+        take(&mut create, failed, at(2)).unwrap();
+        assert_eq!(create.phase, Phase::Undoing(UndoReason::Deadline));
         assert_eq!(next(&create, at(2), &policy()), Task::Make(Call::Settle));
         // It is there yet, or not to be seen yet.
-        assert!(take(&mut create, settled(&[], false), at(2)).unwrap().records.is_empty());
+        assert!(take(&mut create, settled(&[], false), at(2)).unwrap().is_none());
         take(&mut create, settled(&["k"], false), at(3)).unwrap();
         assert!(create.is_row_gone());
         if ambiguous {
@@ -293,7 +296,7 @@ fn p8_a_delete_of_nothing_that_the_service_finds_no_row_for_has_ended() {
 fn an_event_that_can_t_happen_is_an_error_value_that_names_the_place() {
     let mut create = fixtures::create(Mode::Enforce, None);
     let error = take(&mut create, Event::Acknowledged { ambiguous: false }, at(1)).unwrap_err();
-    assert_eq!(error.record, "acknowledged");
+    assert_eq!(error.record, "Acknowledged { ambiguous: false }");
     assert_eq!(error.phase, "Prepared");
     assert_eq!(error.operation, create.id);
     assert_ne!(create.id, OperationId::new());
@@ -306,11 +309,11 @@ fn p4_what_was_reported_ends_once_a_person_removed_the_row() {
     let end = at(1).plus(policy().bounds.late_effect);
     let unprovable = Verdict::Unprovable { rows: vec![id("r")], why: "test".into() };
     let early = take(&mut create, Event::Probed(unprovable.clone(), at(2)), at(2)).unwrap();
-    assert!(early.records.is_empty());
+    assert!(early.is_none());
     take(&mut create, Event::Probed(unprovable.clone(), end), end).unwrap();
     assert_eq!(create.reported, BTreeSet::from([id("r")]));
     assert_eq!(next(&create, end, &policy()), Task::Make(Call::Probe));
-    assert!(take(&mut create, Event::Probed(unprovable, end), end).unwrap().records.is_empty());
+    assert!(take(&mut create, Event::Probed(unprovable, end), end).unwrap().is_none());
     take(&mut create, Event::Probed(Verdict::NoRow, end), end).unwrap();
     assert_eq!(create.phase, Phase::Finished(Resolution::Rejected));
 }
@@ -320,15 +323,15 @@ fn p4_what_was_reported_ends_once_a_person_removed_the_row() {
 fn p2_p3_a_time_of_another_replica_s_is_waited_for_by_the_slowest_clock() {
     let shared = Policy { apart: Duration::from_secs(10), ..policy() };
     let take = |operation: &mut Operation, event, seconds| {
-        let records = on(operation, event, &shared).unwrap().records;
-        for record in &records {
-            operation.apply(&Entry { at: at(seconds), record: record.clone() }).unwrap();
+        let record = on(operation, event, &shared).unwrap();
+        if let Some(record) = record.clone() {
+            operation.apply(&Entry { at: at(seconds), record }).unwrap();
         }
-        records
+        record
     };
     let mut create = fixtures::create(Mode::Enforce, None);
     take(&mut create, Event::Restarted, 10);
-    assert!(take(&mut create, Event::Probed(Verdict::NoRow, at(10 + 120 + 9)), 139).is_empty());
+    assert!(take(&mut create, Event::Probed(Verdict::NoRow, at(10 + 120 + 9)), 139).is_none());
     take(&mut create, Event::Probed(Verdict::NoRow, at(10 + 120 + 10)), 140);
     assert!(create.is_finished());
     let mut undone = fixtures::create(Mode::Enforce, None);

@@ -37,10 +37,10 @@ fn c3_p2_an_unknown_create_ends_only_with_a_list_that_can_not_lag_behind_its_las
     lagging.bounds.read_lag = Duration::from_secs(30);
     let mut create = fixtures::create(Mode::Enforce, None);
     take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
-    for (asked, records) in [(10 + 120, 0), (10 + 149, 0), (10 + 150, 1)] {
+    for (asked, ends) in [(10 + 120, false), (10 + 149, false), (10 + 150, true)] {
         let looked = Event::Probed(Verdict::NoRow, at(asked));
         let told = on(&mut create, looked, &lagging).unwrap();
-        assert_eq!(told.records.len(), records, "{asked}");
+        assert_eq!(told.is_some(), ends, "{asked}");
     }
 }
 
@@ -62,7 +62,7 @@ fn p8_a_restart_adds_no_record_to_what_was_reported() {
     let mut create = fixtures::create(Mode::Enforce, None);
     take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
     take(&mut create, Event::Expired, at(2000)).unwrap();
-    assert!(take(&mut create, Event::Restarted, at(2001)).unwrap().records.is_empty());
+    assert!(take(&mut create, Event::Restarted, at(2001)).unwrap().is_none());
 }
 
 /// It may show its caller only some rows: that it lacks one proves nothing.
@@ -96,11 +96,11 @@ fn p4_a_2xx_proves_nothing_if_the_row_was_seen_as_another_identity() {
 fn p4_a_create_that_is_answered_with_a_condemned_id_is_refused_and_looked_for() {
     let taken = |condemned| Event::Taken { id: id("k"), condemned };
     let mut create = fixtures::create(Mode::Enforce, None);
-    let told = take(&mut create, taken(true), at(2)).unwrap();
-    assert_eq!((told.reply, &create.phase), (Some(Reply::Conflict), &Phase::Unknown));
+    take(&mut create, taken(true), at(2)).unwrap();
+    assert_eq!(create.phase, Phase::Unknown);
+    assert_eq!(create.closed.map(|closed| closed.effect), Some(Effect::Past), "a conflict");
     let mut other = fixtures::create(Mode::Enforce, None);
-    let told = take(&mut other, taken(false), at(2)).unwrap();
-    assert_eq!(told.reply, Some(Reply::Conflict));
+    take(&mut other, taken(false), at(2)).unwrap();
     assert!(matches!(other.phase, Phase::Reported(_)));
 }
 
