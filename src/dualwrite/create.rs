@@ -5,9 +5,7 @@ mod caller;
 mod rows;
 
 use std::collections::BTreeSet;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
@@ -24,7 +22,7 @@ use super::newness;
 use super::operation::{Operation, Phase};
 use super::outcome::{self, ClientGets, CreateOutcome};
 use super::overlap::removers;
-use super::register::{Parent, Registration, look_up};
+use super::register::Registration;
 use super::reply::{self, Reply};
 use super::service::Answer;
 use super::settle::{Presence, is_over, until};
@@ -106,53 +104,26 @@ impl Create {
     }
 }
 
-/// Runs two things at once. Where the first is done and shows that the second is `needed`, that is
-/// waited for, for at most `longest`; else it is given up, so that a refusal waits for no look-up.
-async fn beside<A, B>(
-    first: impl Future<Output = A>,
-    second: impl Future<Output = Option<B>>,
-    needed: impl FnOnce(&A) -> bool,
-    longest: Duration,
-) -> (A, Option<B>) {
-    let (mut first, mut second) = (pin!(first), pin!(second));
-    let done = tokio::select! {
-        biased;
-        done = &mut first => done,
-        beside = &mut second => return (first.await, beside),
-    };
-    let wait = if needed(&done) { longest } else { Duration::ZERO };
-    let beside = tokio::time::timeout(wait, second).await.ok().flatten();
-    (done, beside)
-}
-
 impl Prepared {
-    /// Sends the request, and the parent's look-up beside it, and goes on from the answer.
+    /// Sends the request, and goes on from the answer.
     async fn send(mut self, request: Request<Bytes>) -> Reply {
         if let Err((reason, why)) = self.context.may_send(&self.operation).await {
             return self.unsent(reason, &why).await;
         }
         failpoint::hit("create.sending");
-        let exchange = exchange::start(&self.context, request);
-        let wait = exchange.within(self.context.config.exchange.0);
-        let limit = self.context.config.answer.0;
-        let classified =
-            |exchange: &Exchange| outcome::create(&exchange.seen(Some(&self.how.id), limit));
-        let committed =
-            |exchange: &Exchange| matches!(classified(exchange).0, CreateOutcome::Committed(_));
-        let (exchange, parent) =
-            beside(wait, self.look_up(), committed, self.context.register).await;
+        let wait = self.context.config.exchange.0;
+        let exchange = exchange::start(&self.context, request).within(wait).await;
         failpoint::hit("create.answered");
-        let (outcome, gets) = classified(&exchange);
+        let seen = exchange.seen(Some(&self.how.id), self.context.config.answer.0);
+        let (outcome, gets) = outcome::create(&seen);
         let outcome = judged(&self.context, &self.operation, &exchange, outcome).await;
         let (answer, letters) = match exchange {
             Exchange::Answered(answer) => (Some(*answer), None),
             Exchange::Failed(_) => (None, None),
             Exchange::TimedOut(running) => (None, Some(self.read_on(running))),
         };
-        let document = answer.as_ref().and_then(|answer| answer.document(limit));
-        let parent = parent.unwrap_or_else(|| Parent::read(&self.how, document.as_ref()));
         self.context.forget_refused(answer.as_ref().map(Answer::status), &self.headers).await;
-        if let Err(halt) = self.decide(outcome, parent).await {
+        if let Err(halt) = self.decide(outcome, answer.as_ref()).await {
             return self.halted(&halt, letters, gets, answer);
         }
         let (id, unusable) = (self.operation.id, self.fate_of_unnamed());
@@ -198,18 +169,11 @@ impl Prepared {
 
     async fn unsent(mut self, reason: &'static str, why: &str) -> Reply {
         let (id, rule) = (self.operation.id, self.operation.plan.rule.clone());
-        let event = Event::CreateAnswered(CreateOutcome::NotSent, None);
+        let event = Event::CreateAnswered(CreateOutcome::NotSent);
         // Otherwise its rows are looked for.
         drop(self.context.take(&mut self.operation, event).await);
         self.context.metrics.refused(&rule, reason);
         reply::unavailable(id, format!("{why}; nothing was sent"))
-    }
-
-    async fn look_up(&self) -> Option<Parent> {
-        if self.operation.pass.is_some() {
-            return None;
-        }
-        look_up(&self.context, &self.how, &self.credentials).await
     }
 
     /// Reads an exchange that timed out until L has passed: a late id is evidence.
@@ -242,7 +206,11 @@ impl Prepared {
     }
 
     /// From the answer to where the create stands: what its client may get follows from that.
-    async fn decide(&mut self, outcome: CreateOutcome, parent: Parent) -> Result<(), Halt> {
+    async fn decide(
+        &mut self,
+        outcome: CreateOutcome,
+        answer: Option<&Answer>,
+    ) -> Result<(), Halt> {
         let named = match &outcome {
             CreateOutcome::Committed(id)
             | CreateOutcome::Found { id, .. }
@@ -253,12 +221,11 @@ impl Prepared {
         if matches!(outcome, CreateOutcome::Found { .. }) {
             self.context.metrics.exception(&self.operation.plan.rule, "found");
         }
-        let event = Event::CreateAnswered(outcome, parent.resource().cloned());
-        self.take(event, named.as_ref()).await?;
+        self.take(Event::CreateAnswered(outcome), named.as_ref()).await?;
         if self.operation.phase != Phase::Committed {
             return Ok(());
         }
-        let event = self.register(parent).await;
+        let event = self.register(answer).await;
         let event = if self.operation.is_new { event } else { self.confirmed(event).await };
         self.take(event, named.as_ref()).await
     }
@@ -280,7 +247,7 @@ impl Prepared {
         }
     }
 
-    async fn register(&mut self, parent: Parent) -> Event {
+    async fn register(&mut self, answer: Option<&Answer>) -> Event {
         let mut entry = self.entry.take();
         if let Some(entry) = &mut entry {
             entry.tried();
@@ -291,10 +258,9 @@ impl Prepared {
         };
         let resource = self.operation.resource(id);
         let (context, credentials) = (&*self.context, &self.credentials);
-        let plan = &self.how;
-        Registration { context, plan, principal, resource: &resource, credentials }
-            .run(parent)
-            .await
+        let (plan, resource) = (&self.how, &resource);
+        let answer = answer.and_then(|answer| answer.document(context.config.answer.0));
+        Registration { context, plan, principal, resource, credentials, answer }.run().await
     }
 
     /// Takes an event; an id that another operation holds becomes a conflict.

@@ -7,8 +7,8 @@ use super::operation::Operation;
 use super::state::Policy;
 use crate::model::{
     As, Bounds, Call, Commits, Condition, Confirm, CreatePlan, DeletePlan, Entry, IdCall, Ids,
-    Kind, Mode, Newness, OperationId, PassReason, Plan, Pointer, Probe, Record, Resource,
-    ResourceId, ResourceType, Row, Sees, Stored, StoredPrincipal, Timestamp, Undo,
+    Kind, Mode, Newness, OperationId, PassReason, Plan, Pointer, Probe, Record, ResourceId,
+    ResourceType, Row, Sees, Stored, StoredPrincipal, Timestamp, Undo,
 };
 
 pub(super) fn policy() -> Policy {
@@ -18,10 +18,6 @@ pub(super) fn policy() -> Policy {
 
 pub(super) fn id(text: &str) -> ResourceId {
     ResourceId::new(text).unwrap()
-}
-
-pub(super) fn resource(kind: &str, text: &str) -> Resource {
-    Resource { kind: ResourceType::new(kind), id: id(text) }
 }
 
 /// A create that is `Prepared` at second 1, of a row named "n".

@@ -17,13 +17,13 @@ use super::operation::{Operation, Phase};
 use super::outcome::{CreateOutcome, DeleteOutcome};
 use super::rows::Verdict;
 use super::settle::{registered, until};
-use crate::model::{Bounds, Late, Order, Resource, ResourceId, Timestamp, UndoReason};
+use crate::model::{Bounds, Late, Order, ResourceId, Timestamp, UndoReason};
 
 /// Something that was seen.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
-    /// The exchange of a create is over. The parent is given where it is known by now.
-    CreateAnswered(CreateOutcome, Option<Resource>),
+    /// The exchange of a create is over.
+    CreateAnswered(CreateOutcome),
     /// The exchange of a delete is over.
     DeleteAnswered(DeleteOutcome),
     /// The back end acknowledged the registration; an earlier attempt may land late.

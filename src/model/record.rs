@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{OperationId, Plan, Resource, ResourceId, StoredPrincipal, Timestamp, Words};
+use super::{OperationId, Plan, ResourceId, StoredPrincipal, Timestamp, Words};
 
 /// One durable fact about one operation.
 ///
@@ -38,8 +38,6 @@ pub enum Record {
     Committed {
         /// The new row's id.
         id: ResourceId,
-        /// Its parent, where it is known by now.
-        parent: Option<Resource>,
         /// Whether it is proven that this create made it: else it is never undone.
         is_new: bool,
     },

@@ -148,10 +148,7 @@ fn probe() -> Probe {
 }
 
 pub(crate) fn committed(seconds: i64, text: &str) -> Entry {
-    entry(
-        seconds,
-        Record::Committed { id: id(text), parent: Some(resource("agent", "a")), is_new: true },
-    )
+    entry(seconds, Record::Committed { id: id(text), is_new: true })
 }
 
 pub(crate) fn registered(seconds: i64, text: &str) -> Entry {

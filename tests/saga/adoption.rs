@@ -128,7 +128,7 @@ fn registered(id: &ResourceId, at: i64) -> Stored {
         keeps_owner: false,
         replayed: false,
     });
-    let committed = Record::Committed { id: id.clone(), parent: None, is_new: true };
+    let committed = Record::Committed { id: id.clone(), is_new: true };
     let registered = Record::Registered { id: id.clone(), ambiguous: false };
     let finished = Record::Finished { resolution: Resolution::Registered };
     stored(plan("create-key", kind), [(at, committed), (at, registered), (at, finished)])

@@ -37,8 +37,7 @@ fn says(record: &Record) -> String {
             format!("may remove {}{seen}", list(ids.iter()))
         }
         Record::Committed { id, is_new: false, .. } => format!("was answered {id}, not proven new"),
-        Record::Committed { id, parent: Some(parent), .. } => format!("made {id} below {parent}"),
-        Record::Committed { id, parent: None, .. } => format!("made {id}"),
+        Record::Committed { id, .. } => format!("made {id}"),
         Record::Closed { effect: Effect::Past } => "the service answered".into(),
         Record::Closed { effect: Effect::MayCome } => "an effect may still come".into(),
         Record::Registered { id, ambiguous: false } => format!("{id} acknowledged"),

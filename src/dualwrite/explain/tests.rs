@@ -29,7 +29,7 @@ fn carried_on(operation: &Operation) -> Explanation {
 }
 
 fn answered(outcome: CreateOutcome) -> Event {
-    Event::CreateAnswered(outcome, None)
+    Event::CreateAnswered(outcome)
 }
 
 fn reported(closed: bool) -> Operation {

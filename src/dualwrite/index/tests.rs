@@ -37,7 +37,7 @@ fn by_name() -> Operation {
 }
 
 fn committed() -> Record {
-    Record::Committed { id: id("k"), parent: None, is_new: true }
+    Record::Committed { id: id("k"), is_new: true }
 }
 
 fn registered() -> Record {

@@ -13,14 +13,13 @@ use crate::model::{Effect, Evidence, Kind, Late, Record, UndoReason};
 #[must_use]
 pub fn evidence(operation: &Operation, event: &Event) -> Option<Late> {
     match event {
-        Event::CreateAnswered(CreateOutcome::Committed(id), _)
+        Event::CreateAnswered(CreateOutcome::Committed(id))
         | Event::LateAnswer(CreateOutcome::Committed(id)) => Some(Late::Row { id: id.clone() }),
         Event::CreateAnswered(
             CreateOutcome::Unknown
             | CreateOutcome::Found { .. }
             | CreateOutcome::Disputed(_)
             | CreateOutcome::Unproven { .. },
-            _,
         )
         | Event::DeleteAnswered(DeleteOutcome::NoRow | DeleteOutcome::Look(_)) => Some(Late::Sent),
         // Also where none was acknowledged: an attempt may land.

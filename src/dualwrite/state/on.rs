@@ -10,7 +10,7 @@ use crate::dualwrite::rows::Verdict;
 use crate::dualwrite::settle::{is_over, until};
 use crate::model::{
     DeletePlan, Effect, Evidence, Kind, Late, Mode, Order, PassReason, Record, Resolution,
-    Resource, ResourceId, Timestamp, UndoReason,
+    ResourceId, Timestamp, UndoReason,
 };
 
 /// What follows from `event`: a record, or a step that needs none.
@@ -25,8 +25,8 @@ pub fn on(
     let name = format!("{event:?}");
     let bound = operation.bound.clone();
     Ok(match (operation.phase.clone(), event) {
-        (Phase::Prepared, Event::CreateAnswered(outcome, parent)) if operation.is_create() => {
-            Some(create_answered(operation, outcome, parent))
+        (Phase::Prepared, Event::CreateAnswered(outcome)) if operation.is_create() => {
+            Some(create_answered(operation, outcome))
         }
         (Phase::Prepared, Event::DeleteAnswered(outcome)) if !operation.is_create() => {
             Some(delete_answered(operation, outcome))
@@ -79,11 +79,7 @@ pub fn on(
     })
 }
 
-fn create_answered(
-    operation: &Operation,
-    outcome: CreateOutcome,
-    parent: Option<Resource>,
-) -> Record {
+fn create_answered(operation: &Operation, outcome: CreateOutcome) -> Record {
     match outcome {
         CreateOutcome::NotSent => finished(Resolution::NotSent),
         CreateOutcome::Rejected => finished(Resolution::Rejected),
@@ -92,7 +88,7 @@ fn create_answered(
             Some(why) => Record::Passed { id, why },
             // Before anything is registered the journal durably holds the id. A delete may remove the
             // row at any time, and then only this record tells what to deregister after a crash.
-            None => Record::Committed { id, parent, is_new: true },
+            None => Record::Committed { id, is_new: true },
         },
         CreateOutcome::Found { held: true, .. } => finished(Resolution::Found),
         // The list tells later who made it. If the create is not enforced, its client gets the answer.
@@ -101,7 +97,7 @@ fn create_answered(
         CreateOutcome::Unproven { id, .. }
             if operation.is_enforced() && keeps_owner(operation, &id) =>
         {
-            Record::Committed { id, parent, is_new: false }
+            Record::Committed { id, is_new: false }
         }
         CreateOutcome::Unproven { id, why } => unproven(operation, id, why),
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::fixtures::{self, id, policy, resource};
+use super::super::fixtures::{self, id, policy};
 use super::*;
 use crate::dualwrite::index::opening;
 use crate::dualwrite::operation::Illegal;
@@ -34,7 +34,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn committed() -> Event {
-    Event::CreateAnswered(CreateOutcome::Committed(id("k")), Some(resource("agent", "a")))
+    Event::CreateAnswered(CreateOutcome::Committed(id("k")))
 }
 
 fn not_acknowledged(reason: UndoReason, ambiguous: bool) -> Event {
@@ -74,7 +74,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     ];
     let ids = prop::collection::btree_set(prop_oneof![Just(id("k")), Just(id("l"))], 0..3);
     prop_oneof![
-        outcome.clone().prop_map(|outcome| Event::CreateAnswered(outcome, None)),
+        outcome.clone().prop_map(Event::CreateAnswered),
         delete.prop_map(Event::DeleteAnswered),
         any::<bool>().prop_map(|ambiguous| Event::Acknowledged { ambiguous }),
         any::<bool>().prop_map(|ambiguous| not_acknowledged(UndoReason::Deadline, ambiguous)),
@@ -233,7 +233,7 @@ fn p2_a_crash_undoes_what_was_not_registered_and_confirms_what_was() {
 #[test]
 fn an_unknown_create_is_looked_for_until_l_has_passed_and_no_longer() {
     let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(10)).unwrap();
     let end = at(10).plus(policy().bounds.late_effect);
     // A probe that was sent a moment before the end can't have seen an effect at the end.
     let early = Event::Probed(Verdict::NoRow, Timestamp::from_micros(end.as_micros() - 1));
@@ -246,7 +246,7 @@ fn an_unknown_create_is_looked_for_until_l_has_passed_and_no_longer() {
 #[test]
 fn p2_a_late_id_is_evidence() {
     let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(10)).unwrap();
     let late = CreateOutcome::Committed(id("k"));
     take(&mut create, Event::LateAnswer(late), at(20)).unwrap();
     assert_eq!(create.phase, Phase::Undoing(UndoReason::Unknown));
@@ -255,7 +255,7 @@ fn p2_a_late_id_is_evidence() {
 #[test]
 fn p2_what_turns_out_late_not_to_have_been_sent_is_over() {
     let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(10)).unwrap();
     take(&mut create, Event::LateAnswer(CreateOutcome::NotSent), at(20)).unwrap();
     assert_eq!(create.phase, Phase::Finished(Resolution::NotSent));
 }
@@ -305,7 +305,7 @@ fn an_event_that_can_t_happen_is_an_error_value_that_names_the_place() {
 #[test]
 fn p4_what_was_reported_ends_once_a_person_removed_the_row() {
     let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(1)).unwrap();
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(1)).unwrap();
     let end = at(1).plus(policy().bounds.late_effect);
     let unprovable = Verdict::Unprovable { rows: vec![id("r")], why: "test".into() };
     let early = take(&mut create, Event::Probed(unprovable.clone(), at(2)), at(2)).unwrap();

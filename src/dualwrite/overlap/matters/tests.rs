@@ -27,7 +27,7 @@ fn after(mut operation: Operation, records: Vec<Record>) -> Operation {
 /// Creates of that name, in all the places where one may stand.
 fn creates(name: &str, key: &str) -> Vec<Operation> {
     let closed = || Record::Closed { effect: Effect::MayCome };
-    let committed = || Record::Committed { id: id(key), parent: None, is_new: true };
+    let committed = || Record::Committed { id: id(key), is_new: true };
     let registered = || Record::Registered { id: id(key), ambiguous: false };
     let reported = || Record::Reported { rows: vec![id(key)], why: "test".into() };
     let deleted = || Record::Deleted { ids: vec![id(key)] };

@@ -59,7 +59,7 @@ fn p4_a_late_id_of_a_create_that_is_not_enforced_is_only_recorded() {
 #[test]
 fn p3_what_is_undone_waits_for_a_registration_that_left_late() {
     let mut create = create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Committed(id("k")), None), 2);
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Committed(id("k"))), 2);
     take(&mut create, failed(), 3);
     let gone = [id("k")].into();
     take(&mut create, Event::Settled(Settled { gone, over: false }), 4);
@@ -71,7 +71,7 @@ fn p3_what_is_undone_waits_for_a_registration_that_left_late() {
 #[test]
 fn p2_a_registration_that_left_late_undoes_no_create_that_stands() {
     let mut create = create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Committed(id("k")), None), 2);
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Committed(id("k"))), 2);
     take(&mut create, Event::Acknowledged { ambiguous: false }, 3);
     let over = Event::Settled(Settled { gone: [].into(), over: true });
     for event in [None, Some(over)] {
@@ -105,7 +105,7 @@ fn p9_what_has_ended_has_ended() {
 #[test]
 fn what_left_is_evidence_and_what_did_not_is_none() {
     let mut create = create(Mode::Enforce, None);
-    let answered = |outcome| Event::CreateAnswered(outcome, None);
+    let answered = |outcome| Event::CreateAnswered(outcome);
     let committed = answered(CreateOutcome::Committed(id("k")));
     assert_eq!(evidence(&create, &committed), Some(row()));
     assert_eq!(evidence(&create, &answered(CreateOutcome::Unknown)), Some(Late::Sent));
@@ -124,7 +124,7 @@ fn what_left_is_evidence_and_what_did_not_is_none() {
 #[test]
 fn p4_a_late_id_undoes_no_row_that_is_not_proven_new() {
     let mut unproven = create(Mode::Enforce, None);
-    let committed = Record::Committed { id: id("k"), parent: None, is_new: false };
+    let committed = Record::Committed { id: id("k"), is_new: false };
     unproven.apply(&Entry { at: at(2), record: committed }).unwrap();
     assert_eq!(take(&mut unproven, Event::Restarted, 10), Some("reported"));
     assert!(tell(&mut unproven, row(), 20).is_none());

@@ -18,7 +18,7 @@ pub(super) fn discard() -> Order {
 
 fn unknown(name: &str) -> Operation {
     let mut create = fixtures::create_named(name, Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(2)).unwrap();
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(2)).unwrap();
     create
 }
 

@@ -10,7 +10,7 @@ use crate::model::{As, DeletePlan, Kind, Sees};
 fn s4_p2_after_a_restart_what_is_unknown_is_waited_for_anew() {
     let hour = 3600;
     let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(10)).unwrap();
     take(&mut create, Event::Restarted, at(hour)).unwrap();
     take(&mut create, Event::Probed(Verdict::NoRow, at(hour)), at(hour)).unwrap();
     assert_eq!(create.phase, Phase::Unknown);
@@ -36,7 +36,7 @@ fn c3_p2_an_unknown_create_ends_only_with_a_list_that_can_not_lag_behind_its_las
     let mut lagging = policy();
     lagging.bounds.read_lag = Duration::from_secs(30);
     let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(10)).unwrap();
     for (asked, ends) in [(10 + 120, false), (10 + 149, false), (10 + 150, true)] {
         let looked = Event::Probed(Verdict::NoRow, at(asked));
         let told = on(&mut create, looked, &lagging).unwrap();
@@ -48,7 +48,7 @@ fn c3_p2_an_unknown_create_ends_only_with_a_list_that_can_not_lag_behind_its_las
 #[test]
 fn r2_p9_a_create_that_stays_unknown_is_reported_to_a_person() {
     let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(10)).unwrap();
     let half_an_hour = 1800;
     assert_eq!(next(&create, at(10 + half_an_hour - 1), &policy()), Task::Make(Call::Probe));
     assert_eq!(next(&create, at(10 + half_an_hour), &policy()), Task::Expire);
@@ -60,7 +60,7 @@ fn r2_p9_a_create_that_stays_unknown_is_reported_to_a_person() {
 #[test]
 fn p8_a_restart_adds_no_record_to_what_was_reported() {
     let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(10)).unwrap();
     take(&mut create, Event::Expired, at(2000)).unwrap();
     assert!(take(&mut create, Event::Restarted, at(2001)).unwrap().is_none());
 }
@@ -72,7 +72,7 @@ fn p2_a_create_of_which_a_list_that_hides_rows_shows_none_is_reported() {
     if let Kind::Create(plan) = &mut Arc::make_mut(&mut create.plan).kind {
         plan.probe.as_mut().unwrap().sees = Sees::Own;
     }
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(10)).unwrap();
     take(&mut create, Event::Probed(Verdict::NoRow, at(130)), at(130)).unwrap();
     assert!(matches!(create.phase, Phase::Reported(_)), "{:?}", create.phase);
     assert_eq!(next(&create, at(130), &policy()), Task::Nothing, "a person has to look");
