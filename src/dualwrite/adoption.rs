@@ -9,7 +9,6 @@ use super::driver::{Memory, drive};
 use super::inbox::{Letter, Letters};
 use super::index;
 use super::operation::Operation;
-use super::outcome::CreateOutcome;
 use super::state::{STALE, is_stale, on};
 use crate::failpoint;
 use crate::journal::{Arrival, Deposit, Error, Receipt};
@@ -85,14 +84,14 @@ async fn unattended(context: &Context, id: OperationId) -> Result<Option<Operati
 async fn learn(context: &Arc<Context>, deposit: Deposit, receipt: Receipt) -> Result<(), Halt> {
     let Deposit { operation: id, opening, late } = deposit;
     tracing::info!(operation = %id, ?late, "evidence came late");
-    if context.inbox.post(id, Letter::Evidence(late.clone(), receipt)).await {
+    if context.inbox.post(id, Letter::Evidence(late.clone(), Some(receipt))).await {
         return Ok(());
     }
     match read(context, id).await? {
         Some(operation) if !operation.is_finished() => {
             // If it ends meanwhile, the evidence comes again.
             adopt(context, id).await?;
-            context.inbox.post(id, Letter::Evidence(late, receipt)).await;
+            context.inbox.post(id, Letter::Evidence(late, Some(receipt))).await;
         }
         // A person answers for it.
         Some(operation) if operation.is_discarded() => settle(context, receipt).await,
@@ -151,7 +150,7 @@ pub(super) async fn take(
     context: &Context,
     operation: &mut Operation,
     late: Late,
-    receipt: Receipt,
+    receipt: Option<Receipt>,
 ) -> Result<(), Halt> {
     if operation.is_finished() {
         return Ok(());
@@ -162,7 +161,9 @@ pub(super) async fn take(
         }
         taken => taken?,
     }
-    settle(context, receipt).await;
+    if let Some(receipt) = receipt {
+        settle(context, receipt).await;
+    }
     Ok(())
 }
 
@@ -199,8 +200,9 @@ async fn read(context: &Context, id: OperationId) -> Result<Option<Operation>, H
 pub(super) fn forward(context: &Context, operation: &Operation, mut letters: Letters) {
     letters.close();
     while let Some(letter) = letters.waiting() {
-        if let Letter::LateAnswer(CreateOutcome::Committed(id)) = letter {
-            hand_in(context, operation, Late::Row { id });
+        // What has a receipt comes again.
+        if let Letter::Evidence(late, None) = letter {
+            hand_in(context, operation, late);
         }
     }
 }

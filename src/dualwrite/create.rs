@@ -12,12 +12,12 @@ use http::{HeaderMap, Request};
 
 use self::caller::Caller;
 use self::rows::judged;
-use super::adoption::{forward, hand_in};
+use super::adoption::hand_in;
 use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
 use super::driver::{Memory, Progress, drive, settled};
 use super::exchange::{self, Exchange};
-use super::inbox::{Letter, Letters};
+use super::inbox::Letter;
 use super::newness;
 use super::operation::{Operation, Phase};
 use super::outcome::{self, ClientGets, CreateOutcome};
@@ -106,7 +106,7 @@ impl Create {
 
 impl Prepared {
     /// Sends the request, and goes on from the answer.
-    async fn send(mut self, request: Request<Bytes>) -> Reply {
+    async fn send(self, request: Request<Bytes>) -> Reply {
         if let Err((reason, why)) = self.context.may_send(&self.operation).await {
             return self.unsent(reason, &why).await;
         }
@@ -117,16 +117,33 @@ impl Prepared {
         let seen = exchange.seen(Some(&self.how.id), self.context.config.answer.0);
         let (outcome, gets) = outcome::create(&seen);
         let outcome = judged(&self.context, &self.operation, &exchange, outcome).await;
-        let (answer, letters) = match exchange {
+        let (answer, late) = match exchange {
             Exchange::Answered(answer) => (Some(*answer), None),
             Exchange::Failed(_) => (None, None),
             Exchange::TimedOut(running) => (None, Some(self.read_on(running))),
         };
         self.context.forget_refused(answer.as_ref().map(Answer::status), &self.headers).await;
-        if let Err(halt) = self.decide(outcome, answer.as_ref()).await {
-            return self.halted(&halt, letters, gets, answer);
-        }
+        let reply = self.answered(outcome, gets, answer).await;
+        late.map(tokio::spawn);
+        reply
+    }
+
+    /// Records what the answer means; what the client gets follows from where the create stands then.
+    async fn answered(
+        mut self,
+        outcome: CreateOutcome,
+        gets: ClientGets,
+        answer: Option<Answer>,
+    ) -> Reply {
         let (id, unusable) = (self.operation.id, self.fate_of_unnamed());
+        if let Err(halt) = self.decide(outcome, answer.as_ref()).await {
+            tracing::error!(operation = %id, %halt, "the operation is left to recovery");
+            if self.operation.plan.mode == Mode::Observe {
+                self.context.metrics.exception(&self.operation.plan.rule, "unrecorded");
+                return reply::classified(id, gets, answer, unusable);
+            }
+            return reply::not_registered(id, UndoState::Unknown);
+        }
         let effect = self.operation.closed.map(|closed| closed.effect);
         let reply = match (&self.operation.phase, effect) {
             (Phase::Undoing(_), _) => return self.undo().await,
@@ -137,28 +154,8 @@ impl Prepared {
             // Nothing proves that the row of the answer is this create's.
             _ => reply::conflict(id),
         };
-        self.leave(letters);
+        self.leave();
         reply
-    }
-
-    /// The journal does not take what follows: what is durable is recovery's, or another process's.
-    fn halted(
-        self,
-        halt: &Halt,
-        letters: Option<Letters>,
-        gets: ClientGets,
-        answer: Option<Answer>,
-    ) -> Reply {
-        let Operation { id, plan, .. } = &self.operation;
-        tracing::error!(operation = %id, %halt, "the operation is left to recovery");
-        if let Some(letters) = letters {
-            forward(&self.context, &self.operation, letters);
-        }
-        if plan.mode == Mode::Observe {
-            self.context.metrics.exception(&plan.rule, "unrecorded");
-            return reply::classified(*id, gets, answer, self.fate_of_unnamed());
-        }
-        reply::not_registered(*id, UndoState::Unknown)
     }
 
     /// What becomes of the row of a success that names none: it can be undone only where it can
@@ -177,32 +174,22 @@ impl Prepared {
     }
 
     /// Reads an exchange that timed out until L has passed: a late id is evidence.
-    fn read_on(&self, running: exchange::Running) -> Letters {
-        let (context, id) = (Arc::clone(&self.context), self.operation.id);
-        let letters = context.inbox.open(id);
-        let (pointer, limit) = (self.how.id.clone(), self.context.config.answer.0);
-        let operation = self.operation.clone();
-        let until = self.context.config.late_effect.0;
-        tokio::spawn(async move {
-            let exchange = running.within(until).await;
+    fn read_on(&self, running: exchange::Running) -> impl Future<Output = ()> + use<> {
+        let (context, operation) = (Arc::clone(&self.context), self.operation.clone());
+        let (pointer, limit) = (self.how.id.clone(), context.config.answer.0);
+        async move {
+            let exchange = running.within(context.config.late_effect.0).await;
             let outcome = outcome::create(&exchange.seen(Some(&pointer), limit)).0;
             let outcome = judged(&context, &operation, &exchange, outcome).await;
-            let row = match &outcome {
-                CreateOutcome::Committed(id) => {
-                    failpoint::hit("create.late");
-                    Some(id.clone())
-                }
-                _ => None,
-            };
+            let CreateOutcome::Committed(id) = outcome else { return };
+            failpoint::hit("create.late");
+            let late = Late::Row { id: id.clone() };
             // Nobody here reads it any more where the operation ended, or is another replica's.
-            if !context.inbox.post(id, Letter::LateAnswer(outcome)).await
-                && let Some(id) = row
-            {
+            if !context.inbox.post(operation.id, Letter::Evidence(late.clone(), None)).await {
                 tracing::warn!(operation = %operation.id, row = %id, "a late answer names a row");
-                hand_in(&context, &operation, Late::Row { id });
+                hand_in(&context, &operation, late);
             }
-        });
-        letters
+        }
     }
 
     /// From the answer to where the create stands: what its client may get follows from that.
@@ -290,7 +277,7 @@ impl Prepared {
         // If the row can't be proven gone within that time, there is nothing to wait for.
         let end = until(&self.operation, &self.context.policy);
         let is_hopeless = !is_over(end, self.context.now().plus(wait));
-        let (context, operation, memory) = self.hand_over(None);
+        let (context, operation, memory) = self.hand_over();
         match settled(drive(context, operation, memory), wait, is_hopeless).await {
             Progress::Resting { settled: true } => reply::not_registered(id, UndoState::Done),
             Progress::Resting { settled: false } | Progress::Busy => {
@@ -302,13 +289,13 @@ impl Prepared {
     }
 
     /// Goes on behind the client's back with what is unfinished.
-    fn leave(self, letters: Option<Letters>) {
+    fn leave(self) {
         match self.operation.phase {
             Phase::Registered | Phase::Passed => {
                 tokio::spawn(self.settle_if_disturbed());
             }
             Phase::Unknown | Phase::Reported(_) => {
-                let (context, operation, memory) = self.hand_over(letters);
+                let (context, operation, memory) = self.hand_over();
                 drive(context, operation, memory);
             }
             _ => {}
@@ -327,7 +314,7 @@ impl Prepared {
             Err(_) => false,
         };
         if !undisturbed {
-            let (context, operation, memory) = self.hand_over(None);
+            let (context, operation, memory) = self.hand_over();
             drive(context, operation, memory);
             return;
         }
@@ -337,10 +324,9 @@ impl Prepared {
         }
     }
 
-    fn hand_over(self, letters: Option<Letters>) -> (Arc<Context>, Operation, Memory) {
+    fn hand_over(self) -> (Arc<Context>, Operation, Memory) {
         let Self { context, operation, credentials, principal, room, .. } = self;
-        let room = Some(room);
-        let memory = Memory { credentials, principal, letters, room, ..Memory::default() };
+        let memory = Memory { credentials, principal, room: Some(room), ..Memory::default() };
         (context, operation, memory)
     }
 }

@@ -45,9 +45,7 @@ pub enum Event {
         /// Whether that operation removes the row.
         condemned: bool,
     },
-    /// A create's answer came after its time-out.
-    LateAnswer(CreateOutcome),
-    /// What a process that no longer owns the operation learnt of it.
+    /// What was learnt of it too late: by a process that no longer owns it, or from an answer after its time-out.
     Evidence(Late),
     /// The process that ran the operation is gone.
     Restarted,

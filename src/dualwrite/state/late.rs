@@ -1,4 +1,4 @@
-//! Evidence: what a process learnt of an operation that another had taken over. It is never
+//! Evidence: what was learnt of an operation after another process had taken it over, or from a late answer. It is never
 //! refused (docs/DESIGN.md, section 2). Pure.
 
 use super::Event;
@@ -13,8 +13,7 @@ use crate::model::{Effect, Evidence, Kind, Late, Record, UndoReason};
 #[must_use]
 pub fn evidence(operation: &Operation, event: &Event) -> Option<Late> {
     match event {
-        Event::CreateAnswered(CreateOutcome::Committed(id))
-        | Event::LateAnswer(CreateOutcome::Committed(id)) => Some(Late::Row { id: id.clone() }),
+        Event::CreateAnswered(CreateOutcome::Committed(id)) => Some(Late::Row { id: id.clone() }),
         Event::CreateAnswered(
             CreateOutcome::Unknown
             | CreateOutcome::Found { .. }

@@ -9,8 +9,8 @@ use crate::dualwrite::outcome::{CreateOutcome, DeleteOutcome};
 use crate::dualwrite::rows::Verdict;
 use crate::dualwrite::settle::{is_over, until};
 use crate::model::{
-    DeletePlan, Effect, Evidence, Kind, Late, Mode, Order, PassReason, Record, Resolution,
-    ResourceId, Timestamp, UndoReason,
+    DeletePlan, Effect, Evidence, Kind, Mode, Order, PassReason, Record, Resolution, ResourceId,
+    Timestamp, UndoReason,
 };
 
 /// What follows from `event`: a record, or a step that needs none.
@@ -47,11 +47,6 @@ pub fn on(
         (Phase::Prepared, Event::Taken { id, condemned }) if operation.is_create() => {
             Some(taken(operation, id, condemned))
         }
-        (Phase::Unknown, Event::LateAnswer(outcome)) => late_answer(operation, outcome),
-        (Phase::Reported(_), Event::LateAnswer(CreateOutcome::Committed(id))) => {
-            late(operation, Late::Row { id })
-        }
-        (_, Event::LateAnswer(_)) => None,
         (_, Event::Evidence(seen)) => late(operation, seen),
         (Phase::Unknown | Phase::Reported(_), Event::Probed(verdict, asked)) => {
             probed(operation, verdict, asked, policy)
@@ -169,24 +164,6 @@ fn not_acknowledged(
             "it is not proven that this create made the row, and it could not be registered and seen",
         )
     }
-}
-
-fn late_answer(operation: &Operation, outcome: CreateOutcome) -> Option<Record> {
-    Some(match outcome {
-        CreateOutcome::Committed(id) if operation.is_enforced() => {
-            let (evidence, reason) = (Evidence::LateAnswer, UndoReason::Unknown);
-            Record::Undoing { id, evidence, reason, ambiguous: false }
-        }
-        CreateOutcome::Committed(id) => stands(operation, id),
-        CreateOutcome::Rejected => finished(Resolution::Rejected),
-        // The wait for a connection may end as late as the one for the answer.
-        CreateOutcome::NotSent => finished(Resolution::NotSent),
-        CreateOutcome::Unproven { id, why } => unproven(operation, id, why),
-        // A row that was found is not this create's: whether it made one is looked for.
-        CreateOutcome::Found { .. } | CreateOutcome::Disputed(_) | CreateOutcome::Unknown => {
-            return None;
-        }
-    })
 }
 
 fn expired(operation: &Operation) -> Record {

@@ -74,12 +74,11 @@ fn any_event() -> impl Strategy<Value = Event> {
     ];
     let ids = prop::collection::btree_set(prop_oneof![Just(id("k")), Just(id("l"))], 0..3);
     prop_oneof![
-        outcome.clone().prop_map(Event::CreateAnswered),
+        outcome.prop_map(Event::CreateAnswered),
         delete.prop_map(Event::DeleteAnswered),
         any::<bool>().prop_map(|ambiguous| Event::Acknowledged { ambiguous }),
         any::<bool>().prop_map(|ambiguous| not_acknowledged(UndoReason::Deadline, ambiguous)),
         any::<bool>().prop_map(|condemned| Event::Taken { id: id("k"), condemned }),
-        outcome.prop_map(Event::LateAnswer),
         prop_oneof![Just(Late::Sent), Just(Late::Row { id: id("k") })].prop_map(Event::Evidence),
         Just(Event::Restarted),
         (verdict, 0..400i64).prop_map(|(verdict, asked)| Event::Probed(verdict, at(asked))),
@@ -247,17 +246,8 @@ fn an_unknown_create_is_looked_for_until_l_has_passed_and_no_longer() {
 fn p2_a_late_id_is_evidence() {
     let mut create = fixtures::create(Mode::Enforce, None);
     take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(10)).unwrap();
-    let late = CreateOutcome::Committed(id("k"));
-    take(&mut create, Event::LateAnswer(late), at(20)).unwrap();
+    take(&mut create, Event::Evidence(Late::Row { id: id("k") }), at(20)).unwrap();
     assert_eq!(create.phase, Phase::Undoing(UndoReason::Unknown));
-}
-
-#[test]
-fn p2_what_turns_out_late_not_to_have_been_sent_is_over() {
-    let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(10)).unwrap();
-    take(&mut create, Event::LateAnswer(CreateOutcome::NotSent), at(20)).unwrap();
-    assert_eq!(create.phase, Phase::Finished(Resolution::NotSent));
 }
 
 /// C3: the service may look for the row where reads lag, find none, and answer 200 all the same.

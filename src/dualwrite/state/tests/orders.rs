@@ -108,7 +108,6 @@ fn p9_late_evidence_does_not_undo_what_an_operator_decided() {
     for mut operation in unfinished() {
         take(&mut operation, Event::Ordered(discard()), at(3)).unwrap();
         let late = [
-            Event::LateAnswer(CreateOutcome::Committed(id("k"))),
             Event::Evidence(Late::Row { id: id("k") }),
             Event::Evidence(Late::Sent),
             Event::Restarted,
