@@ -65,7 +65,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::time::Instant;
 
-use self::also::Also;
 pub use self::config::Config;
 use self::context::Context;
 pub use self::context::Halt;
@@ -203,7 +202,7 @@ impl DualWrite {
             context.metrics.refused(rule, "overloaded");
             return reply::overloaded(id);
         };
-        let also = match Also::begin(&context, id, also, &room).await {
+        let also = match also::begin(&context, id, also, &room).await {
             Ok(also) => also,
             Err(refused) => return *refused,
         };
@@ -218,7 +217,7 @@ impl DualWrite {
             }
             None => exchange::pass_on(&context, id, request).await,
         };
-        also.answered(&reply).await;
+        also::answered(&self.context, also, &reply).await;
         reply
     }
 

@@ -129,9 +129,10 @@ pub fn next(operation: &Operation, now: Timestamp, policy: &Policy) -> Task {
                 Task::Nothing
             }
         }
+        // One that would not be undone anyway is not looked for.
+        Phase::Unknown if !operation.is_enforced() => Task::Expire,
         Phase::Unknown if now >= expires(operation, policy) => Task::Expire,
-        Phase::Unknown if operation.is_enforced() => Task::Make(Call::Probe),
-        Phase::Unknown => Task::Wait(expires(operation, policy)),
+        Phase::Unknown => Task::Make(Call::Probe),
         // A reported create that holds a row may be registered; that registration is removed once the row is gone.
         Phase::Registered
         | Phase::Passed
@@ -150,14 +151,10 @@ pub fn next(operation: &Operation, now: Timestamp, policy: &Policy) -> Task {
     }
 }
 
-/// When an unknown create stops being looked for. One that would not be undone anyway is not looked for.
-#[must_use]
-pub fn expires(operation: &Operation, policy: &Policy) -> Timestamp {
+/// When an unknown create stops being looked for.
+fn expires(operation: &Operation, policy: &Policy) -> Timestamp {
     let closed = operation.closed.map_or(operation.intent, |closed| closed.at);
     let end = until(operation, policy).unwrap_or(closed);
-    if !operation.is_enforced() {
-        return end;
-    }
     end.max(closed.plus(policy.bounds.unresolved))
 }
 
