@@ -116,8 +116,8 @@ async fn begin_anew(
 ) -> Result<Option<Operation>, Halt> {
     let mut records: Vec<_> = opening.into_iter().map(|entry| entry.record).collect();
     // Those that made rows meanwhile may be forgotten: a list from before proves nothing any more.
-    if let Some(Record::Prepared { before, .. }) = records.first_mut() {
-        *before = None;
+    if let Some(Record::Prepared(opening)) = records.first_mut() {
+        opening.before = None;
     }
     let (mut operation, _) = index::begin(context.new_id(), context.entries(records.clone()))?;
     let follows = on(&mut operation, Event::Evidence(late.clone()), &context.policy)?;
@@ -211,7 +211,7 @@ pub(super) fn forward(context: &Context, operation: &Operation, mut letters: Let
 /// takes. (An exclusive journal takes no operation away.)
 pub(super) fn hand_in(context: &Context, operation: &Operation, late: Late) {
     let journal = Arc::clone(&context.journal);
-    let opening = index::opening(operation);
+    let opening = vec![index::opening(operation)];
     let deposit = Deposit { operation: operation.id, opening, late };
     tokio::spawn(async move {
         let Some(shared) = journal.shared() else { return };

@@ -9,7 +9,7 @@ use super::driver::{Memory, drive};
 use super::operation::Operation;
 use super::outcome::CreateOutcome;
 use super::reply::{self, Reply};
-use crate::model::{Mode, OperationId, PassReason, Plan, Record, StoredPrincipal};
+use crate::model::{Mode, Opening, OperationId, PassReason, Plan};
 
 /// Records, durably, what the request `id` may make on the side, and gives the creates that stand for it.
 ///
@@ -24,14 +24,9 @@ pub(super) async fn begin(
     let mut begun = Vec::new();
     for plan in plans {
         let (rule, is_observed) = (plan.rule.clone(), plan.mode == Mode::Observe);
-        let prepared = Record::Prepared {
-            plan,
-            intent: context.now(),
-            principal: StoredPrincipal::default(),
-            pass: Some(PassReason::Aside),
-            before: None,
-        };
-        match context.begin(context.new_id(), vec![prepared], room).await {
+        let pass = Some(PassReason::Aside);
+        let opening = Opening { pass, ..Opening::new(plan, context.now()) };
+        match context.begin(context.new_id(), opening, room).await {
             Ok(operation) => begun.push(operation),
             Err(halt) if is_observed && !halt.is_fenced() => {
                 tracing::error!(%halt, "what a request makes on the side goes unrecorded");
@@ -40,8 +35,7 @@ pub(super) async fn begin(
             Err(halt) => {
                 end(context, begun, &CreateOutcome::NotSent).await;
                 context.metrics.refused(&rule, "journal");
-                let detail = format!("{halt}; nothing was sent");
-                return Err(Box::new(reply::unavailable(id, detail)));
+                return Err(Box::new(reply::unavailable(id, halt)));
             }
         }
     }

@@ -23,8 +23,8 @@ use super::{Event, Illegal, Parts, index};
 use crate::authz::{Authorizer, Circuits};
 use crate::journal::{self, Journal, Of, Shared, Window};
 use crate::model::{
-    Bounds, Clock, Effect, Entry, Evidence, Kind, Mode, OperationId, Record, Resolution, Resource,
-    ResourceId, ResourceType, Timestamp, UndoReason,
+    Bounds, Clock, Effect, Entry, Evidence, Kind, Mode, Opening, OperationId, Record, Resolution,
+    Resource, ResourceId, ResourceType, Timestamp, UndoReason,
 };
 use crate::principal::Resolver;
 
@@ -143,16 +143,17 @@ impl Context {
         Some(Room(Arc::new(Place { _permit: permit, open: self.metrics.open.clone() })))
     }
 
-    /// Begins the operation of a request that waits to be sent: its first records are durable when this returns.
+    /// Begins the operation of a request that waits to be sent: its first record is durable when this returns.
     /// One that is given up because the journal takes too long may be on record yet: its end follows it there, and it
     /// keeps its place until then.
     pub(super) async fn begin(
         &self,
         id: OperationId,
-        records: Vec<Record>,
+        opening: Opening,
         room: &Room,
     ) -> Result<Operation, Halt> {
-        let (operation, append) = index::begin(id, self.entries(records))?;
+        let prepared = self.entries(vec![Record::Prepared(opening)]);
+        let (operation, append) = index::begin(id, prepared)?;
         let (journal, room) = (Arc::clone(&self.journal), room.clone());
         let mut begun = Box::pin(async move { journal.append(append).await });
         if let Ok(begun) = tokio::time::timeout(self.config.call.0, &mut begun).await {
@@ -185,13 +186,8 @@ impl Context {
         maker: &Operation,
         id: ResourceId,
     ) -> Result<Option<Operation>, Halt> {
-        let prepared = Record::Prepared {
-            plan: (*maker.plan).clone(),
-            intent: self.now(),
-            principal: maker.principal.clone(),
-            pass: None,
-            before: None,
-        };
+        let opening = Opening::new((*maker.plan).clone(), self.now());
+        let prepared = Record::Prepared(Opening { principal: maker.principal.clone(), ..opening });
         let (evidence, reason) = (Evidence::Listed, UndoReason::Unknown);
         let undoing = Record::Undoing { id, evidence, reason, ambiguous: false };
         let records = vec![prepared, Record::Closed { effect: Effect::Past }, undoing];

@@ -12,6 +12,7 @@ use http::{HeaderMap, Request};
 
 use self::caller::Caller;
 use self::rows::judged;
+use super::Saga;
 use super::adoption::hand_in;
 use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
@@ -31,21 +32,7 @@ use crate::error::UndoState;
 use crate::failpoint;
 use crate::http::breaker::Entry;
 use crate::journal::{self, Of};
-use crate::model::{
-    CreatePlan, Effect, Late, Mode, OperationId, Plan, Principal, Record, ResourceId, UndoReason,
-};
-
-/// A create that is about to begin.
-pub(super) struct Create {
-    pub(super) context: Arc<Context>,
-    pub(super) id: OperationId,
-    pub(super) plan: Plan,
-    /// The part of the plan that is about creates.
-    pub(super) how: CreatePlan,
-    pub(super) request: Request<Bytes>,
-    pub(super) credentials: Credentials,
-    pub(super) room: Room,
-}
+use crate::model::{CreatePlan, Effect, Late, Mode, Opening, Principal, ResourceId, UndoReason};
 
 /// A create whose `Prepared` is durable: the only thing that may be sent.
 struct Prepared {
@@ -59,7 +46,7 @@ struct Prepared {
     entry: Option<Entry>,
 }
 
-impl Create {
+impl Saga<CreatePlan> {
     /// Serves the create.
     pub(super) async fn run(self) -> Reply {
         let caller = match self.caller().await {
@@ -76,14 +63,13 @@ impl Create {
         let before = if caller.pass.is_none() { self.list_before().await } else { None };
         let Self { context, id, plan, how, request, credentials, room } = self;
         let stored = caller.principal.as_ref().map(|principal| context.resolver.stored(principal));
-        let record = Record::Prepared {
-            plan: plan.clone(),
-            intent: context.now(),
+        let opening = Opening {
             principal: stored.unwrap_or_default(),
             pass: caller.pass,
             before,
+            ..Opening::new(plan.clone(), context.now())
         };
-        let operation = match context.begin(id, vec![record], &room).await {
+        let operation = match context.begin(id, opening, &room).await {
             Ok(operation) => operation,
             // A process that was taken over can't tell others any more that it lets creates pass unrecorded.
             Err(halt) if plan.mode == Mode::Observe && !halt.is_fenced() => {
@@ -93,7 +79,7 @@ impl Create {
             }
             Err(halt) => {
                 context.metrics.refused(&plan.rule, "journal");
-                return reply::unavailable(id, format!("{halt}; nothing was sent"));
+                return reply::unavailable(id, halt);
             }
         };
         let headers = request.headers().clone();
@@ -106,9 +92,10 @@ impl Create {
 
 impl Prepared {
     /// Sends the request, and goes on from the answer.
-    async fn send(self, request: Request<Bytes>) -> Reply {
-        if let Err((reason, why)) = self.context.may_send(&self.operation).await {
-            return self.unsent(reason, &why).await;
+    async fn send(mut self, request: Request<Bytes>) -> Reply {
+        let unsent = Event::CreateAnswered(CreateOutcome::NotSent);
+        if let Some(refused) = exchange::refused(&self.context, &mut self.operation, unsent).await {
+            return refused;
         }
         failpoint::hit("create.sending");
         let wait = self.context.config.exchange.0;
@@ -162,15 +149,6 @@ impl Prepared {
     /// be proven ours.
     fn fate_of_unnamed(&self) -> UndoState {
         if self.operation.before.is_some() { UndoState::Pending } else { UndoState::Unknown }
-    }
-
-    async fn unsent(mut self, reason: &'static str, why: &str) -> Reply {
-        let (id, rule) = (self.operation.id, self.operation.plan.rule.clone());
-        let event = Event::CreateAnswered(CreateOutcome::NotSent);
-        // Otherwise its rows are looked for.
-        drop(self.context.take(&mut self.operation, event).await);
-        self.context.metrics.refused(&rule, reason);
-        reply::unavailable(id, format!("{why}; nothing was sent"))
     }
 
     /// Reads an exchange that timed out until L has passed: a late id is evidence.

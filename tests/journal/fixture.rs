@@ -9,9 +9,8 @@ use authz_sidecar::journal::{
 };
 use authz_sidecar::model::{
     As, Call, Commits, Confirm, CreatePlan, DeletePlan, Effect, Entry, Evidence, IdCall, Ids, Kind,
-    Mode, Newness, OperationId, PassReason, Plan, Pointer, Probe, Record, Resolution, Resource,
-    ResourceId, ResourceType, Row, Sees, Stored, StoredPrincipal, Timestamp, Undo, UndoReason,
-    Words,
+    Mode, Newness, Opening, OperationId, PassReason, Plan, Pointer, Probe, Record, Resolution,
+    Resource, ResourceId, ResourceType, Row, Sees, Stored, Timestamp, Undo, UndoReason, Words,
 };
 use futures_util::future::try_join_all;
 
@@ -116,11 +115,7 @@ fn begun(kind: &str, intent: i64, what: Kind) -> Entry {
         ids: Ids::Fresh,
         kind: what,
     };
-    let principal = StoredPrincipal::default();
-    entry(
-        intent,
-        Record::Prepared { plan, intent: at(intent), principal, pass: None, before: None },
-    )
+    entry(intent, Record::Prepared(Opening::new(plan, at(intent))))
 }
 
 fn confirm() -> Confirm {
@@ -161,11 +156,6 @@ pub(crate) fn passed(seconds: i64, text: &str) -> Entry {
 
 pub(crate) fn closed(seconds: i64) -> Entry {
     entry(seconds, Record::Closed { effect: Effect::MayCome })
-}
-
-pub(crate) fn targets(seconds: i64, ids: &[&str]) -> Entry {
-    let ids = ids.iter().map(|text| id(text)).collect();
-    entry(seconds, Record::Targets { ids, seen: true })
 }
 
 pub(crate) fn undoing(seconds: i64, text: &str) -> Entry {
@@ -256,7 +246,7 @@ fn after(index: Option<Index>, entry: &Entry) -> Index {
 
 #[expect(clippy::panic, reason = "a fixture that was given another first record")]
 fn opening(entry: &Entry) -> Index {
-    let Record::Prepared { plan, intent, .. } = &entry.record else {
+    let Record::Prepared(Opening { plan, intent, .. }) = &entry.record else {
         panic!("it begins otherwise")
     };
     let is_create = matches!(plan.kind, Kind::Create(_));

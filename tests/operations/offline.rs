@@ -3,8 +3,8 @@
 use authz_sidecar::dualwrite::index::begin;
 use authz_sidecar::journal::{Journal, OpenOptions, SqliteJournal};
 use authz_sidecar::model::{
-    As, Confirm, CreatePlan, Effect, Entry, IdCall, Ids, Kind, Mode, Newness, OperationId, Plan,
-    Pointer, Record, ResourceType, StoredPrincipal, Timestamp, Undo,
+    As, Confirm, CreatePlan, Effect, Entry, IdCall, Ids, Kind, Mode, Newness, Opening, OperationId,
+    Plan, Pointer, Record, ResourceType, Timestamp, Undo,
 };
 
 use serde_json::json;
@@ -130,7 +130,7 @@ async fn p9_a_delete_that_was_under_way_is_discarded_and_its_relationships_stay(
     world.sidecar.client().delete(&target).header("x-user-id", "u-1").hang_up().await;
     gate.reached(1).await;
     let (records, stood) = discarded_under_way(&mut world, "prepared").await;
-    assert_eq!(records, ["prepared", "targets", "closed", "discarded"]);
+    assert_eq!(records, ["prepared", "closed", "discarded"]);
     assert!(stood.starts_with("looking: it stays"), "{stood}");
     gate.open();
     eventually("the row goes", || async { world.keys.rows().is_empty().then_some(()) }).await;
@@ -204,13 +204,7 @@ fn prepared(intent: Timestamp) -> Record {
         ids: Ids::Fresh,
         kind,
     };
-    Record::Prepared {
-        plan,
-        intent,
-        principal: StoredPrincipal::default(),
-        pass: None,
-        before: None,
-    }
+    Record::Prepared(Opening::new(plan, intent))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -168,7 +168,7 @@ fn an_end_needs_nobody() {
 #[test]
 fn p7_history_shows_no_principal() {
     let ended = after(create(Mode::Enforce, None), [answered(CreateOutcome::Rejected)]);
-    let entries = super::super::index::opening(&ended);
+    let entries = vec![super::super::index::opening(&ended)];
     let stored = crate::model::Stored { id: ended.id, entries };
     let shown = history(&stored);
     assert_eq!((shown[0].record, shown[0].says.as_str()), ("prepared", "rule rule"));

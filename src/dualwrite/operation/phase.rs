@@ -30,7 +30,6 @@ impl Phase {
     pub(super) fn after(&self, record: &Record, is_create: bool) -> Option<Self> {
         use Phase::{Committed, Looking, Passed, Prepared, Registered, Undoing, Unknown};
         let phase = match (record, self, is_create) {
-            (Record::Targets { .. }, Prepared, false) => Prepared,
             (Record::Committed { .. }, Prepared, true) => Committed,
             (Record::Closed { .. }, Prepared | Unknown, true) => Unknown,
             (Record::Closed { .. }, Self::Reported(why), true) => Self::Reported(why.clone()),

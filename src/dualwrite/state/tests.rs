@@ -113,7 +113,7 @@ proptest! {
         mut operation in any_operation(),
         events in prop::collection::vec((any_event(), 0..400i64), 0..25),
     ) {
-        let mut history = opening(&operation);
+        let mut history = vec![opening(&operation)];
         for (event, seconds) in events {
             let before = operation.clone();
             let now = at(seconds);
