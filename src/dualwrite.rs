@@ -65,13 +65,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::time::Instant;
 
-use self::also::Also;
 pub use self::config::Config;
-use self::context::Context;
 pub use self::context::Halt;
-use self::create::Create;
+use self::context::{Context, Room};
 use self::credentials::Credentials;
-use self::delete::Delete;
 pub use self::explain::{Explanation, Happening};
 pub use self::ledger::{Account, Ledger, Listing, Page, Refused};
 pub use self::metrics::Metrics;
@@ -85,7 +82,7 @@ use crate::failpoint;
 use crate::http::TraceContext;
 use crate::http::breaker::Breaker;
 use crate::journal::{self, Journal};
-use crate::model::{Kind, OperationId, ResourceType};
+use crate::model::{Kind, OperationId, Plan, ResourceType};
 use crate::principal::Resolver;
 use crate::rules::{Matched, Plans};
 use crate::upstream;
@@ -126,6 +123,17 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct DualWrite {
     context: Arc<Context>,
+}
+
+/// A matched request that is about to be carried out; `How` is the part of the plan that is about its kind.
+struct Saga<How> {
+    context: Arc<Context>,
+    id: OperationId,
+    plan: Plan,
+    how: How,
+    request: Request<Bytes>,
+    credentials: Credentials,
+    room: Room,
 }
 
 impl DualWrite {
@@ -203,7 +211,7 @@ impl DualWrite {
             context.metrics.refused(rule, "overloaded");
             return reply::overloaded(id);
         };
-        let also = match Also::begin(&context, id, also, &room).await {
+        let also = match also::begin(&context, id, also, &room).await {
             Ok(also) => also,
             Err(refused) => return *refused,
         };
@@ -211,14 +219,14 @@ impl DualWrite {
         let request = Request::from_parts(head, body);
         let reply = match own.map(|plan| (plan.kind.clone(), plan)) {
             Some((Kind::Create(how), plan)) => {
-                Create { context, id, plan, how, request, credentials, room }.run().await
+                Saga { context, id, plan, how, request, credentials, room }.run().await
             }
             Some((Kind::Delete(how), plan)) => {
-                Delete { context, id, plan, how, request, credentials, room }.run().await
+                Saga { context, id, plan, how, request, credentials, room }.run().await
             }
             None => exchange::pass_on(&context, id, request).await,
         };
-        also.answered(&reply).await;
+        also::answered(&self.context, also, &reply).await;
         reply
     }
 

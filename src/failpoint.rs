@@ -11,7 +11,7 @@
 /// A question that failed (of `parent`, `find`, `list`) has no place of its own: it changed nothing
 /// anywhere, so what a crash leaves there is what one before the question leaves. An undo that failed
 /// has one, since it may have had its effect.
-pub const ALL: [&str; 63] = [
+pub const ALL: [&str; 60] = [
     "create.sending",
     "create.answered",
     "create.late",
@@ -37,7 +37,6 @@ pub const ALL: [&str; 63] = [
     "reply.written",
     "recovery.replayed",
     "journal.before.prepared",
-    "journal.before.targets",
     "journal.before.committed",
     "journal.before.closed",
     "journal.before.registered",
@@ -50,7 +49,6 @@ pub const ALL: [&str; 63] = [
     "journal.before.discarded",
     "journal.before.finished",
     "journal.written.prepared",
-    "journal.written.targets",
     "journal.written.committed",
     "journal.written.closed",
     "journal.written.registered",
@@ -63,7 +61,6 @@ pub const ALL: [&str; 63] = [
     "journal.written.discarded",
     "journal.written.finished",
     "journal.committed.prepared",
-    "journal.committed.targets",
     "journal.committed.committed",
     "journal.committed.closed",
     "journal.committed.registered",

@@ -29,5 +29,7 @@ pub use plan::{
 pub use pointer::{Pointer, PointerError};
 pub use principal::{Principal, StoredPrincipal};
 pub use quantity::{ByteSize, Span};
-pub use record::{Effect, Entry, Evidence, PassReason, Record, Resolution, Stored, UndoReason};
+pub use record::{
+    Effect, Entry, Evidence, Opening, PassReason, Record, Resolution, Stored, Targets, UndoReason,
+};
 pub use time::{Bounds, Clock, SystemClock, Timestamp};

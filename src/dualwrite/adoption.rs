@@ -9,7 +9,6 @@ use super::driver::{Memory, drive};
 use super::inbox::{Letter, Letters};
 use super::index;
 use super::operation::Operation;
-use super::outcome::CreateOutcome;
 use super::state::{STALE, is_stale, on};
 use crate::failpoint;
 use crate::journal::{Arrival, Deposit, Error, Receipt};
@@ -85,14 +84,14 @@ async fn unattended(context: &Context, id: OperationId) -> Result<Option<Operati
 async fn learn(context: &Arc<Context>, deposit: Deposit, receipt: Receipt) -> Result<(), Halt> {
     let Deposit { operation: id, opening, late } = deposit;
     tracing::info!(operation = %id, ?late, "evidence came late");
-    if context.inbox.post(id, Letter::Evidence(late.clone(), receipt)).await {
+    if context.inbox.post(id, Letter::Evidence(late.clone(), Some(receipt))).await {
         return Ok(());
     }
     match read(context, id).await? {
         Some(operation) if !operation.is_finished() => {
             // If it ends meanwhile, the evidence comes again.
             adopt(context, id).await?;
-            context.inbox.post(id, Letter::Evidence(late, receipt)).await;
+            context.inbox.post(id, Letter::Evidence(late, Some(receipt))).await;
         }
         // A person answers for it.
         Some(operation) if operation.is_discarded() => settle(context, receipt).await,
@@ -117,14 +116,12 @@ async fn begin_anew(
 ) -> Result<Option<Operation>, Halt> {
     let mut records: Vec<_> = opening.into_iter().map(|entry| entry.record).collect();
     // Those that made rows meanwhile may be forgotten: a list from before proves nothing any more.
-    if let Some(Record::Prepared { before, .. }) = records.first_mut() {
-        *before = None;
+    if let Some(Record::Prepared(opening)) = records.first_mut() {
+        opening.before = None;
     }
     let (mut operation, _) = index::begin(context.new_id(), context.entries(records.clone()))?;
-    let follows = on(&mut operation, Event::Evidence(late.clone()), &context.policy)?.records;
-    if follows.is_empty() {
-        return Ok(None);
-    }
+    let follows = on(&mut operation, Event::Evidence(late.clone()), &context.policy)?;
+    let Some(follows) = follows else { return Ok(None) };
     match late {
         // What became of that row is forgotten, and another may have its id by now.
         Late::Row { id }
@@ -136,7 +133,7 @@ async fn begin_anew(
             }
             records.push(Record::Reported { rows: vec![id], why: STALE.into() });
         }
-        _ => records.extend(follows),
+        _ => records.push(follows),
     }
     match context.begin_alone(records).await {
         Err(Halt::Journal(Error::Taken { holder, resource })) => {
@@ -153,7 +150,7 @@ pub(super) async fn take(
     context: &Context,
     operation: &mut Operation,
     late: Late,
-    receipt: Receipt,
+    receipt: Option<Receipt>,
 ) -> Result<(), Halt> {
     if operation.is_finished() {
         return Ok(());
@@ -162,9 +159,11 @@ pub(super) async fn take(
         Err(Halt::Journal(Error::Taken { holder, resource })) => {
             tracing::warn!(%holder, %resource, "the row of late evidence has another operation");
         }
-        taken => drop(taken?),
+        taken => taken?,
     }
-    settle(context, receipt).await;
+    if let Some(receipt) = receipt {
+        settle(context, receipt).await;
+    }
     Ok(())
 }
 
@@ -201,8 +200,9 @@ async fn read(context: &Context, id: OperationId) -> Result<Option<Operation>, H
 pub(super) fn forward(context: &Context, operation: &Operation, mut letters: Letters) {
     letters.close();
     while let Some(letter) = letters.waiting() {
-        if let Letter::LateAnswer(CreateOutcome::Committed(id)) = letter {
-            hand_in(context, operation, Late::Row { id });
+        // What has a receipt comes again.
+        if let Letter::Evidence(late, None) = letter {
+            hand_in(context, operation, late);
         }
     }
 }
@@ -211,7 +211,7 @@ pub(super) fn forward(context: &Context, operation: &Operation, mut letters: Let
 /// takes. (An exclusive journal takes no operation away.)
 pub(super) fn hand_in(context: &Context, operation: &Operation, late: Late) {
     let journal = Arc::clone(&context.journal);
-    let opening = index::opening(operation);
+    let opening = vec![index::opening(operation)];
     let deposit = Deposit { operation: operation.id, opening, late };
     tokio::spawn(async move {
         let Some(shared) = journal.shared() else { return };

@@ -18,13 +18,13 @@ use super::operation::{Operation, Phase};
 use super::peers::Peers;
 use super::rows::Trust;
 use super::service::{Limits, Lists, Service};
-use super::state::{Policy, Transition, evidence, on};
+use super::state::{Policy, evidence, on};
 use super::{Event, Illegal, Parts, index};
 use crate::authz::{Authorizer, Circuits};
 use crate::journal::{self, Journal, Of, Shared, Window};
 use crate::model::{
-    Bounds, Clock, Effect, Entry, Evidence, Kind, Mode, OperationId, Record, Resolution, Resource,
-    ResourceId, ResourceType, Timestamp, UndoReason,
+    Bounds, Clock, Effect, Entry, Evidence, Kind, Mode, Opening, OperationId, Record, Resolution,
+    Resource, ResourceId, ResourceType, Timestamp, UndoReason,
 };
 use crate::principal::Resolver;
 
@@ -143,16 +143,17 @@ impl Context {
         Some(Room(Arc::new(Place { _permit: permit, open: self.metrics.open.clone() })))
     }
 
-    /// Begins the operation of a request that waits to be sent: its first records are durable when this returns.
+    /// Begins the operation of a request that waits to be sent: its first record is durable when this returns.
     /// One that is given up because the journal takes too long may be on record yet: its end follows it there, and it
     /// keeps its place until then.
     pub(super) async fn begin(
         &self,
         id: OperationId,
-        records: Vec<Record>,
+        opening: Opening,
         room: &Room,
     ) -> Result<Operation, Halt> {
-        let (operation, append) = index::begin(id, self.entries(records))?;
+        let prepared = self.entries(vec![Record::Prepared(opening)]);
+        let (operation, append) = index::begin(id, prepared)?;
         let (journal, room) = (Arc::clone(&self.journal), room.clone());
         let mut begun = Box::pin(async move { journal.append(append).await });
         if let Ok(begun) = tokio::time::timeout(self.config.call.0, &mut begun).await {
@@ -185,13 +186,8 @@ impl Context {
         maker: &Operation,
         id: ResourceId,
     ) -> Result<Option<Operation>, Halt> {
-        let prepared = Record::Prepared {
-            plan: (*maker.plan).clone(),
-            intent: self.now(),
-            principal: maker.principal.clone(),
-            pass: None,
-            before: None,
-        };
+        let opening = Opening::new((*maker.plan).clone(), self.now());
+        let prepared = Record::Prepared(Opening { principal: maker.principal.clone(), ..opening });
         let (evidence, reason) = (Evidence::Listed, UndoReason::Unknown);
         let undoing = Record::Undoing { id, evidence, reason, ambiguous: false };
         let records = vec![prepared, Record::Closed { effect: Effect::Past }, undoing];
@@ -216,18 +212,10 @@ impl Context {
     }
 
     /// Takes an event: records what follows from it, then makes that the operation's state.
-    pub(super) async fn take(
-        &self,
-        operation: &mut Operation,
-        event: Event,
-    ) -> Result<Transition, Halt> {
+    pub(super) async fn take(&self, operation: &mut Operation, event: Event) -> Result<(), Halt> {
         let late = evidence(operation, &event);
-        let transition = on(operation, event, &self.policy)?;
-        if transition.records.is_empty() {
-            return Ok(transition);
-        }
-        let entries = self.entries(transition.records.clone());
-        let (after, append) = index::go_on(operation, entries)?;
+        let Some(record) = on(operation, event, &self.policy)? else { return Ok(()) };
+        let (after, append) = index::go_on(operation, self.entries(vec![record]))?;
         let kept = self.journal.append(append).await;
         if let (Err(journal::Error::Fenced | journal::Error::NotOwned(_)), Some(late)) =
             (&kept, late)
@@ -238,7 +226,7 @@ impl Context {
         kept?;
         *operation = after;
         self.metrics.stands(operation);
-        Ok(transition)
+        Ok(())
     }
 
     /// Whether an effect may leave on this process's decision.

@@ -5,49 +5,34 @@ mod caller;
 mod rows;
 
 use std::collections::BTreeSet;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 
 use self::caller::Caller;
 use self::rows::judged;
-use super::adoption::{forward, hand_in};
+use super::Saga;
+use super::adoption::hand_in;
 use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
 use super::driver::{Memory, Progress, drive, settled};
 use super::exchange::{self, Exchange};
-use super::inbox::{Letter, Letters};
+use super::inbox::Letter;
 use super::newness;
 use super::operation::{Operation, Phase};
-use super::outcome::{self, CreateOutcome};
+use super::outcome::{self, ClientGets, CreateOutcome};
 use super::overlap::removers;
-use super::register::{Parent, Registration, look_up};
+use super::register::Registration;
 use super::reply::{self, Reply};
 use super::service::Answer;
 use super::settle::{Presence, is_over, until};
-use super::state::{self, Event, Settled};
+use super::state::{Event, Settled};
 use crate::error::UndoState;
 use crate::failpoint;
 use crate::http::breaker::Entry;
 use crate::journal::{self, Of};
-use crate::model::{
-    CreatePlan, Late, Mode, OperationId, Plan, Principal, Record, ResourceId, UndoReason,
-};
-
-/// A create that is about to begin.
-pub(super) struct Create {
-    pub(super) context: Arc<Context>,
-    pub(super) id: OperationId,
-    pub(super) plan: Plan,
-    /// The part of the plan that is about creates.
-    pub(super) how: CreatePlan,
-    pub(super) request: Request<Bytes>,
-    pub(super) credentials: Credentials,
-    pub(super) room: Room,
-}
+use crate::model::{CreatePlan, Effect, Late, Mode, Opening, Principal, ResourceId, UndoReason};
 
 /// A create whose `Prepared` is durable: the only thing that may be sent.
 struct Prepared {
@@ -61,7 +46,7 @@ struct Prepared {
     entry: Option<Entry>,
 }
 
-impl Create {
+impl Saga<CreatePlan> {
     /// Serves the create.
     pub(super) async fn run(self) -> Reply {
         let caller = match self.caller().await {
@@ -78,14 +63,13 @@ impl Create {
         let before = if caller.pass.is_none() { self.list_before().await } else { None };
         let Self { context, id, plan, how, request, credentials, room } = self;
         let stored = caller.principal.as_ref().map(|principal| context.resolver.stored(principal));
-        let record = Record::Prepared {
-            plan: plan.clone(),
-            intent: context.now(),
+        let opening = Opening {
             principal: stored.unwrap_or_default(),
             pass: caller.pass,
             before,
+            ..Opening::new(plan.clone(), context.now())
         };
-        let operation = match context.begin(id, vec![record], &room).await {
+        let operation = match context.begin(id, opening, &room).await {
             Ok(operation) => operation,
             // A process that was taken over can't tell others any more that it lets creates pass unrecorded.
             Err(halt) if plan.mode == Mode::Observe && !halt.is_fenced() => {
@@ -95,7 +79,7 @@ impl Create {
             }
             Err(halt) => {
                 context.metrics.refused(&plan.rule, "journal");
-                return reply::unavailable(id, format!("{halt}; nothing was sent"));
+                return reply::unavailable(id, halt);
             }
         };
         let headers = request.headers().clone();
@@ -106,76 +90,59 @@ impl Create {
     }
 }
 
-/// Runs two things at once. Where the first is done and shows that the second is `needed`, that is
-/// waited for, for at most `longest`; else it is given up, so that a refusal waits for no look-up.
-async fn beside<A, B>(
-    first: impl Future<Output = A>,
-    second: impl Future<Output = Option<B>>,
-    needed: impl FnOnce(&A) -> bool,
-    longest: Duration,
-) -> (A, Option<B>) {
-    let (mut first, mut second) = (pin!(first), pin!(second));
-    let done = tokio::select! {
-        biased;
-        done = &mut first => done,
-        beside = &mut second => return (first.await, beside),
-    };
-    let wait = if needed(&done) { longest } else { Duration::ZERO };
-    let beside = tokio::time::timeout(wait, second).await.ok().flatten();
-    (done, beside)
-}
-
 impl Prepared {
-    /// Sends the request, and the parent's look-up beside it, and goes on from the answer.
+    /// Sends the request, and goes on from the answer.
     async fn send(mut self, request: Request<Bytes>) -> Reply {
-        if let Err((reason, why)) = self.context.may_send(&self.operation).await {
-            return self.unsent(reason, &why).await;
+        let unsent = Event::CreateAnswered(CreateOutcome::NotSent);
+        if let Some(refused) = exchange::refused(&self.context, &mut self.operation, unsent).await {
+            return refused;
         }
         failpoint::hit("create.sending");
-        let exchange = exchange::start(&self.context, request);
-        let wait = exchange.within(self.context.config.exchange.0);
-        let limit = self.context.config.answer.0;
-        let classified =
-            |exchange: &Exchange| outcome::create(&exchange.seen(Some(&self.how.id), limit));
-        let committed =
-            |exchange: &Exchange| matches!(classified(exchange).0, CreateOutcome::Committed(_));
-        let (exchange, parent) =
-            beside(wait, self.look_up(), committed, self.context.register).await;
+        let wait = self.context.config.exchange.0;
+        let exchange = exchange::start(&self.context, request).within(wait).await;
         failpoint::hit("create.answered");
-        let (outcome, gets) = classified(&exchange);
+        let seen = exchange.seen(Some(&self.how.id), self.context.config.answer.0);
+        let (outcome, gets) = outcome::create(&seen);
         let outcome = judged(&self.context, &self.operation, &exchange, outcome).await;
-        let (answer, letters) = match exchange {
+        let (answer, late) = match exchange {
             Exchange::Answered(answer) => (Some(*answer), None),
             Exchange::Failed(_) => (None, None),
             Exchange::TimedOut(running) => (None, Some(self.read_on(running))),
         };
-        let document = answer.as_ref().and_then(|answer| answer.document(limit));
-        let parent = parent.unwrap_or_else(|| Parent::read(&self.how, document.as_ref()));
         self.context.forget_refused(answer.as_ref().map(Answer::status), &self.headers).await;
-        let id = self.operation.id;
-        match self.decide(outcome, parent).await {
-            Ok(state::Reply::Success | state::Reply::AsClassified) => {
-                let unusable = self.fate_of_unnamed();
-                self.leave(letters);
+        let reply = self.answered(outcome, gets, answer).await;
+        late.map(tokio::spawn);
+        reply
+    }
+
+    /// Records what the answer means; what the client gets follows from where the create stands then.
+    async fn answered(
+        mut self,
+        outcome: CreateOutcome,
+        gets: ClientGets,
+        answer: Option<Answer>,
+    ) -> Reply {
+        let (id, unusable) = (self.operation.id, self.fate_of_unnamed());
+        if let Err(halt) = self.decide(outcome, answer.as_ref()).await {
+            tracing::error!(operation = %id, %halt, "the operation is left to recovery");
+            if self.operation.plan.mode == Mode::Observe {
+                self.context.metrics.exception(&self.operation.plan.rule, "unrecorded");
+                return reply::classified(id, gets, answer, unusable);
+            }
+            return reply::not_registered(id, UndoState::Unknown);
+        }
+        let effect = self.operation.closed.map(|closed| closed.effect);
+        let reply = match (&self.operation.phase, effect) {
+            (Phase::Undoing(_), _) => return self.undo().await,
+            (Phase::Registered | Phase::Passed | Phase::Finished(_), _)
+            | (Phase::Unknown, Some(Effect::MayCome)) => {
                 reply::classified(id, gets, answer, unusable)
             }
-            Ok(state::Reply::NotRegistered) => self.undo().await,
-            Ok(state::Reply::Conflict) => {
-                self.leave(letters);
-                reply::conflict(id)
-            }
-            Err(halt) => {
-                tracing::error!(operation = %id, %halt, "the operation is left to recovery");
-                if let Some(letters) = letters {
-                    forward(&self.context, &self.operation, letters);
-                }
-                if self.operation.plan.mode == Mode::Observe {
-                    self.context.metrics.exception(&self.operation.plan.rule, "unrecorded");
-                    return reply::classified(id, gets, answer, self.fate_of_unnamed());
-                }
-                reply::not_registered(id, UndoState::Unknown)
-            }
-        }
+            // Nothing proves that the row of the answer is this create's.
+            _ => reply::conflict(id),
+        };
+        self.leave();
+        reply
     }
 
     /// What becomes of the row of a success that names none: it can be undone only where it can
@@ -184,57 +151,31 @@ impl Prepared {
         if self.operation.before.is_some() { UndoState::Pending } else { UndoState::Unknown }
     }
 
-    async fn unsent(mut self, reason: &'static str, why: &str) -> Reply {
-        let (id, rule) = (self.operation.id, self.operation.plan.rule.clone());
-        let event = Event::CreateAnswered(CreateOutcome::NotSent, None);
-        // Otherwise its rows are looked for.
-        drop(self.context.take(&mut self.operation, event).await);
-        self.context.metrics.refused(&rule, reason);
-        reply::unavailable(id, format!("{why}; nothing was sent"))
-    }
-
-    async fn look_up(&self) -> Option<Parent> {
-        if self.operation.pass.is_some() {
-            return None;
-        }
-        look_up(&self.context, &self.how, &self.credentials).await
-    }
-
     /// Reads an exchange that timed out until L has passed: a late id is evidence.
-    fn read_on(&self, running: exchange::Running) -> Letters {
-        let (context, id) = (Arc::clone(&self.context), self.operation.id);
-        let letters = context.inbox.open(id);
-        let (pointer, limit) = (self.how.id.clone(), self.context.config.answer.0);
-        let operation = self.operation.clone();
-        let until = self.context.config.late_effect.0;
-        tokio::spawn(async move {
-            let exchange = running.within(until).await;
+    fn read_on(&self, running: exchange::Running) -> impl Future<Output = ()> + use<> {
+        let (context, operation) = (Arc::clone(&self.context), self.operation.clone());
+        let (pointer, limit) = (self.how.id.clone(), context.config.answer.0);
+        async move {
+            let exchange = running.within(context.config.late_effect.0).await;
             let outcome = outcome::create(&exchange.seen(Some(&pointer), limit)).0;
             let outcome = judged(&context, &operation, &exchange, outcome).await;
-            let row = match &outcome {
-                CreateOutcome::Committed(id) => {
-                    failpoint::hit("create.late");
-                    Some(id.clone())
-                }
-                _ => None,
-            };
+            let CreateOutcome::Committed(id) = outcome else { return };
+            failpoint::hit("create.late");
+            let late = Late::Row { id: id.clone() };
             // Nobody here reads it any more where the operation ended, or is another replica's.
-            if !context.inbox.post(id, Letter::LateAnswer(outcome)).await
-                && let Some(id) = row
-            {
+            if !context.inbox.post(operation.id, Letter::Evidence(late.clone(), None)).await {
                 tracing::warn!(operation = %operation.id, row = %id, "a late answer names a row");
-                hand_in(&context, &operation, Late::Row { id });
+                hand_in(&context, &operation, late);
             }
-        });
-        letters
+        }
     }
 
-    /// From the answer to what the client may get.
+    /// From the answer to where the create stands: what its client may get follows from that.
     async fn decide(
         &mut self,
         outcome: CreateOutcome,
-        parent: Parent,
-    ) -> Result<state::Reply, Halt> {
+        answer: Option<&Answer>,
+    ) -> Result<(), Halt> {
         let named = match &outcome {
             CreateOutcome::Committed(id)
             | CreateOutcome::Found { id, .. }
@@ -245,14 +186,13 @@ impl Prepared {
         if matches!(outcome, CreateOutcome::Found { .. }) {
             self.context.metrics.exception(&self.operation.plan.rule, "found");
         }
-        let event = Event::CreateAnswered(outcome, parent.resource().cloned());
-        if let Some(reply) = self.take(event, named.as_ref()).await? {
-            return Ok(reply);
+        self.take(Event::CreateAnswered(outcome), named.as_ref()).await?;
+        if self.operation.phase != Phase::Committed {
+            return Ok(());
         }
-        let event = self.register(parent).await;
+        let event = self.register(answer).await;
         let event = if self.operation.is_new { event } else { self.confirmed(event).await };
-        // Every event of a committed create has a reply; silence would mean that none is safe.
-        Ok(self.take(event, named.as_ref()).await?.unwrap_or(state::Reply::NotRegistered))
+        self.take(event, named.as_ref()).await
     }
 
     /// A row that is not proven new must be there: the service may have repeated an old answer. A read shows what was
@@ -272,7 +212,7 @@ impl Prepared {
         }
     }
 
-    async fn register(&mut self, parent: Parent) -> Event {
+    async fn register(&mut self, answer: Option<&Answer>) -> Event {
         let mut entry = self.entry.take();
         if let Some(entry) = &mut entry {
             entry.tried();
@@ -283,18 +223,13 @@ impl Prepared {
         };
         let resource = self.operation.resource(id);
         let (context, credentials) = (&*self.context, &self.credentials);
-        let plan = &self.how;
-        Registration { context, plan, principal, resource: &resource, credentials }
-            .run(parent)
-            .await
+        let (plan, resource) = (&self.how, &resource);
+        let answer = answer.and_then(|answer| answer.document(context.config.answer.0));
+        Registration { context, plan, principal, resource, credentials, answer }.run().await
     }
 
     /// Takes an event; an id that another operation holds becomes a conflict.
-    async fn take(
-        &mut self,
-        event: Event,
-        id: Option<&ResourceId>,
-    ) -> Result<Option<state::Reply>, Halt> {
+    async fn take(&mut self, event: Event, id: Option<&ResourceId>) -> Result<(), Halt> {
         let observes = self.operation.plan.mode == Mode::Observe && self.operation.pass.is_none();
         let taken = match (self.context.take(&mut self.operation, event).await, id) {
             (Err(Halt::Journal(journal::Error::Taken { holder, .. })), Some(id)) => {
@@ -307,11 +242,11 @@ impl Prepared {
             }
             (taken, _) => taken,
         };
-        let reply = taken?.reply;
+        taken?;
         if self.operation.phase == Phase::Passed && observes {
             self.context.metrics.exception(&self.operation.plan.rule, "observed");
         }
-        Ok(reply)
+        Ok(())
     }
 
     /// Hands the operation over to be undone, and waits for that a while.
@@ -320,7 +255,7 @@ impl Prepared {
         // If the row can't be proven gone within that time, there is nothing to wait for.
         let end = until(&self.operation, &self.context.policy);
         let is_hopeless = !is_over(end, self.context.now().plus(wait));
-        let (context, operation, memory) = self.hand_over(None);
+        let (context, operation, memory) = self.hand_over();
         match settled(drive(context, operation, memory), wait, is_hopeless).await {
             Progress::Resting { settled: true } => reply::not_registered(id, UndoState::Done),
             Progress::Resting { settled: false } | Progress::Busy => {
@@ -332,13 +267,13 @@ impl Prepared {
     }
 
     /// Goes on behind the client's back with what is unfinished.
-    fn leave(self, letters: Option<Letters>) {
+    fn leave(self) {
         match self.operation.phase {
             Phase::Registered | Phase::Passed => {
                 tokio::spawn(self.settle_if_disturbed());
             }
             Phase::Unknown | Phase::Reported(_) => {
-                let (context, operation, memory) = self.hand_over(letters);
+                let (context, operation, memory) = self.hand_over();
                 drive(context, operation, memory);
             }
             _ => {}
@@ -357,7 +292,7 @@ impl Prepared {
             Err(_) => false,
         };
         if !undisturbed {
-            let (context, operation, memory) = self.hand_over(None);
+            let (context, operation, memory) = self.hand_over();
             drive(context, operation, memory);
             return;
         }
@@ -367,10 +302,9 @@ impl Prepared {
         }
     }
 
-    fn hand_over(self, letters: Option<Letters>) -> (Arc<Context>, Operation, Memory) {
+    fn hand_over(self) -> (Arc<Context>, Operation, Memory) {
         let Self { context, operation, credentials, principal, room, .. } = self;
-        let room = Some(room);
-        let memory = Memory { credentials, principal, letters, room, ..Memory::default() };
+        let memory = Memory { credentials, principal, room: Some(room), ..Memory::default() };
         (context, operation, memory)
     }
 }

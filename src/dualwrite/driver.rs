@@ -31,8 +31,6 @@ pub(super) struct Memory {
     pub(super) credentials: Credentials,
     /// The caller's principal.
     pub(super) principal: Option<Principal>,
-    /// Letters that may have come already, to a create whose answer is still read for.
-    pub(super) letters: Option<Letters>,
     /// The operation's share of `bounds.open_operations`.
     pub(super) room: Option<Room>,
     /// Until when something that was sent for its row may land, if ids come back: another row may have got
@@ -60,12 +58,11 @@ pub(super) enum Progress {
 pub(super) fn drive(
     context: Arc<Context>,
     operation: Operation,
-    mut memory: Memory,
+    memory: Memory,
 ) -> watch::Receiver<Progress> {
     let (report, progress) = watch::channel(Progress::Busy);
     let span = tracing::info_span!("operation", id = %operation.id, rule = %operation.plan.rule);
-    let opened = memory.letters.take();
-    let letters = opened.unwrap_or_else(|| context.inbox.open(operation.id));
+    let letters = context.inbox.open(operation.id);
     context.board.begin(&operation);
     let driver = Driver {
         context,
@@ -279,11 +276,6 @@ impl Driver {
                 self.context.board.stands(&self.operation);
                 Ok(())
             }
-            Letter::LateAnswer(outcome) => match self.take(Event::LateAnswer(outcome)).await {
-                // Another operation holds the row: it is being removed, or it is another create's.
-                Err(Halt::Journal(journal::Error::Taken { .. })) => Ok(()),
-                taken => taken,
-            },
             Letter::Order(order, told) => {
                 let taken = self.take(Event::Ordered(order)).await;
                 if taken.is_ok() {

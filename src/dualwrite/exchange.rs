@@ -8,7 +8,9 @@ use bytes::Bytes;
 use http::Request;
 use tokio::task::JoinHandle;
 
+use super::Event;
 use super::context::Context;
+use super::operation::Operation;
 use super::outcome::{self, Seen};
 use super::reply::{self, Reply};
 use super::service::Answer;
@@ -44,6 +46,19 @@ pub(super) async fn pass_on(
     let exchange = start(context, request).within(context.config.exchange.0).await;
     let (_, gets) = outcome::delete(&exchange.seen(None, context.config.answer.0));
     reply::classified(id, gets, exchange.into_answer(), UndoState::Unknown)
+}
+
+/// Refuses the request of `operation` if it may not leave, and records that it was `unsent`: otherwise its rows
+/// are looked for.
+pub(super) async fn refused(
+    context: &Context,
+    operation: &mut Operation,
+    unsent: Event,
+) -> Option<Reply> {
+    let (reason, why) = context.may_send(operation).await.err()?;
+    drop(context.take(operation, unsent).await);
+    context.metrics.refused(&operation.plan.rule, reason);
+    Some(reply::unavailable(operation.id, why))
 }
 
 impl Running {

@@ -7,8 +7,8 @@ use super::operation::Operation;
 use super::state::Policy;
 use crate::model::{
     As, Bounds, Call, Commits, Condition, Confirm, CreatePlan, DeletePlan, Entry, IdCall, Ids,
-    Kind, Mode, Newness, OperationId, PassReason, Plan, Pointer, Probe, Record, Resource,
-    ResourceId, ResourceType, Row, Sees, Stored, StoredPrincipal, Timestamp, Undo,
+    Kind, Mode, Newness, Opening, OperationId, PassReason, Plan, Pointer, Probe, Record,
+    ResourceId, ResourceType, Row, Sees, Stored, Targets, Timestamp, Undo,
 };
 
 pub(super) fn policy() -> Policy {
@@ -18,10 +18,6 @@ pub(super) fn policy() -> Policy {
 
 pub(super) fn id(text: &str) -> ResourceId {
     ResourceId::new(text).unwrap()
-}
-
-pub(super) fn resource(kind: &str, text: &str) -> Resource {
-    Resource { kind: ResourceType::new(kind), id: id(text) }
 }
 
 /// A create that is `Prepared` at second 1, of a row named "n".
@@ -45,37 +41,35 @@ pub(super) fn create_named(name: &str, mode: Mode, pass: Option<PassReason>) -> 
         keeps_owner: false,
         replayed: false,
     };
-    begin(mode, Kind::Create(plan), pass, None)
+    begin(mode, Kind::Create(plan), pass, Targets::default())
 }
 
 /// A delete by id of the first of `ids`.
 pub(super) fn delete(ids: &[&str], seen: bool) -> Operation {
     let plan = DeletePlan::ById { id: id(ids[0]), confirm: confirm() };
-    begin(Mode::Enforce, Kind::Delete(plan), None, Some(targets(ids, seen)))
+    begin(Mode::Enforce, Kind::Delete(plan), None, targets(ids, seen))
 }
 
 /// A delete by name.
 pub(super) fn delete_named(name: &str, ids: &[&str]) -> Operation {
     let plan = DeletePlan::ByProbe { probe: probe(name), confirm: confirm() };
-    begin(Mode::Enforce, Kind::Delete(plan), None, Some(targets(ids, false)))
+    begin(Mode::Enforce, Kind::Delete(plan), None, targets(ids, false))
 }
 
-fn begin(mode: Mode, kind: Kind, pass: Option<PassReason>, then: Option<Record>) -> Operation {
+fn begin(mode: Mode, kind: Kind, pass: Option<PassReason>, targets: Targets) -> Operation {
     let intent = Timestamp::from_micros(1_000_000);
     let resource_type = ResourceType::new("api_key");
     let commits = Commits::Late;
     let (rule, ids) = ("rule".into(), Ids::Fresh);
     let plan = Plan { rule, mode, resource_type, commits, ids, kind };
     let before = matches!(plan.kind, Kind::Create(_)).then(BTreeSet::new);
-    let principal = StoredPrincipal::default();
-    let prepared = Record::Prepared { plan, intent, principal, pass, before };
-    let records = std::iter::once(prepared).chain(then);
-    let entries = records.map(|record| Entry { at: intent, record }).collect();
+    let opening = Opening { pass, before, targets, ..Opening::new(plan, intent) };
+    let entries = vec![Entry { at: intent, record: Record::Prepared(opening) }];
     Operation::replay(&Stored { id: OperationId::new(), entries }).unwrap()
 }
 
-fn targets(ids: &[&str], seen: bool) -> Record {
-    Record::Targets { ids: ids.iter().map(|text| id(text)).collect(), seen }
+fn targets(ids: &[&str], seen: bool) -> Targets {
+    Targets { ids: ids.iter().map(|text| id(text)).collect(), seen }
 }
 
 fn probe(name: &str) -> Probe {

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::context::Halt;
-use super::outcome::CreateOutcome;
 use crate::journal::Receipt;
 use crate::model::{Late, OperationId, Order};
 
@@ -20,10 +19,9 @@ const CAPACITY: usize = 16;
 pub(super) enum Letter {
     /// A person's order, and where to tell that it is durable, or why it was not taken.
     Order(Order, oneshot::Sender<Result<(), Halt>>),
-    /// A create's answer came after its time-out.
-    LateAnswer(CreateOutcome),
-    /// Another process learnt this of the operation; the receipt is for when it is recorded.
-    Evidence(Late, Receipt),
+    /// This was learnt too late to decide anything. If another process learnt it, there is a receipt for when it is
+    /// recorded.
+    Evidence(Late, Option<Receipt>),
 }
 
 /// Where to post letters.
@@ -102,7 +100,7 @@ mod tests {
     use super::*;
 
     fn late() -> Letter {
-        Letter::LateAnswer(CreateOutcome::Unknown)
+        Letter::Evidence(Late::Sent, None)
     }
 
     #[tokio::test]
@@ -111,11 +109,11 @@ mod tests {
         assert!(!inbox.post(id, late()).await, "nobody reads");
         let mut first = inbox.open(id);
         assert!(inbox.post(id, late()).await);
-        assert!(matches!(first.next().await, Some(Letter::LateAnswer(_))));
+        assert!(matches!(first.next().await, Some(Letter::Evidence(..))));
         let mut second = inbox.open(id);
         drop(first);
         assert!(inbox.post(id, late()).await);
-        assert!(matches!(second.waiting(), Some(Letter::LateAnswer(_))));
+        assert!(matches!(second.waiting(), Some(Letter::Evidence(..))));
         assert!(second.waiting().is_none());
         drop(second);
         assert!(!inbox.post(id, late()).await, "nobody reads any more");

@@ -1,10 +1,11 @@
 //! The index row of an operation: how the journal finds it, and which others are kept for its sake.
 //! The journal draws no conclusions from records; they are drawn here. Pure.
 
-use super::operation::{Illegal, Operation, Phase, Targets};
+use super::operation::{Illegal, Operation, Phase};
 use crate::journal::{Append, Index, Of, State};
 use crate::model::{
-    DeletePlan, Entry, Kind, OperationId, Plan, Record, Resolution, ResourceId, Stored, Timestamp,
+    DeletePlan, Entry, Kind, Opening, OperationId, Plan, Record, Resolution, ResourceId, Stored,
+    Timestamp,
 };
 
 /// The operation that begins with `entries`, and what is to be appended.
@@ -31,21 +32,18 @@ pub fn go_on(operation: &Operation, entries: Vec<Entry>) -> Result<(Operation, A
     Ok((after, Append { operation: operation.id, begins: false, index, entries }))
 }
 
-/// The entries with which `operation` began.
+/// The entry with which `operation` began.
 #[must_use]
-pub fn opening(operation: &Operation) -> Vec<Entry> {
-    let Targets { ids, seen } = &operation.targets;
-    let prepared = Record::Prepared {
+pub fn opening(operation: &Operation) -> Entry {
+    let opening = Opening {
         plan: Plan::clone(&operation.plan),
         intent: operation.intent,
         principal: operation.principal.clone(),
         pass: operation.pass,
         before: operation.before.clone(),
+        targets: operation.targets.clone(),
     };
-    let targets = (!operation.is_create())
-        .then(|| Record::Targets { ids: ids.iter().cloned().collect(), seen: *seen });
-    let records = std::iter::once(prepared).chain(targets);
-    records.map(|record| Entry { at: operation.intent, record }).collect()
+    Entry { at: operation.intent, record: Record::Prepared(opening) }
 }
 
 /// How the journal finds `operation`.

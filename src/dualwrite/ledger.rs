@@ -141,7 +141,7 @@ impl Ledger {
         for event in [Event::Restarted, Event::Ordered(order)] {
             let at = self.journal.clock().now();
             let made = on(&mut operation, event, &self.policy).map_err(Halt::from)?;
-            for record in made.records {
+            if let Some(record) = made {
                 let entry = Entry { at, record };
                 operation.apply(&entry).map_err(Halt::from)?;
                 entries.push(entry);

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 pub use self::phase::Phase;
 use crate::model::{
-    Effect, Entry, Ids, Kind, Mode, OperationId, PassReason, Plan, Record, Resolution, Resource,
-    ResourceId, Sees, Stored, StoredPrincipal, Timestamp,
+    Effect, Entry, Ids, Kind, Mode, Opening, OperationId, PassReason, Plan, Record, Resolution,
+    Resource, ResourceId, Sees, Stored, StoredPrincipal, Targets, Timestamp,
 };
 
 /// One intercepted request and all that is known of it.
@@ -59,15 +59,6 @@ pub struct Operation {
     pub(super) deregistered: BTreeSet<ResourceId>,
 }
 
-/// The rows that a delete may remove, as seen before it.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Targets {
-    /// Their ids.
-    pub ids: BTreeSet<ResourceId>,
-    /// Whether the row of a delete by id was seen.
-    pub seen: bool,
-}
-
 /// The end of an exchange that decided nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Closed {
@@ -112,22 +103,23 @@ impl Operation {
     /// # Errors
     /// When `first` is another record.
     pub fn begin(id: OperationId, first: &Entry) -> Result<Self, Illegal> {
-        let Record::Prepared { plan, intent, principal, pass, before } = &first.record else {
+        let Record::Prepared(opening) = &first.record else {
             return Err(Illegal {
                 operation: id,
                 record: first.record.name().into(),
                 phase: "none".into(),
             });
         };
+        let Opening { plan, intent, principal, pass, before, targets } = opening.clone();
         Ok(Self {
             id,
-            plan: Arc::new(plan.clone()),
-            intent: *intent,
-            principal: principal.clone(),
-            pass: *pass,
-            targets: Targets::default(),
+            plan: Arc::new(plan),
+            intent,
+            principal,
+            pass,
+            targets,
+            before,
             closed: None,
-            before: before.clone(),
             bound: None,
             is_new: true,
             answered: None,
@@ -150,10 +142,6 @@ impl Operation {
         let phase = self.phase.after(&entry.record, self.is_create());
         let phase = phase.ok_or_else(|| self.illegal(entry.record.name()))?;
         match &entry.record {
-            Record::Targets { ids, seen } => {
-                let ids = ids.iter().cloned().collect();
-                self.targets = Targets { ids, seen: *seen };
-            }
             Record::Closed { effect } => {
                 self.closed = Some(Closed { at: entry.at, effect: *effect });
                 self.settled = self.settled.max(Some(entry.at));

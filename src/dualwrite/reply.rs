@@ -1,5 +1,6 @@
 //! What the client gets: the service's own answer, or a problem (RFC 9457).
 
+use std::fmt;
 use std::time::Duration;
 
 use http::Response;
@@ -37,7 +38,8 @@ fn unsent(refused: Problem) -> Reply {
 }
 
 /// A request that was refused before it was sent.
-pub(super) fn unavailable(operation: OperationId, detail: String) -> Reply {
+pub(super) fn unavailable(operation: OperationId, why: impl fmt::Display) -> Reply {
+    let detail = format!("{why}; nothing was sent");
     let refused = Problem::new(Kind::Unavailable, detail).operation(operation);
     unsent(refused.retry_after(RETRY_AFTER))
 }

@@ -1,8 +1,8 @@
-//! The saga as one total function: operation × event → what to record, what to answer. Pure.
+//! The saga as one total function: operation × event → what to record. Pure.
 //!
 //! [`next`] says what an operation needs; the runner does it and feeds what it saw to [`on`],
-//! which says which records that makes. The runner appends them and, once they are durable, takes them into
-//! the operation and acts on its reply.
+//! which says which record that makes. The runner appends it and, once it is durable, takes it into the
+//! operation. What the client may get follows from where the operation stands then.
 //! Nothing here performs I/O or reads a clock.
 
 mod late;
@@ -17,13 +17,13 @@ use super::operation::{Operation, Phase};
 use super::outcome::{CreateOutcome, DeleteOutcome};
 use super::rows::Verdict;
 use super::settle::{registered, until};
-use crate::model::{Bounds, Late, Order, Record, Resource, ResourceId, Timestamp, UndoReason};
+use crate::model::{Bounds, Late, Order, ResourceId, Timestamp, UndoReason};
 
 /// Something that was seen.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
-    /// The exchange of a create is over. The parent is given where it is known by now.
-    CreateAnswered(CreateOutcome, Option<Resource>),
+    /// The exchange of a create is over.
+    CreateAnswered(CreateOutcome),
     /// The exchange of a delete is over.
     DeleteAnswered(DeleteOutcome),
     /// The back end acknowledged the registration; an earlier attempt may land late.
@@ -45,9 +45,7 @@ pub enum Event {
         /// Whether that operation removes the row.
         condemned: bool,
     },
-    /// A create's answer came after its time-out.
-    LateAnswer(CreateOutcome),
-    /// What a process that no longer owns the operation learnt of it.
+    /// What was learnt of it too late: by a process that no longer owns it, or from an answer after its time-out.
     Evidence(Late),
     /// The process that ran the operation is gone.
     Restarted,
@@ -72,28 +70,6 @@ pub struct Settled {
     pub gone: BTreeSet<ResourceId>,
     /// Whether nothing is left to ask: each of the others is proven to stand.
     pub over: bool,
-}
-
-/// What follows from an event. Either records, or (without any) a step that needs no record.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Transition {
-    /// To be appended, and then taken into the operation.
-    pub records: Vec<Record>,
-    /// What the client may now get.
-    pub reply: Option<Reply>,
-}
-
-/// What the client may get.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reply {
-    /// The service's success: the create stands.
-    Success,
-    /// What the classifier says: no success of a create.
-    AsClassified,
-    /// 503: the registration failed; the undo is under way.
-    NotRegistered,
-    /// 503: the id belongs to another operation; nothing is undone.
-    Conflict,
 }
 
 /// What an operation needs next.
@@ -153,9 +129,10 @@ pub fn next(operation: &Operation, now: Timestamp, policy: &Policy) -> Task {
                 Task::Nothing
             }
         }
+        // One that would not be undone anyway is not looked for.
+        Phase::Unknown if !operation.is_enforced() => Task::Expire,
         Phase::Unknown if now >= expires(operation, policy) => Task::Expire,
-        Phase::Unknown if operation.is_enforced() => Task::Make(Call::Probe),
-        Phase::Unknown => Task::Wait(expires(operation, policy)),
+        Phase::Unknown => Task::Make(Call::Probe),
         // A reported create that holds a row may be registered; that registration is removed once the row is gone.
         Phase::Registered
         | Phase::Passed
@@ -174,14 +151,10 @@ pub fn next(operation: &Operation, now: Timestamp, policy: &Policy) -> Task {
     }
 }
 
-/// When an unknown create stops being looked for. One that would not be undone anyway is not looked for.
-#[must_use]
-pub fn expires(operation: &Operation, policy: &Policy) -> Timestamp {
+/// When an unknown create stops being looked for.
+fn expires(operation: &Operation, policy: &Policy) -> Timestamp {
     let closed = operation.closed.map_or(operation.intent, |closed| closed.at);
     let end = until(operation, policy).unwrap_or(closed);
-    if !operation.is_enforced() {
-        return end;
-    }
     end.max(closed.plus(policy.bounds.unresolved))
 }
 
@@ -194,29 +167,6 @@ pub fn poll_delay(round: u32, now: Timestamp, end: Timestamp, policy: &Policy) -
     let capped = doubled.min(policy.bounds.late_effect / 8).max(Duration::from_millis(5));
     let left = end.since(now);
     if left.is_zero() { capped } else { capped.min(left + Duration::from_millis(1)) }
-}
-
-impl Event {
-    /// The event's name, for errors.
-    fn name(&self) -> &'static str {
-        match self {
-            Self::CreateAnswered(..) => "create answered",
-            Self::DeleteAnswered(..) => "delete answered",
-            Self::Acknowledged { .. } => "acknowledged",
-            Self::NotAcknowledged { .. } => "not acknowledged",
-            Self::Taken { .. } => "taken",
-            Self::LateAnswer(_) => "late answer",
-            Self::Evidence(_) => "evidence",
-            Self::Restarted => "restarted",
-            Self::Probed(..) => "probed",
-            Self::Expired => "expired",
-            Self::Settled(_) => "settled",
-            Self::GivenUp(_) => "given up",
-            Self::Deregistered(_) => "deregistered",
-            Self::Ordered(Order::Retry { .. }) => "retry",
-            Self::Ordered(Order::Discard { .. }) => "discard",
-        }
-    }
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use std::time::Duration;
 use super::context::{Context, Halt};
 use super::index;
 use crate::model::{
-    Commits, CreatePlan, Effect, Entry, Ids, Kind, Mode, PassReason, Plan, Record, Resolution,
-    ResourceType, StoredPrincipal,
+    Commits, CreatePlan, Effect, Entry, Ids, Kind, Mode, Opening, PassReason, Plan, Record,
+    Resolution, ResourceType,
 };
 
 /// Records, durably, that creates of the distrusted types may pass unrecorded for the next time L.
@@ -21,15 +21,10 @@ pub(super) async fn record(context: &Context) -> Result<(), Halt> {
     for resource_type in &context.distrusted {
         let now = context.now();
         let until = now.plus(context.policy.bounds.late_effect);
-        let prepared = Record::Prepared {
-            plan: any_create(resource_type),
-            intent: now,
-            principal: StoredPrincipal::default(),
-            pass: Some(PassReason::Unrecorded),
-            before: None,
-        };
+        let pass = Some(PassReason::Unrecorded);
+        let opening = Opening { pass, ..Opening::new(any_create(resource_type), now) };
         let entries = vec![
-            Entry { at: now, record: prepared },
+            Entry { at: now, record: Record::Prepared(opening) },
             Entry { at: until, record: Record::Closed { effect: Effect::MayCome } },
             Entry { at: until, record: Record::Finished { resolution: Resolution::Unsettled } },
         ];

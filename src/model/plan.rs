@@ -154,7 +154,7 @@ pub enum ParentSource {
     Known(ResourceId),
     /// In the service's answer to the create.
     Answer(Pointer),
-    /// In the answer to a look-up that depends on the request alone, and runs beside the create.
+    /// In the answer to a look-up that depends on the request alone.
     LookUp {
         /// The look-up.
         call: Call,

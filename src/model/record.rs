@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{OperationId, Plan, Resource, ResourceId, StoredPrincipal, Timestamp, Words};
+use super::{OperationId, Plan, ResourceId, StoredPrincipal, Timestamp, Words};
 
 /// One durable fact about one operation.
 ///
@@ -15,31 +15,11 @@ use super::{OperationId, Plan, Resource, ResourceId, StoredPrincipal, Timestamp,
 #[expect(clippy::large_enum_variant, reason = "the large one is the first of every operation")]
 pub enum Record {
     /// The request is about to be sent. Durable before its first byte leaves.
-    Prepared {
-        /// The rule, resolved: a reload changes nothing for this operation.
-        plan: Plan,
-        /// When the sidecar decided to send it.
-        intent: Timestamp,
-        /// The fields of the principal that `principal.store` allows.
-        principal: StoredPrincipal,
-        /// Set where the create will not be registered, and why.
-        pass: Option<PassReason>,
-        /// The rows that were there before the create was sent, if a complete list told.
-        before: Option<BTreeSet<ResourceId>>,
-    },
-    /// The rows that a delete may remove, seen before it; durable together with `Prepared`.
-    Targets {
-        /// Their ids, also when there are none.
-        ids: Vec<ResourceId>,
-        /// Whether the probe could see the row of a delete by id, so that a 2xx confirms.
-        seen: bool,
-    },
+    Prepared(Opening),
     /// The service answered a create with an id. Durable before the register.
     Committed {
         /// The new row's id.
         id: ResourceId,
-        /// Its parent, where it is known by now.
-        parent: Option<Resource>,
         /// Whether it is proven that this create made it: else it is never undone.
         is_new: bool,
     },
@@ -96,8 +76,7 @@ pub enum Record {
         /// Why.
         reason: Option<Words>,
     },
-    /// A person took the responsibility for what is unfinished. Changes nothing by itself: the
-    /// `Finished` that ends the operation is in the same batch.
+    /// A person took the responsibility for what is unfinished: the end.
     Discarded {
         /// Who.
         by: Words,
@@ -113,13 +92,53 @@ pub enum Record {
     },
 }
 
+/// What is known of an operation before its request is sent.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Opening {
+    /// The rule, resolved: a reload changes nothing for this operation.
+    pub plan: Plan,
+    /// When the sidecar decided to send it.
+    pub intent: Timestamp,
+    /// The fields of the principal that `principal.store` allows.
+    pub principal: StoredPrincipal,
+    /// Set where the create will not be registered, and why.
+    pub pass: Option<PassReason>,
+    /// The rows that were there before the create was sent, if a complete list told.
+    pub before: Option<BTreeSet<ResourceId>>,
+    /// The rows that the delete may remove.
+    pub targets: Targets,
+}
+
+/// The rows that a delete may remove, as seen before it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Targets {
+    /// Their ids, also when there are none.
+    pub ids: BTreeSet<ResourceId>,
+    /// Whether the row of a delete by id was seen.
+    pub seen: bool,
+}
+
+impl Opening {
+    /// Of a request of which nothing more is known.
+    #[must_use]
+    pub fn new(plan: Plan, intent: Timestamp) -> Self {
+        Self {
+            plan,
+            intent,
+            principal: StoredPrincipal::default(),
+            pass: None,
+            before: None,
+            targets: Targets::default(),
+        }
+    }
+}
+
 impl Record {
     /// The record's name, as the journal and operators see it.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Prepared { .. } => "prepared",
-            Self::Targets { .. } => "targets",
             Self::Committed { .. } => "committed",
             Self::Closed { .. } => "closed",
             Self::Registered { .. } => "registered",

@@ -72,7 +72,7 @@ pub struct RawAlso {
     pub conditions: BTreeMap<String, Located<RawCondition>>,
 }
 
-/// A look-up: a GET that depends on the request alone and runs beside it.
+/// A look-up: a GET that depends on the request alone, and runs once there is a row.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Step")]

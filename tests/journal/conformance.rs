@@ -5,8 +5,7 @@ use authz_sidecar::model::{OperationId, ResourceType};
 
 use crate::fixture::{
     Calls, at, closed, committed, create, deleted, discarded, done, each, finished, id, ids, names,
-    next, opened, passed, prepared, registered, reported, resource, retried, targets, undoing,
-    undone,
+    next, opened, passed, prepared, registered, reported, resource, retried, undoing, undone,
 };
 
 #[tokio::test]
@@ -15,13 +14,13 @@ async fn entries_keep_their_order() {
         let operation = opened(&*journal, 1).await;
         let other = opened(&*journal, 2).await;
         let calls = [
-            (operation, vec![targets(2, &["k"])]),
+            (operation, vec![retried(2)]),
             (other, vec![closed(2)]),
             (operation, vec![committed(3, "k")]),
             (operation, vec![registered(4, "k"), finished(5)]),
         ];
         journal.write_all(calls.into()).await.unwrap();
-        let expected = ["prepared", "targets", "committed", "registered", "finished"];
+        let expected = ["prepared", "retried", "committed", "registered", "finished"];
         assert_eq!(names(&*journal, operation).await, expected);
     })
     .await;
@@ -32,7 +31,7 @@ async fn what_is_read_is_what_was_written() {
     each(|journal| async move {
         let operation = OperationId::new();
         let entries =
-            vec![prepared("api_key", 7), targets(8, &[]), committed(9, "ключ \"1\""), reported(10)];
+            vec![prepared("api_key", 7), retried(8), committed(9, "ключ \"1\""), reported(10)];
         journal.write(operation, entries.clone()).await.unwrap();
         let stored = journal.operation(operation).await.unwrap().unwrap();
         assert_eq!(stored.id, operation);
@@ -55,10 +54,10 @@ async fn p9_an_order_to_retry_neither_opens_nor_settles_an_operation_and_a_disca
         assert_eq!(ids(&journal.unfinished().await.unwrap()), [open, asks]);
         let later = journal.met("api_key", Of::Deletes, 7).await;
         assert_eq!(later, [open], "what settled has settled");
-        journal.write(open, discarded(8)).await.unwrap();
-        journal.write(asks, discarded(8)).await.unwrap();
+        journal.write(open, vec![discarded(8)]).await.unwrap();
+        journal.write(asks, vec![discarded(8)]).await.unwrap();
         assert_eq!(journal.unfinished().await.unwrap(), []);
-        assert_eq!(names(&*journal, open).await, ["prepared", "retried", "discarded", "finished"]);
+        assert_eq!(names(&*journal, open).await, ["prepared", "retried", "discarded"]);
         // All three are forgotten like any other that ended.
         assert_eq!(journal.prune(at(1000), at(500)).await, Ok(3));
     })
@@ -104,7 +103,7 @@ async fn a_call_is_kept_whole_or_not_at_all() {
     each(|journal| async move {
         let (first, second) = (opened(&*journal, 1).await, opened(&*journal, 2).await);
         journal.write(first, vec![committed(3, "k")]).await.unwrap();
-        let call = vec![committed(4, "free"), targets(4, &[]), registered(5, "k")];
+        let call = vec![committed(4, "free"), retried(4), registered(5, "k")];
         assert!(matches!(journal.write(second, call).await, Err(Error::Taken { .. })));
         assert_eq!(names(&*journal, second).await, ["prepared"]);
         assert_eq!(journal.holder(&resource("api_key", "free")).await, Ok(None));

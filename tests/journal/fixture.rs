@@ -10,9 +10,8 @@ use authz_sidecar::journal::{
 };
 use authz_sidecar::model::{
     As, Call, Commits, Confirm, CreatePlan, DeletePlan, Effect, Entry, Evidence, IdCall, Ids, Kind,
-    Mode, Newness, OperationId, PassReason, Plan, Pointer, Probe, Record, Resolution, Resource,
-    ResourceId, ResourceType, Row, Sees, Stored, StoredPrincipal, Timestamp, Undo, UndoReason,
-    Words,
+    Mode, Newness, Opening, OperationId, PassReason, Plan, Pointer, Probe, Record, Resolution,
+    Resource, ResourceId, ResourceType, Row, Sees, Stored, Timestamp, Undo, UndoReason, Words,
 };
 use futures_util::FutureExt;
 use futures_util::future::try_join_all;
@@ -128,11 +127,7 @@ fn begun(kind: &str, intent: i64, what: Kind) -> Entry {
         ids: Ids::Fresh,
         kind: what,
     };
-    let principal = StoredPrincipal::default();
-    entry(
-        intent,
-        Record::Prepared { plan, intent: at(intent), principal, pass: None, before: None },
-    )
+    entry(intent, Record::Prepared(Opening::new(plan, at(intent))))
 }
 
 fn confirm() -> Confirm {
@@ -160,10 +155,7 @@ fn probe() -> Probe {
 }
 
 pub(crate) fn committed(seconds: i64, text: &str) -> Entry {
-    entry(
-        seconds,
-        Record::Committed { id: id(text), parent: Some(resource("agent", "a")), is_new: true },
-    )
+    entry(seconds, Record::Committed { id: id(text), is_new: true })
 }
 
 pub(crate) fn registered(seconds: i64, text: &str) -> Entry {
@@ -176,11 +168,6 @@ pub(crate) fn passed(seconds: i64, text: &str) -> Entry {
 
 pub(crate) fn closed(seconds: i64) -> Entry {
     entry(seconds, Record::Closed { effect: Effect::MayCome })
-}
-
-pub(crate) fn targets(seconds: i64, ids: &[&str]) -> Entry {
-    let ids = ids.iter().map(|text| id(text)).collect();
-    entry(seconds, Record::Targets { ids, seen: true })
 }
 
 pub(crate) fn undoing(seconds: i64, text: &str) -> Entry {
@@ -208,12 +195,9 @@ pub(crate) fn retried(seconds: i64) -> Entry {
     entry(seconds, Record::Retried { by: words("alice"), reason: None })
 }
 
-/// What a discard appends at once.
-pub(crate) fn discarded(seconds: i64) -> Vec<Entry> {
+pub(crate) fn discarded(seconds: i64) -> Entry {
     let (by, reason) = (words("alice"), words("the row stays"));
-    let discarded = Record::Discarded { by, reason, phase: "unknown".into() };
-    let finished = Record::Finished { resolution: Resolution::Discarded };
-    vec![entry(seconds, discarded), entry(seconds, finished)]
+    entry(seconds, Record::Discarded { by, reason, phase: "unknown".into() })
 }
 
 fn words(text: &str) -> Words {
@@ -252,7 +236,8 @@ fn after(index: Option<Index>, entry: &Entry) -> Index {
             index.holds = None;
         }
         Record::Deleted { .. } => index.state = State::Alone,
-        Record::Retried { .. } | Record::Discarded { .. } => {}
+        Record::Discarded { .. } => index.state = State::Finished(entry.at),
+        Record::Retried { .. } => {}
         Record::Committed { id, .. }
         | Record::Registered { id, .. }
         | Record::Passed { id, .. }
@@ -273,7 +258,7 @@ fn after(index: Option<Index>, entry: &Entry) -> Index {
 
 #[expect(clippy::panic, reason = "a fixture that was given another first record")]
 fn opening(entry: &Entry) -> Index {
-    let Record::Prepared { plan, intent, .. } = &entry.record else {
+    let Record::Prepared(Opening { plan, intent, .. }) = &entry.record else {
         panic!("it begins otherwise")
     };
     let is_create = matches!(plan.kind, Kind::Create(_));

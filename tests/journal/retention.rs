@@ -15,7 +15,7 @@ use authz_sidecar::model::OperationId;
 
 use crate::fixture::{
     Calls, Place, at, closed, committed, create, deleted, finished, ids, opened, prepared,
-    registered, reported, resource, targets, undoing,
+    registered, reported, resource, undoing,
 };
 
 /// Operations in a second of the journal's time, which is not the test's.
@@ -82,10 +82,10 @@ async fn p8_however_many_operations_finish_the_files_stay_as_large_as_what_claim
     let mut stuck = Vec::new();
     for history in [
         vec![create(0), closed(0), reported(1)],
-        vec![prepared("api_key", 0), targets(0, &["d"]), deleted(1, &["d"])],
+        vec![prepared("api_key", 0), deleted(1, &["d"])],
         vec![create(0), committed(0, "u"), undoing(1, "u")],
         vec![create(0), closed(1)],
-        vec![prepared("api_key", 0), targets(0, &["l"]), closed(1)],
+        vec![prepared("api_key", 0), closed(1)],
     ] {
         stuck.push(OperationId::new());
         journal.write(stuck[stuck.len() - 1], history).await.unwrap();

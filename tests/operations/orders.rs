@@ -42,7 +42,7 @@ async fn discarded(world: &mut World, operation: &Value) {
     world.sidecar.restart().await;
     let shown = world.operator(&["show", &id, "--json"]).await.json();
     assert_eq!(shown["phase"], "finished_discarded", "{shown:#}");
-    assert_eq!(records(&shown).split_off(records(&shown).len() - 2), ["discarded", "finished"]);
+    assert!(records(&shown).ends_with(&["discarded"]), "{shown:#}");
     let audit = shown["history"].to_string();
     assert!(audit.contains(&format!("by bob, while {phase}: the row stays")), "{audit}");
 }

@@ -14,8 +14,8 @@ use authz_sidecar::http::breaker;
 use authz_sidecar::journal::{Arrival, Deposit, Journal, Receipt};
 use authz_sidecar::model::{
     As, Call, Clock, Commits, Condition, Confirm, CreatePlan, DeletePlan, Effect, Entry, IdCall,
-    Ids, Kind, Late, Mode, Newness, OperationId, Order, Plan, Pointer, Probe, Record, Resolution,
-    ResourceId, ResourceType, Row, Sees, Stored, StoredPrincipal, SystemClock, Timestamp, Undo,
+    Ids, Kind, Late, Mode, Newness, Opening, OperationId, Order, Plan, Pointer, Probe, Record,
+    Resolution, ResourceId, ResourceType, Row, Sees, Stored, SystemClock, Targets, Timestamp, Undo,
 };
 use authz_sidecar::principal::{self, Resolver};
 use authz_sidecar::upstream;
@@ -84,14 +84,17 @@ fn probe() -> Probe {
 }
 
 /// An operation with these records, each so many milliseconds from now.
-fn stored(plan: Plan, records: impl IntoIterator<Item = (i64, Record)>) -> Stored {
+fn stored(
+    plan: Plan,
+    targets: Targets,
+    records: impl IntoIterator<Item = (i64, Record)>,
+) -> Stored {
     let now = SystemClock.now();
     let at = |millis: i64| Timestamp::from_micros(now.as_micros() + millis * 1000);
     let mut records = records.into_iter().peekable();
     let intent = at(records.peek().expect("it has records").0);
-    let principal = StoredPrincipal::default();
-    let first = Record::Prepared { plan, intent, principal, pass: None, before: None };
-    let prepared = Entry { at: intent, record: first };
+    let opening = Opening { targets, ..Opening::new(plan, intent) };
+    let prepared = Entry { at: intent, record: Record::Prepared(opening) };
     let rest = records.map(|(millis, record)| Entry { at: at(millis), record });
     let entries = std::iter::once(prepared).chain(rest).collect();
     Stored { id: OperationId::new(), entries }
@@ -101,17 +104,16 @@ fn stored(plan: Plan, records: impl IntoIterator<Item = (i64, Record)>) -> Store
 fn deleted(id: &ResourceId) -> Stored {
     let kind = Kind::Delete(DeletePlan::ById { id: id.clone(), confirm: confirm() });
     let ids = vec![id.clone()];
-    let targets = Record::Targets { ids: ids.clone(), seen: true };
+    let targets = Targets { ids: [id.clone()].into(), seen: true };
     let closed = Record::Closed { effect: Effect::Past };
-    stored(plan("delete-key", kind), [(0, targets), (0, closed), (0, Record::Deleted { ids })])
+    stored(plan("delete-key", kind), targets, [(0, closed), (0, Record::Deleted { ids })])
 }
 
 /// A delete by name that was answered, and before which no row was seen.
 fn closed(at: i64) -> Stored {
     let kind = Kind::Delete(DeletePlan::ByProbe { probe: probe(), confirm: confirm() });
-    let targets = Record::Targets { ids: Vec::new(), seen: false };
     let closed = Record::Closed { effect: Effect::Past };
-    stored(plan("delete-key-by-name", kind), [(at, targets), (at, closed)])
+    stored(plan("delete-key-by-name", kind), Targets::default(), [(at, closed)])
 }
 
 /// A create that was registered.
@@ -128,10 +130,14 @@ fn registered(id: &ResourceId, at: i64) -> Stored {
         keeps_owner: false,
         replayed: false,
     });
-    let committed = Record::Committed { id: id.clone(), parent: None, is_new: true };
+    let committed = Record::Committed { id: id.clone(), is_new: true };
     let registered = Record::Registered { id: id.clone(), ambiguous: false };
     let finished = Record::Finished { resolution: Resolution::Registered };
-    stored(plan("create-key", kind), [(at, committed), (at, registered), (at, finished)])
+    stored(
+        plan("create-key", kind),
+        Targets::default(),
+        [(at, committed), (at, registered), (at, finished)],
+    )
 }
 
 /// A world with a process, what others left in its journal, and a key that is registered and gone. The
@@ -167,9 +173,9 @@ fn unknown() -> Stored {
         replayed: false,
     });
     let closed = Record::Closed { effect: Effect::MayCome };
-    let mut stored = stored(plan("create-key", kind), [(0, closed)]);
-    if let Record::Prepared { before, .. } = &mut stored.entries[0].record {
-        *before = Some(BTreeSet::new());
+    let mut stored = stored(plan("create-key", kind), Targets::default(), [(0, closed)]);
+    if let Record::Prepared(opening) = &mut stored.entries[0].record {
+        opening.before = Some(BTreeSet::new());
     }
     stored
 }
@@ -217,7 +223,7 @@ async fn p3_evidence_that_comes_right_after_the_end_begins_another_operation() {
     assert!(!world.is_registered(&key));
     tell(&journal, &arrivals, &stored).await;
     let other = journal.other_than(&[stored.id]);
-    assert_eq!(journal.names(other)[..3], ["prepared", "targets", "closed"]);
+    assert_eq!(journal.names(other)[..2], ["prepared", "closed"]);
     journal.ends(other).await;
     let kept = journal.operation(stored.id).await.unwrap().unwrap();
     let operation = Operation::replay(&kept).expect("a possible history");
@@ -262,7 +268,7 @@ async fn p3_evidence_of_a_forgotten_operation_begins_it_anew() {
     let before = SystemClock.now();
     tell(&journal, &arrivals, &forgotten).await;
     let other = journal.other_than(&[stored.id]);
-    assert_eq!(journal.names(other)[..3], ["prepared", "targets", "closed"]);
+    assert_eq!(journal.names(other)[..2], ["prepared", "closed"]);
     let kept = journal.operation(other).await.unwrap().unwrap();
     assert!(kept.entries[0].at >= before);
     journal.ends(other).await;
@@ -289,8 +295,9 @@ async fn p9_evidence_of_a_discarded_operation_begins_nothing() {
     let (_world, journal, arrivals, _, _) = left(|id| {
         let mut discarded = deleted(id);
         let at = discarded.entries[0].at;
-        let finished = Record::Finished { resolution: Resolution::Discarded };
-        discarded.entries.push(Entry { at, record: finished });
+        let (by, reason) = ("alice".parse().unwrap(), "test".parse().unwrap());
+        let record = Record::Discarded { by, reason, phase: "looking".into() };
+        discarded.entries.push(Entry { at, record });
         vec![discarded]
     })
     .await;

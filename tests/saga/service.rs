@@ -228,8 +228,8 @@ async fn p2_a_late_answer_names_the_row_that_is_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_a_late_refusal_ends_the_operation() {
-    let world = World::with(|settings| settings.late_effect = "10m").await;
+async fn p2_what_is_refused_late_ends_once_no_effect_can_come() {
+    let world = World::new().await;
     let gate = Gate::closed();
     let refused = Fault::once().held_before(&gate).without_effect().status(409);
     world.keys.on(Route::Create, refused);

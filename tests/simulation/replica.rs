@@ -8,7 +8,7 @@ use authz_sidecar::config::Config;
 use authz_sidecar::dualwrite::{self, DualWrite, Parts};
 use authz_sidecar::http::breaker;
 use authz_sidecar::journal::{Arrival, Deposit, Error, Journal};
-use authz_sidecar::model::{Clock, Entry, OperationId, Record, Stored, Timestamp};
+use authz_sidecar::model::{Clock, Entry, Opening, OperationId, Record, Stored, Timestamp};
 use authz_sidecar::principal::{self, Resolver};
 use fastrand::Rng;
 use futures_util::FutureExt;
@@ -286,7 +286,7 @@ impl Owner {
     fn tells(&self, operation: OperationId, entries: &[Entry]) {
         for Entry { record, .. } in entries {
             let event = match record {
-                Record::Prepared { .. } => Some(Event::Prepared),
+                Record::Prepared(_) => Some(Event::Prepared),
                 Record::Finished { .. } => Some(Event::Ended),
                 _ => None,
             };
@@ -389,7 +389,7 @@ impl shared::Host for Owner {
 
 fn shown(record: &Record) -> String {
     match record {
-        Record::Prepared { plan, .. } => format!("prepared ({})", plan.rule),
+        Record::Prepared(Opening { plan, .. }) => format!("prepared ({})", plan.rule),
         record => {
             let json = serde_json::to_string(record).expect("records are JSON");
             format!("{} {json}", record.name())

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::Create;
+use crate::dualwrite::Saga;
 use crate::dualwrite::reply::{self, Reply};
 use crate::error::{Kind, Problem};
 use crate::http::breaker::Entry;
-use crate::model::{Mode, OperationId, PassReason, Principal};
+use crate::model::{CreatePlan, Mode, OperationId, PassReason, Principal};
 use crate::principal;
 
 /// On whose behalf, and whether it will be registered.
@@ -22,7 +22,7 @@ pub(super) struct Caller {
 /// down beside the back end must not make the refusal slow.
 const QUICK: Duration = Duration::from_millis(100);
 
-impl Create {
+impl Saga<CreatePlan> {
     /// Resolves the principal and asks the circuit. Failing that, the client gets the reason and
     /// nothing is sent, unless the rule only observes.
     pub(super) async fn caller(&self) -> Result<Caller, Box<Reply>> {
@@ -107,7 +107,7 @@ fn refused_principal(id: OperationId, error: &principal::Error) -> Reply {
         principal::Error::Unauthenticated => Kind::Unauthenticated,
         principal::Error::Duplicate(_) | principal::Error::Lookalike(_) => Kind::BadRequest,
         principal::Error::Unavailable(_) => {
-            return reply::unavailable(id, format!("{error}; nothing was sent"));
+            return reply::unavailable(id, error);
         }
     };
     reply::problem(Problem::new(kind, error.to_string()).operation(id))

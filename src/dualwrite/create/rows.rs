@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Create;
+use crate::dualwrite::Saga;
 use crate::dualwrite::context::Context;
 use crate::dualwrite::exchange::Exchange;
 use crate::dualwrite::newness;
@@ -10,9 +10,9 @@ use crate::dualwrite::operation::Operation;
 use crate::dualwrite::outcome::CreateOutcome;
 use crate::dualwrite::rows::Trust;
 use crate::journal::Of;
-use crate::model::{Kind, Mode, ResourceId};
+use crate::model::{CreatePlan, Kind, Mode, ResourceId};
 
-impl Create {
+impl Saga<CreatePlan> {
     /// The rows that are there before the create is sent. Without them a row that is found later can't be
     /// told from an older one, and is reported. So nothing is listed where it would be reported anyway.
     pub(super) async fn list_before(&self) -> Option<BTreeSet<ResourceId>> {

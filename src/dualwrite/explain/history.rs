@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::story::{cause, ended, exception, list};
-use crate::model::{Effect, Entry, Evidence, Record, Stored};
+use crate::model::{Effect, Entry, Evidence, Opening, Record, Stored};
 
 /// One record.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -28,17 +28,9 @@ pub(in crate::dualwrite) fn history(stored: &Stored) -> Vec<Happening> {
 
 fn says(record: &Record) -> String {
     match record {
-        Record::Prepared { plan, pass: None, .. } => format!("rule {}", plan.rule),
-        Record::Prepared { plan, pass: Some(why), .. } => {
-            format!("rule {}, not to be registered: {}", plan.rule, exception(*why))
-        }
-        Record::Targets { ids, seen } => {
-            let seen = if *seen { ", seen there" } else { "" };
-            format!("may remove {}{seen}", list(ids.iter()))
-        }
+        Record::Prepared(Opening { plan, .. }) => format!("rule {}", plan.rule),
         Record::Committed { id, is_new: false, .. } => format!("was answered {id}, not proven new"),
-        Record::Committed { id, parent: Some(parent), .. } => format!("made {id} below {parent}"),
-        Record::Committed { id, parent: None, .. } => format!("made {id}"),
+        Record::Committed { id, .. } => format!("made {id}"),
         Record::Closed { effect: Effect::Past } => "the service answered".into(),
         Record::Closed { effect: Effect::MayCome } => "an effect may still come".into(),
         Record::Registered { id, ambiguous: false } => format!("{id} acknowledged"),

@@ -73,7 +73,7 @@ pub(super) fn next(operation: &Operation, policy: &Policy) -> String {
             format!("the registration is tried for authz.deadline at most; failing that, the row {fate}")
         }
         Phase::Unknown if !operation.is_enforced() => {
-            format!("until {until} it counts as a possible maker of rows; then it ends")
+            "it ends, and counts as a possible maker of rows until bounds.late_effect has passed".into()
         }
         Phase::Unknown if !operation.has_probe() => {
             format!("the rule has no probe to look for a row with: it is reported at {until}")

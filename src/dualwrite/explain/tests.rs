@@ -10,7 +10,7 @@ use crate::model::{Effect, Entry, Mode, PassReason, Record, Timestamp, UndoReaso
 fn after(mut operation: Operation, events: impl IntoIterator<Item = Event>) -> Operation {
     let at = Timestamp::from_micros(2_000_000);
     for event in events {
-        for record in on(&mut operation, event, &policy()).unwrap().records {
+        if let Some(record) = on(&mut operation, event, &policy()).unwrap() {
             operation.apply(&Entry { at, record }).unwrap();
         }
     }
@@ -29,7 +29,7 @@ fn carried_on(operation: &Operation) -> Explanation {
 }
 
 fn answered(outcome: CreateOutcome) -> Event {
-    Event::CreateAnswered(outcome, None)
+    Event::CreateAnswered(outcome)
 }
 
 fn reported(closed: bool) -> Operation {
@@ -168,7 +168,7 @@ fn an_end_needs_nobody() {
 #[test]
 fn p7_history_shows_no_principal() {
     let ended = after(create(Mode::Enforce, None), [answered(CreateOutcome::Rejected)]);
-    let entries = super::super::index::opening(&ended);
+    let entries = vec![super::super::index::opening(&ended)];
     let stored = crate::model::Stored { id: ended.id, entries };
     let shown = history(&stored);
     assert_eq!((shown[0].record, shown[0].says.as_str()), ("prepared", "rule rule"));

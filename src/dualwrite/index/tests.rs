@@ -10,7 +10,7 @@ fn at(seconds: i64) -> Timestamp {
 
 /// After these records, of seconds 2, 3 and so on; it began at second 1.
 fn told(begun: &Operation, records: Vec<Record>) -> Index {
-    let (mut operation, append) = begin(begun.id, opening(begun)).unwrap();
+    let (mut operation, append) = begin(begun.id, vec![opening(begun)]).unwrap();
     assert!(append.begins);
     let mut told = append.index;
     for (record, seconds) in records.into_iter().zip(2..) {
@@ -35,7 +35,7 @@ fn by_name() -> Operation {
 }
 
 fn committed() -> Record {
-    Record::Committed { id: id("k"), parent: None, is_new: true }
+    Record::Committed { id: id("k"), is_new: true }
 }
 
 fn registered() -> Record {

@@ -38,7 +38,7 @@ impl Gated {
     }
 
     async fn keep(&self, operation: &Operation) {
-        self.inner.append(begin(operation.id, opening(operation)).unwrap().1).await.unwrap();
+        self.inner.append(begin(operation.id, vec![opening(operation)]).unwrap().1).await.unwrap();
     }
 }
 

@@ -15,11 +15,7 @@ fn cut(create: Operation) -> Operation {
 }
 
 fn committed() -> Operation {
-    after(
-        create(Mode::Enforce, None),
-        Record::Committed { id: id("k"), parent: None, is_new: true },
-        0,
-    )
+    after(create(Mode::Enforce, None), Record::Committed { id: id("k"), is_new: true }, 0)
 }
 
 /// Registered long before the create that is judged, which is of second 1.

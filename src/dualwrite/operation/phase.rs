@@ -30,7 +30,6 @@ impl Phase {
     pub(super) fn after(&self, record: &Record, is_create: bool) -> Option<Self> {
         use Phase::{Committed, Looking, Passed, Prepared, Registered, Undoing, Unknown};
         let phase = match (record, self, is_create) {
-            (Record::Targets { .. }, Prepared, false) => Prepared,
             (Record::Committed { .. }, Prepared, true) => Committed,
             (Record::Closed { .. }, Prepared | Unknown, true) => Unknown,
             (Record::Closed { .. }, Self::Reported(why), true) => Self::Reported(why.clone()),
@@ -60,7 +59,9 @@ impl Phase {
                 Prepared | Committed | Unknown | Undoing(_) | Self::Reported(_),
                 true,
             ) => Self::Reported(why.clone()),
-            (Record::Retried { .. } | Record::Discarded { .. }, phase, _) => phase.clone(),
+            (Record::Retried { .. }, phase, _) => phase.clone(),
+            (Record::Discarded { .. }, Self::Finished(_), _) => return None,
+            (Record::Discarded { .. }, ..) => Self::Finished(Resolution::Discarded),
             (Record::Finished { resolution }, phase, _) if may_finish(phase, *resolution) => {
                 Self::Finished(*resolution)
             }
@@ -99,9 +100,8 @@ impl Phase {
 /// unless a person ends it.
 fn may_finish(phase: &Phase, resolution: Resolution) -> bool {
     match phase {
-        Phase::Finished(_) => false,
-        Phase::Committed => resolution == Resolution::Discarded,
-        Phase::Undoing(_) => matches!(resolution, Resolution::Undone | Resolution::Discarded),
-        _ => true,
+        Phase::Finished(_) | Phase::Committed => false,
+        Phase::Undoing(_) => resolution == Resolution::Undone,
+        _ => resolution != Resolution::Discarded,
     }
 }

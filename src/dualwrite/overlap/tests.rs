@@ -14,11 +14,7 @@ fn after(mut operation: Operation, record: Record, seconds: i64) -> Operation {
 }
 
 fn committed(text: &str) -> Operation {
-    after(
-        create(Mode::Enforce, None),
-        Record::Committed { id: id(text), parent: None, is_new: true },
-        2,
-    )
+    after(create(Mode::Enforce, None), Record::Committed { id: id(text), is_new: true }, 2)
 }
 
 fn may_be_removed(own: &Operation, others: &[Operation], policy: &Policy) -> bool {

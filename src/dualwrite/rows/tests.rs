@@ -106,8 +106,7 @@ fn p4_a_row_is_reported_if_one_maker_may_have_told_a_client_of_it() {
     let discarded = || {
         let (by, reason) = ("alice".parse().unwrap(), "test".parse().unwrap());
         let given_up = Record::Discarded { by, reason, phase: "unknown".into() };
-        let end = Record::Finished { resolution: Resolution::Discarded };
-        after(after(unknown(), given_up, 3), end, 3)
+        after(unknown(), given_up, 3)
     };
     let unsettled = Record::Finished { resolution: Resolution::Unsettled };
     let makers = [
@@ -125,7 +124,7 @@ fn p4_a_row_is_reported_if_one_maker_may_have_told_a_client_of_it() {
     let own = Operation { before: None, ..unknown() };
     assert!(why(judged(&own, &["r"], &[])).contains("no complete list"));
     // One whose own row is known made no other.
-    let of_another = Record::Committed { id: id("x"), parent: None, is_new: true };
+    let of_another = Record::Committed { id: id("x"), is_new: true };
     let known = after(create(Mode::Enforce, Some(PassReason::Bypass)), of_another, 2);
     assert_eq!(condemned(&unknown(), &["r"], &[known]), ["r"]);
 }

@@ -21,7 +21,7 @@ fn after(mut operation: Operation, records: Vec<Record>) -> Operation {
 }
 
 fn committed() -> Record {
-    Record::Committed { id: id("k"), parent: None, is_new: true }
+    Record::Committed { id: id("k"), is_new: true }
 }
 
 fn registered_with(ambiguous: bool) -> Record {

@@ -1,11 +1,11 @@
-//! Evidence: what a process learnt of an operation that another had taken over. It is never
+//! Evidence: what was learnt of an operation after another process had taken it over, or from a late answer. It is never
 //! refused (docs/DESIGN.md, section 2). Pure.
 
-use super::on::{recorded, stands, unproven};
-use super::{Event, Transition};
+use super::Event;
+use super::on::{stands, unproven};
 use crate::dualwrite::operation::{Operation, Phase};
 use crate::dualwrite::outcome::{CreateOutcome, DeleteOutcome};
-use crate::model::{Effect, Evidence, Kind, Late, Record, ResourceId, UndoReason};
+use crate::model::{Effect, Evidence, Kind, Late, Record, UndoReason};
 
 /// What the owner of the operation must learn of `event`, where the journal refused what follows from
 /// it because another process has taken the operation over. `None` where the other finds out by
@@ -13,14 +13,12 @@ use crate::model::{Effect, Evidence, Kind, Late, Record, ResourceId, UndoReason}
 #[must_use]
 pub fn evidence(operation: &Operation, event: &Event) -> Option<Late> {
     match event {
-        Event::CreateAnswered(CreateOutcome::Committed(id), _)
-        | Event::LateAnswer(CreateOutcome::Committed(id)) => Some(Late::Row { id: id.clone() }),
+        Event::CreateAnswered(CreateOutcome::Committed(id)) => Some(Late::Row { id: id.clone() }),
         Event::CreateAnswered(
             CreateOutcome::Unknown
             | CreateOutcome::Found { .. }
             | CreateOutcome::Disputed(_)
             | CreateOutcome::Unproven { .. },
-            _,
         )
         | Event::DeleteAnswered(DeleteOutcome::NoRow | DeleteOutcome::Look(_)) => Some(Late::Sent),
         // Also where none was acknowledged: an attempt may land.
@@ -33,24 +31,29 @@ pub fn evidence(operation: &Operation, event: &Event) -> Option<Late> {
 }
 
 /// What follows from evidence for an operation that has not ended. It may come twice.
-pub(super) fn late(operation: &Operation, late: Late) -> Transition {
+pub(super) fn late(operation: &Operation, late: Late) -> Option<Record> {
     let knows_no_row = matches!(
         operation.phase,
         Phase::Prepared | Phase::Unknown | Phase::Reported(_) | Phase::Looking
     );
     match late {
-        Late::Sent if knows_no_row => recorded(Record::Closed { effect: Effect::MayCome }),
-        Late::Row { .. } if !operation.is_create() => Transition::default(),
+        Late::Sent if knows_no_row => Some(Record::Closed { effect: Effect::MayCome }),
+        Late::Row { .. } if !operation.is_create() => None,
         // It is not proven, or no longer, that this create made the row: nobody undoes it.
-        Late::Row { .. } if !operation.is_new => Transition::default(),
-        Late::Row { id } if knows_no_row && is_stale(operation) => unproven(operation, id, STALE),
-        Late::Row { id } if knows_no_row && operation.is_enforced() => undoing(id),
-        Late::Row { id } if knows_no_row => stands(operation, id),
-        // Its registration may land from now on.
-        Late::Row { id } if operation.is_condemned() && operation.bound.as_ref() == Some(&id) => {
-            undoing(id)
+        Late::Row { .. } if !operation.is_new => None,
+        Late::Row { id } if knows_no_row && is_stale(operation) => {
+            Some(unproven(operation, id, STALE))
         }
-        _ => Transition::default(),
+        Late::Row { id } if knows_no_row && !operation.is_enforced() => Some(stands(operation, id)),
+        // The process that asked for the row can answer nobody any more, and its registration may land from now on.
+        Late::Row { id }
+            if knows_no_row
+                || operation.is_condemned() && operation.bound.as_ref() == Some(&id) =>
+        {
+            let (evidence, reason) = (Evidence::LateAnswer, UndoReason::Unknown);
+            Some(Record::Undoing { id, evidence, reason, ambiguous: true })
+        }
+        _ => None,
     }
 }
 
@@ -65,12 +68,6 @@ pub fn is_stale(operation: &Operation) -> bool {
     let is_replayed = matches!(&operation.plan.kind, Kind::Create(plan) if plan.replayed);
     let is_forgotten = operation.reuses_ids() && matches!(operation.phase, Phase::Reported(_));
     operation.is_enforced() && (is_replayed || is_forgotten)
-}
-
-/// The process that asked for the row can answer nobody any more.
-fn undoing(id: ResourceId) -> Transition {
-    let (evidence, reason) = (Evidence::LateAnswer, UndoReason::Unknown);
-    recorded(Record::Undoing { id, evidence, reason, ambiguous: true })
 }
 
 #[cfg(test)]

@@ -1,123 +1,115 @@
-//! The function itself: operation × event → transition. Pure.
+//! The function itself: operation × event → record. Pure.
 
 use std::collections::BTreeSet;
 
 use super::late::late;
-use super::{Event, Policy, Reply, Settled, Transition};
+use super::{Event, Policy, Settled};
 use crate::dualwrite::operation::{Illegal, Operation, Phase};
 use crate::dualwrite::outcome::{CreateOutcome, DeleteOutcome};
 use crate::dualwrite::rows::Verdict;
 use crate::dualwrite::settle::{is_over, until};
 use crate::model::{
-    DeletePlan, Effect, Evidence, Kind, Late, Mode, Order, PassReason, Record, Resolution,
-    Resource, ResourceId, Timestamp, UndoReason,
+    DeletePlan, Effect, Evidence, Kind, Mode, Order, PassReason, Record, Resolution, ResourceId,
+    Timestamp, UndoReason,
 };
 
-/// What follows from `event`.
+/// What follows from `event`: a record, or a step that needs none.
 ///
 /// # Errors
 /// When the event can't happen in the operation's phase; nothing changed then.
-pub fn on(operation: &mut Operation, event: Event, policy: &Policy) -> Result<Transition, Illegal> {
-    let name = event.name();
-    let transition = match (operation.phase.clone(), event) {
-        (Phase::Prepared, Event::CreateAnswered(outcome, parent)) if operation.is_create() => {
-            create_answered(operation, outcome, parent)
+pub fn on(
+    operation: &mut Operation,
+    event: Event,
+    policy: &Policy,
+) -> Result<Option<Record>, Illegal> {
+    let name = format!("{event:?}");
+    let bound = operation.bound.clone();
+    Ok(match (operation.phase.clone(), event) {
+        (Phase::Prepared, Event::CreateAnswered(outcome)) if operation.is_create() => {
+            Some(create_answered(operation, outcome))
         }
         (Phase::Prepared, Event::DeleteAnswered(outcome)) if !operation.is_create() => {
             Some(delete_answered(operation, outcome))
         }
         (Phase::Prepared, Event::Restarted) => Some(closed(Effect::MayCome)),
         (Phase::Committed, Event::Restarted) => {
-            not_acknowledged(operation, UndoReason::Crash, true)
+            bound.map(|id| not_acknowledged(operation, id, UndoReason::Crash, true))
         }
-        (Phase::Finished(_) | Phase::Reported(_), Event::Restarted) => Some(Transition::default()),
+        (Phase::Finished(_) | Phase::Reported(_), Event::Restarted) => None,
         // What an earlier process sent last may still land, and its times may be of another start of the machine.
-        (_, Event::Restarted) => Some(recorded(Record::Resumed)),
+        (_, Event::Restarted) => Some(Record::Resumed),
         (Phase::Committed, Event::Acknowledged { ambiguous }) => {
-            let record = |id| Record::Registered { id, ambiguous };
-            operation.bound.clone().map(|id| recorded(record(id)).reply(Reply::Success))
+            bound.map(|id| Record::Registered { id, ambiguous })
         }
         (Phase::Committed, Event::NotAcknowledged { reason, ambiguous }) => {
-            not_acknowledged(operation, reason, ambiguous)
+            bound.map(|id| not_acknowledged(operation, id, reason, ambiguous))
         }
-        // Another operation holds the row. A create that is not enforced is not refused for that.
-        (Phase::Prepared, Event::Taken { condemned, .. })
-            if passes(operation) && (!condemned || operation.plan.mode == Mode::Observe) =>
-        {
-            Some(recorded(Record::Finished { resolution: Resolution::Found }).reply(Reply::Success))
+        (Phase::Prepared, Event::Taken { id, condemned }) if operation.is_create() => {
+            Some(taken(operation, id, condemned))
         }
-        // The row is being removed; which create made it does not matter, and this one goes on looking.
-        (Phase::Prepared, Event::Taken { condemned: true, .. }) if operation.is_create() => {
-            Some(closed(Effect::Past).reply(Reply::Conflict))
-        }
-        (Phase::Prepared, Event::Taken { id, .. }) => {
-            let why = "the service answered an id that another operation already holds".into();
-            let reported = recorded(Record::Reported { rows: vec![id], why });
-            operation.is_create().then(|| reported.reply(Reply::Conflict))
-        }
-        (Phase::Unknown, Event::LateAnswer(outcome)) => Some(late_answer(operation, outcome)),
-        (Phase::Reported(_), Event::LateAnswer(CreateOutcome::Committed(id))) => {
-            Some(late(operation, Late::Row { id }))
-        }
-        (_, Event::LateAnswer(_)) => Some(Transition::default()),
-        (_, Event::Evidence(seen)) => Some(late(operation, seen)),
+        (_, Event::Evidence(seen)) => late(operation, seen),
         (Phase::Unknown | Phase::Reported(_), Event::Probed(verdict, asked)) => {
-            Some(probed(operation, verdict, asked, policy))
+            probed(operation, verdict, asked, policy)
         }
         (Phase::Unknown, Event::Expired) => Some(expired(operation)),
-        (phase, Event::Settled(seen)) => settled(operation, &phase, &seen),
-        (Phase::Undoing(_), Event::GivenUp(why)) => {
-            let report = |id| recorded(Record::Reported { rows: vec![id], why });
-            operation.bound.clone().map(report)
+        (phase, Event::Settled(seen)) => {
+            let end = end(operation, &phase).ok_or_else(|| operation.illegal(&name))?;
+            settled(operation, &seen, end)
         }
-        (phase, Event::Deregistered(ids)) => deregistered(operation, &phase, ids),
-        (_, Event::Ordered(order)) => ordered(operation, order),
-        _ => None,
-    };
-    transition.ok_or_else(|| operation.illegal(name))
+        (Phase::Undoing(_), Event::GivenUp(why)) => {
+            bound.map(|id| Record::Reported { rows: vec![id], why })
+        }
+        (Phase::Looking, Event::Deregistered(ids)) => {
+            operation.deregistered.extend(ids);
+            None
+        }
+        (phase, Event::Deregistered(_)) => {
+            let end = end(operation, &phase).ok_or_else(|| operation.illegal(&name))?;
+            Some(finished(end))
+        }
+        (_, Event::Ordered(order)) if may_be_ordered(operation, &order) => {
+            Some(ordered(operation, order))
+        }
+        _ => return Err(operation.illegal(&name)),
+    })
 }
 
-/// Whether a client is told of this create's row, registered or not.
-fn passes(operation: &Operation) -> bool {
-    operation.is_create() && !operation.is_enforced()
-}
-
-fn create_answered(
-    operation: &Operation,
-    outcome: CreateOutcome,
-    parent: Option<Resource>,
-) -> Option<Transition> {
-    Some(match outcome {
-        CreateOutcome::NotSent => finished(Resolution::NotSent).reply(Reply::AsClassified),
-        CreateOutcome::Rejected => finished(Resolution::Rejected).reply(Reply::AsClassified),
-        CreateOutcome::Unknown => closed(Effect::MayCome).reply(Reply::AsClassified),
-        CreateOutcome::Committed(id) => {
-            if let Some(why) = operation.pass {
-                return Some(recorded(Record::Passed { id, why }).reply(Reply::Success));
-            }
+fn create_answered(operation: &Operation, outcome: CreateOutcome) -> Record {
+    match outcome {
+        CreateOutcome::NotSent => finished(Resolution::NotSent),
+        CreateOutcome::Rejected => finished(Resolution::Rejected),
+        CreateOutcome::Unknown => closed(Effect::MayCome),
+        CreateOutcome::Committed(id) => match operation.pass {
+            Some(why) => Record::Passed { id, why },
             // Before anything is registered the journal durably holds the id. A delete may remove the
             // row at any time, and then only this record tells what to deregister after a crash.
-            recorded(Record::Committed { id, parent, is_new: true })
-        }
-        CreateOutcome::Found { held: true, .. } => {
-            recorded(Record::Finished { resolution: Resolution::Found }).reply(Reply::Success)
-        }
-        CreateOutcome::Found { id, held: false } => found(id).reply(Reply::Success),
+            None => Record::Committed { id, is_new: true },
+        },
+        CreateOutcome::Found { held: true, .. } => finished(Resolution::Found),
         // The list tells later who made it. If the create is not enforced, its client gets the answer.
-        CreateOutcome::Disputed(_) if operation.is_enforced() => {
-            closed(Effect::Past).reply(Reply::Conflict)
-        }
-        CreateOutcome::Disputed(id) => found(id).reply(Reply::Success),
+        CreateOutcome::Disputed(_) if operation.is_enforced() => closed(Effect::Past),
+        CreateOutcome::Found { id, held: false } | CreateOutcome::Disputed(id) => found(id),
         CreateOutcome::Unproven { id, .. }
             if operation.is_enforced() && keeps_owner(operation, &id) =>
         {
-            recorded(Record::Committed { id, parent, is_new: false })
+            Record::Committed { id, is_new: false }
         }
-        CreateOutcome::Unproven { id, why } => {
-            let reply = if operation.is_enforced() { Reply::Conflict } else { Reply::Success };
-            unproven(operation, id, why).reply(reply)
-        }
-    })
+        CreateOutcome::Unproven { id, why } => unproven(operation, id, why),
+    }
+}
+
+/// Another operation holds the row that the service answered, and removes it if that is `condemned`.
+fn taken(operation: &Operation, id: ResourceId, condemned: bool) -> Record {
+    let passes = !operation.is_enforced();
+    if passes && (!condemned || operation.plan.mode == Mode::Observe) {
+        // A create that is not enforced is not refused for that.
+        finished(Resolution::Found)
+    } else if condemned {
+        // Which create made it does not matter, and this one goes on looking.
+        closed(Effect::Past)
+    } else {
+        reported(id, "the service answered an id that another operation already holds")
+    }
 }
 
 /// Whether a registration changes nothing of a row that is registered already, and the row can be asked for.
@@ -127,22 +119,23 @@ fn keeps_owner(operation: &Operation, id: &ResourceId) -> bool {
 }
 
 /// Nobody may undo it, and nobody may be told of it; of one that is not enforced the client is told.
-pub(super) fn unproven(operation: &Operation, id: ResourceId, why: &str) -> Transition {
-    if operation.is_enforced() {
-        return recorded(Record::Reported { rows: vec![id], why: why.to_owned() });
-    }
-    found(id)
+pub(super) fn unproven(operation: &Operation, id: ResourceId, why: &str) -> Record {
+    if operation.is_enforced() { reported(id, why) } else { found(id) }
 }
 
 /// The client is told of a row that another request may have made.
-fn found(id: ResourceId) -> Transition {
-    recorded(Record::Passed { id, why: PassReason::Found })
+fn found(id: ResourceId) -> Record {
+    Record::Passed { id, why: PassReason::Found }
 }
 
-fn delete_answered(operation: &Operation, outcome: DeleteOutcome) -> Transition {
+fn reported(id: ResourceId, why: &str) -> Record {
+    Record::Reported { rows: vec![id], why: why.into() }
+}
+
+fn delete_answered(operation: &Operation, outcome: DeleteOutcome) -> Record {
     let by_id = matches!(operation.plan.kind, Kind::Delete(DeletePlan::ById { .. }));
     let was_unseen = by_id && !operation.targets.seen;
-    let transition = match outcome {
+    match outcome {
         DeleteOutcome::NotSent => finished(Resolution::NotSent),
         DeleteOutcome::Refused => finished(Resolution::NotDeleted),
         // There was no such row, neither before nor then. Where ids come back, the way to the service may repeat the
@@ -152,52 +145,33 @@ fn delete_answered(operation: &Operation, outcome: DeleteOutcome) -> Transition 
         }
         DeleteOutcome::NoRow => closed(Effect::Past),
         DeleteOutcome::Look(effect) => closed(effect),
-    };
-    transition.reply(Reply::AsClassified)
+    }
 }
 
 fn not_acknowledged(
     operation: &Operation,
+    id: ResourceId,
     reason: UndoReason,
     ambiguous: bool,
-) -> Option<Transition> {
-    let id = operation.bound.clone()?;
-    Some(if operation.is_enforced() && !operation.is_new {
-        let why = "it is not proven that this create made the row, and it could not be registered and seen";
-        let reported = recorded(Record::Reported { rows: vec![id], why: why.into() });
-        reported.reply(Reply::Conflict)
-    } else if operation.is_enforced() {
-        let evidence = Evidence::Answer;
-        recorded(Record::Undoing { id, evidence, reason, ambiguous }).reply(Reply::NotRegistered)
+) -> Record {
+    if !operation.is_enforced() {
+        stands(operation, id)
+    } else if operation.is_new {
+        Record::Undoing { id, evidence: Evidence::Answer, reason, ambiguous }
     } else {
-        stands(operation, id).reply(Reply::Success)
-    })
-}
-
-fn late_answer(operation: &Operation, outcome: CreateOutcome) -> Transition {
-    match outcome {
-        CreateOutcome::Committed(id) if operation.is_enforced() => {
-            let (evidence, reason) = (Evidence::LateAnswer, UndoReason::Unknown);
-            recorded(Record::Undoing { id, evidence, reason, ambiguous: false })
-        }
-        CreateOutcome::Committed(id) => stands(operation, id),
-        CreateOutcome::Rejected => finished(Resolution::Rejected),
-        // The wait for a connection may end as late as the one for the answer.
-        CreateOutcome::NotSent => finished(Resolution::NotSent),
-        CreateOutcome::Unproven { id, why } => unproven(operation, id, why),
-        // A row that was found is not this create's: whether it made one is looked for.
-        CreateOutcome::Found { .. } | CreateOutcome::Disputed(_) | CreateOutcome::Unknown => {
-            Transition::default()
-        }
+        reported(
+            id,
+            "it is not proven that this create made the row, and it could not be registered and seen",
+        )
     }
 }
 
-fn expired(operation: &Operation) -> Transition {
+fn expired(operation: &Operation) -> Record {
     if !operation.is_enforced() {
         return finished(Resolution::Unsettled);
     }
     let why = "no complete list told within bounds.unresolved whether there is a row".into();
-    recorded(Record::Reported { rows: Vec::new(), why })
+    Record::Reported { rows: Vec::new(), why }
 }
 
 fn probed(
@@ -205,19 +179,21 @@ fn probed(
     verdict: Verdict,
     asked: Timestamp,
     policy: &Policy,
-) -> Transition {
-    let last = is_over(until(operation, policy), asked);
+) -> Option<Record> {
+    if !is_over(until(operation, policy), asked) {
+        return None;
+    }
     match verdict {
-        Verdict::NoRow if last && operation.sees_all() => finished(Resolution::Rejected),
-        Verdict::NoRow if last && operation.phase == Phase::Unknown => recorded(Record::Reported {
+        Verdict::NoRow if operation.sees_all() => Some(finished(Resolution::Rejected)),
+        Verdict::NoRow if operation.phase == Phase::Unknown => Some(Record::Reported {
             rows: Vec::new(),
             why: "no row was found, and the list may hide some (probe.sees)".into(),
         }),
         // One that was reported goes on looking, so that the report names the rows that there are.
-        Verdict::Unprovable { rows, why } if last && is_news(operation, &rows) => {
-            recorded(Record::Reported { rows, why })
+        Verdict::Unprovable { rows, why } if is_news(operation, &rows) => {
+            Some(Record::Reported { rows, why })
         }
-        Verdict::NoRow | Verdict::Unprovable { .. } | Verdict::Wait => Transition::default(),
+        Verdict::NoRow | Verdict::Unprovable { .. } | Verdict::Wait => None,
     }
 }
 
@@ -226,39 +202,26 @@ fn is_news(operation: &Operation, rows: &[ResourceId]) -> bool {
     operation.phase == Phase::Unknown || !rows.is_empty() && told()
 }
 
-fn settled(operation: &Operation, phase: &Phase, seen: &Settled) -> Option<Transition> {
-    let fresh: Vec<_> = seen.gone.difference(&operation.gone).cloned().collect();
-    let end = match phase {
-        Phase::Registered => Resolution::Registered,
-        Phase::Passed => Resolution::Passed,
+/// How an operation ends whose rows were looked at, if it may end so.
+fn end(operation: &Operation, phase: &Phase) -> Option<Resolution> {
+    Some(match phase {
         Phase::Undoing(_) => Resolution::Undone,
+        Phase::Registered if operation.gone.is_empty() => Resolution::Registered,
+        Phase::Passed if operation.gone.is_empty() => Resolution::Passed,
         Phase::Looking if operation.gone.is_empty() => Resolution::NotDeleted,
-        Phase::Looking | Phase::Reported(_) => Resolution::Deregistered,
-        _ => return None,
-    };
-    Some(match (fresh.is_empty(), seen.over) {
-        (false, _) => recorded(Record::Deleted { ids: fresh }),
-        (true, true) => finished(end),
-        (true, false) => Transition::default(),
+        Phase::Registered | Phase::Passed | Phase::Looking | Phase::Reported(_) => {
+            Resolution::Deregistered
+        }
+        Phase::Prepared | Phase::Committed | Phase::Unknown | Phase::Finished(_) => return None,
     })
 }
 
-fn deregistered(
-    operation: &mut Operation,
-    phase: &Phase,
-    ids: BTreeSet<ResourceId>,
-) -> Option<Transition> {
-    Some(match phase {
-        Phase::Undoing(_) => finished(Resolution::Undone),
-        Phase::Registered | Phase::Passed | Phase::Reported(_) => {
-            finished(Resolution::Deregistered)
-        }
-        Phase::Looking => {
-            operation.deregistered.extend(ids);
-            Transition::default()
-        }
-        _ => return None,
-    })
+fn settled(operation: &Operation, seen: &Settled, end: Resolution) -> Option<Record> {
+    let fresh: Vec<_> = seen.gone.difference(&operation.gone).cloned().collect();
+    if fresh.is_empty() {
+        return seen.over.then(|| finished(end));
+    }
+    Some(Record::Deleted { ids: fresh })
 }
 
 /// How many orders to retry are kept of one operation (promise P8).
@@ -266,47 +229,31 @@ const MOST_RETRIES: u32 = 1000;
 
 /// A person decides, once no request of the operation is under way any more: before, its own answer
 /// decides, and a client waits for that.
-fn ordered(operation: &Operation, order: Order) -> Option<Transition> {
-    if matches!(operation.phase, Phase::Prepared | Phase::Committed | Phase::Finished(_)) {
-        return None;
-    }
+fn may_be_ordered(operation: &Operation, order: &Order) -> bool {
+    let is_open =
+        !matches!(operation.phase, Phase::Prepared | Phase::Committed | Phase::Finished(_));
+    is_open && (operation.retries < MOST_RETRIES || matches!(order, Order::Discard { .. }))
+}
+
+fn ordered(operation: &Operation, order: Order) -> Record {
     match order {
-        Order::Retry { by, reason } => {
-            (operation.retries < MOST_RETRIES).then(|| recorded(Record::Retried { by, reason }))
-        }
+        Order::Retry { by, reason } => Record::Retried { by, reason },
         Order::Discard { by, reason } => {
-            let phase = operation.phase.name().to_owned();
-            let end = Record::Finished { resolution: Resolution::Discarded };
-            Some(recorded(Record::Discarded { by, reason, phase }).and(end))
+            Record::Discarded { by, reason, phase: operation.phase.name().into() }
         }
     }
 }
 
-fn closed(effect: Effect) -> Transition {
-    recorded(Record::Closed { effect })
+fn closed(effect: Effect) -> Record {
+    Record::Closed { effect }
 }
 
 /// The row of a create that is not enforced stands, unregistered.
-pub(super) fn stands(operation: &Operation, id: ResourceId) -> Transition {
+pub(super) fn stands(operation: &Operation, id: ResourceId) -> Record {
     let why = operation.pass.unwrap_or(PassReason::Observed);
-    recorded(Record::Passed { id, why })
+    Record::Passed { id, why }
 }
 
-fn finished(resolution: Resolution) -> Transition {
-    recorded(Record::Finished { resolution })
-}
-
-pub(super) fn recorded(record: Record) -> Transition {
-    Transition { records: vec![record], reply: None }
-}
-
-impl Transition {
-    fn and(mut self, record: Record) -> Self {
-        self.records.push(record);
-        self
-    }
-
-    fn reply(self, reply: Reply) -> Self {
-        Self { reply: Some(reply), ..self }
-    }
+fn finished(resolution: Resolution) -> Record {
+    Record::Finished { resolution }
 }

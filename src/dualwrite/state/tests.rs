@@ -8,19 +8,25 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::fixtures::{self, id, policy, resource};
+use super::super::fixtures::{self, id, policy};
 use super::*;
 use crate::dualwrite::index::opening;
 use crate::dualwrite::operation::Illegal;
-use crate::model::{Effect, Entry, Ids, Mode, OperationId, PassReason, Plan, Resolution, Stored};
+use crate::model::{
+    Effect, Entry, Ids, Mode, OperationId, PassReason, Plan, Record, Resolution, Stored,
+};
 
 /// Applies what `event` makes, as the runner does.
-fn take(operation: &mut Operation, event: Event, now: Timestamp) -> Result<Transition, Illegal> {
-    let transition = on(operation, event, &policy())?;
-    for record in &transition.records {
-        operation.apply(&Entry { at: now, record: record.clone() })?;
+fn take(
+    operation: &mut Operation,
+    event: Event,
+    now: Timestamp,
+) -> Result<Option<Record>, Illegal> {
+    let record = on(operation, event, &policy())?;
+    if let Some(record) = record.clone() {
+        operation.apply(&Entry { at: now, record })?;
     }
-    Ok(transition)
+    Ok(record)
 }
 
 fn at(seconds: i64) -> Timestamp {
@@ -28,7 +34,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn committed() -> Event {
-    Event::CreateAnswered(CreateOutcome::Committed(id("k")), Some(resource("agent", "a")))
+    Event::CreateAnswered(CreateOutcome::Committed(id("k")))
 }
 
 fn not_acknowledged(reason: UndoReason, ambiguous: bool) -> Event {
@@ -68,12 +74,11 @@ fn any_event() -> impl Strategy<Value = Event> {
     ];
     let ids = prop::collection::btree_set(prop_oneof![Just(id("k")), Just(id("l"))], 0..3);
     prop_oneof![
-        outcome.clone().prop_map(|outcome| Event::CreateAnswered(outcome, None)),
+        outcome.prop_map(Event::CreateAnswered),
         delete.prop_map(Event::DeleteAnswered),
         any::<bool>().prop_map(|ambiguous| Event::Acknowledged { ambiguous }),
         any::<bool>().prop_map(|ambiguous| not_acknowledged(UndoReason::Deadline, ambiguous)),
         any::<bool>().prop_map(|condemned| Event::Taken { id: id("k"), condemned }),
-        outcome.prop_map(Event::LateAnswer),
         prop_oneof![Just(Late::Sent), Just(Late::Row { id: id("k") })].prop_map(Event::Evidence),
         Just(Event::Restarted),
         (verdict, 0..400i64).prop_map(|(verdict, asked)| Event::Probed(verdict, at(asked))),
@@ -101,21 +106,21 @@ fn any_operation() -> impl Strategy<Value = Operation> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// Total: any event in any state gives a transition or an error value, and an error changes
+    /// Total: any event in any state gives a record, nothing or an error value, and an error changes
     /// nothing. Whatever is recorded replays to the same operation.
     #[test]
     fn the_machine_is_total_and_replays(
         mut operation in any_operation(),
         events in prop::collection::vec((any_event(), 0..400i64), 0..25),
     ) {
-        let mut history = opening(&operation);
+        let mut history = vec![opening(&operation)];
         for (event, seconds) in events {
             let before = operation.clone();
             let now = at(seconds);
             match on(&mut operation, event, &policy()) {
                 Err(_) => prop_assert_eq!(&operation, &before),
-                Ok(transition) => {
-                    for record in transition.records {
+                Ok(record) => {
+                    if let Some(record) = record {
                         let entry = Entry { at: now, record };
                         prop_assert!(operation.apply(&entry).is_ok(), "what `on` gives follows");
                         history.push(entry);
@@ -136,10 +141,10 @@ proptest! {
         events in prop::collection::vec((any_event(), 0..400i64), 0..25),
     ) {
         let enforced = operation.is_enforced();
-        let (mut stands, mut told) = (false, false);
+        let mut stands = false;
         for (event, seconds) in events {
-            let Ok(transition) = take(&mut operation, event, at(seconds)) else { continue };
-            stands |= transition.records.iter().any(|record| match record {
+            let Ok(record) = take(&mut operation, event, at(seconds)) else { continue };
+            stands |= record.is_some_and(|record| match record {
                 Record::Registered { .. } => true,
                 // A row that was found was registered, or not, by whoever made it.
                 Record::Passed { why: PassReason::Found, .. }
@@ -147,16 +152,13 @@ proptest! {
                 Record::Passed { .. } => !enforced,
                 _ => false,
             });
-            if transition.reply == Some(Reply::Success) {
-                told = true;
+            // In these the client is given the service's success.
+            if matches!(operation.phase, Phase::Registered | Phase::Passed) {
                 prop_assert!(stands, "a success needs Registered, Found, or Passed where nothing is enforced");
             }
-            if stands {
-                prop_assert!(!operation.is_condemned(), "an undo of what stands");
-            }
+            let undone = operation.phase == Phase::Finished(Resolution::Undone);
+            prop_assert!(!stands || !operation.is_condemned() && !undone, "an undo of what stands");
         }
-        let undone = Phase::Finished(Resolution::Undone);
-        prop_assert!(!told || !operation.is_condemned() && operation.phase != undone);
     }
 
     /// P3, P4: nothing is deregistered that was not confirmed gone by somebody.
@@ -196,11 +198,11 @@ fn p2_p3_an_undo_ends_once_the_row_is_gone_and_no_registration_can_land() {
         let mut create = fixtures::create(Mode::Enforce, None);
         take(&mut create, committed(), at(1)).unwrap();
         let failed = not_acknowledged(UndoReason::Deadline, ambiguous);
-        let undoing = take(&mut create, failed, at(2)).unwrap();
-        assert_eq!(undoing.reply, Some(Reply::NotRegistered));
+        take(&mut create, failed, at(2)).unwrap();
+        assert_eq!(create.phase, Phase::Undoing(UndoReason::Deadline));
         assert_eq!(next(&create, at(2), &policy()), Task::Make(Call::Settle));
         // It is there yet, or not to be seen yet.
-        assert!(take(&mut create, settled(&[], false), at(2)).unwrap().records.is_empty());
+        assert!(take(&mut create, settled(&[], false), at(2)).unwrap().is_none());
         take(&mut create, settled(&["k"], false), at(3)).unwrap();
         assert!(create.is_row_gone());
         if ambiguous {
@@ -230,7 +232,7 @@ fn p2_a_crash_undoes_what_was_not_registered_and_confirms_what_was() {
 #[test]
 fn an_unknown_create_is_looked_for_until_l_has_passed_and_no_longer() {
     let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(10)).unwrap();
     let end = at(10).plus(policy().bounds.late_effect);
     // A probe that was sent a moment before the end can't have seen an effect at the end.
     let early = Event::Probed(Verdict::NoRow, Timestamp::from_micros(end.as_micros() - 1));
@@ -243,18 +245,9 @@ fn an_unknown_create_is_looked_for_until_l_has_passed_and_no_longer() {
 #[test]
 fn p2_a_late_id_is_evidence() {
     let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
-    let late = CreateOutcome::Committed(id("k"));
-    take(&mut create, Event::LateAnswer(late), at(20)).unwrap();
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(10)).unwrap();
+    take(&mut create, Event::Evidence(Late::Row { id: id("k") }), at(20)).unwrap();
     assert_eq!(create.phase, Phase::Undoing(UndoReason::Unknown));
-}
-
-#[test]
-fn p2_what_turns_out_late_not_to_have_been_sent_is_over() {
-    let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
-    take(&mut create, Event::LateAnswer(CreateOutcome::NotSent), at(20)).unwrap();
-    assert_eq!(create.phase, Phase::Finished(Resolution::NotSent));
 }
 
 /// C3: the service may look for the row where reads lag, find none, and answer 200 all the same.
@@ -293,7 +286,7 @@ fn p8_a_delete_of_nothing_that_the_service_finds_no_row_for_has_ended() {
 fn an_event_that_can_t_happen_is_an_error_value_that_names_the_place() {
     let mut create = fixtures::create(Mode::Enforce, None);
     let error = take(&mut create, Event::Acknowledged { ambiguous: false }, at(1)).unwrap_err();
-    assert_eq!(error.record, "acknowledged");
+    assert_eq!(error.record, "Acknowledged { ambiguous: false }");
     assert_eq!(error.phase, "Prepared");
     assert_eq!(error.operation, create.id);
     assert_ne!(create.id, OperationId::new());
@@ -302,15 +295,15 @@ fn an_event_that_can_t_happen_is_an_error_value_that_names_the_place() {
 #[test]
 fn p4_what_was_reported_ends_once_a_person_removed_the_row() {
     let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(1)).unwrap();
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(1)).unwrap();
     let end = at(1).plus(policy().bounds.late_effect);
     let unprovable = Verdict::Unprovable { rows: vec![id("r")], why: "test".into() };
     let early = take(&mut create, Event::Probed(unprovable.clone(), at(2)), at(2)).unwrap();
-    assert!(early.records.is_empty());
+    assert!(early.is_none());
     take(&mut create, Event::Probed(unprovable.clone(), end), end).unwrap();
     assert_eq!(create.reported, BTreeSet::from([id("r")]));
     assert_eq!(next(&create, end, &policy()), Task::Make(Call::Probe));
-    assert!(take(&mut create, Event::Probed(unprovable, end), end).unwrap().records.is_empty());
+    assert!(take(&mut create, Event::Probed(unprovable, end), end).unwrap().is_none());
     take(&mut create, Event::Probed(Verdict::NoRow, end), end).unwrap();
     assert_eq!(create.phase, Phase::Finished(Resolution::Rejected));
 }
@@ -320,15 +313,15 @@ fn p4_what_was_reported_ends_once_a_person_removed_the_row() {
 fn p2_p3_a_time_of_another_replica_s_is_waited_for_by_the_slowest_clock() {
     let shared = Policy { apart: Duration::from_secs(10), ..policy() };
     let take = |operation: &mut Operation, event, seconds| {
-        let records = on(operation, event, &shared).unwrap().records;
-        for record in &records {
-            operation.apply(&Entry { at: at(seconds), record: record.clone() }).unwrap();
+        let record = on(operation, event, &shared).unwrap();
+        if let Some(record) = record.clone() {
+            operation.apply(&Entry { at: at(seconds), record }).unwrap();
         }
-        records
+        record
     };
     let mut create = fixtures::create(Mode::Enforce, None);
     take(&mut create, Event::Restarted, 10);
-    assert!(take(&mut create, Event::Probed(Verdict::NoRow, at(10 + 120 + 9)), 139).is_empty());
+    assert!(take(&mut create, Event::Probed(Verdict::NoRow, at(10 + 120 + 9)), 139).is_none());
     take(&mut create, Event::Probed(Verdict::NoRow, at(10 + 120 + 10)), 140);
     assert!(create.is_finished());
     let mut undone = fixtures::create(Mode::Enforce, None);

@@ -27,7 +27,7 @@ fn after(mut operation: Operation, records: Vec<Record>) -> Operation {
 /// Creates of that name, in all the places where one may stand.
 fn creates(name: &str, key: &str) -> Vec<Operation> {
     let closed = || Record::Closed { effect: Effect::MayCome };
-    let committed = || Record::Committed { id: id(key), parent: None, is_new: true };
+    let committed = || Record::Committed { id: id(key), is_new: true };
     let registered = || Record::Registered { id: id(key), ambiguous: false };
     let reported = || Record::Reported { rows: vec![id(key)], why: "test".into() };
     let deleted = || Record::Deleted { ids: vec![id(key)] };
@@ -36,6 +36,10 @@ fn creates(name: &str, key: &str) -> Vec<Operation> {
         Record::Undoing { id: id(key), evidence, reason, ambiguous: true }
     };
     let finished = |resolution| Record::Finished { resolution };
+    let discarded = || {
+        let (by, reason) = ("alice".parse().unwrap(), "test".parse().unwrap());
+        Record::Discarded { by, reason, phase: "unknown".into() }
+    };
     let histories = [
         vec![],
         vec![closed()],
@@ -46,7 +50,7 @@ fn creates(name: &str, key: &str) -> Vec<Operation> {
         vec![committed(), undoing()],
         vec![closed(), reported()],
         vec![closed(), finished(Resolution::Rejected)],
-        vec![closed(), finished(Resolution::Discarded)],
+        vec![closed(), discarded()],
         vec![finished(Resolution::NotSent)],
     ];
     let passes = create_named(name, Mode::Enforce, Some(PassReason::Bypass));

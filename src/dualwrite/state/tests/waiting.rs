@@ -10,7 +10,7 @@ use crate::model::{As, DeletePlan, Kind, Sees};
 fn s4_p2_after_a_restart_what_is_unknown_is_waited_for_anew() {
     let hour = 3600;
     let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(10)).unwrap();
     take(&mut create, Event::Restarted, at(hour)).unwrap();
     take(&mut create, Event::Probed(Verdict::NoRow, at(hour)), at(hour)).unwrap();
     assert_eq!(create.phase, Phase::Unknown);
@@ -36,11 +36,11 @@ fn c3_p2_an_unknown_create_ends_only_with_a_list_that_can_not_lag_behind_its_las
     let mut lagging = policy();
     lagging.bounds.read_lag = Duration::from_secs(30);
     let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
-    for (asked, records) in [(10 + 120, 0), (10 + 149, 0), (10 + 150, 1)] {
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(10)).unwrap();
+    for (asked, ends) in [(10 + 120, false), (10 + 149, false), (10 + 150, true)] {
         let looked = Event::Probed(Verdict::NoRow, at(asked));
         let told = on(&mut create, looked, &lagging).unwrap();
-        assert_eq!(told.records.len(), records, "{asked}");
+        assert_eq!(told.is_some(), ends, "{asked}");
     }
 }
 
@@ -48,7 +48,7 @@ fn c3_p2_an_unknown_create_ends_only_with_a_list_that_can_not_lag_behind_its_las
 #[test]
 fn r2_p9_a_create_that_stays_unknown_is_reported_to_a_person() {
     let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(10)).unwrap();
     let half_an_hour = 1800;
     assert_eq!(next(&create, at(10 + half_an_hour - 1), &policy()), Task::Make(Call::Probe));
     assert_eq!(next(&create, at(10 + half_an_hour), &policy()), Task::Expire);
@@ -60,9 +60,9 @@ fn r2_p9_a_create_that_stays_unknown_is_reported_to_a_person() {
 #[test]
 fn p8_a_restart_adds_no_record_to_what_was_reported() {
     let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(10)).unwrap();
     take(&mut create, Event::Expired, at(2000)).unwrap();
-    assert!(take(&mut create, Event::Restarted, at(2001)).unwrap().records.is_empty());
+    assert!(take(&mut create, Event::Restarted, at(2001)).unwrap().is_none());
 }
 
 /// It may show its caller only some rows: that it lacks one proves nothing.
@@ -72,7 +72,7 @@ fn p2_a_create_of_which_a_list_that_hides_rows_shows_none_is_reported() {
     if let Kind::Create(plan) = &mut Arc::make_mut(&mut create.plan).kind {
         plan.probe.as_mut().unwrap().sees = Sees::Own;
     }
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown, None), at(10)).unwrap();
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(10)).unwrap();
     take(&mut create, Event::Probed(Verdict::NoRow, at(130)), at(130)).unwrap();
     assert!(matches!(create.phase, Phase::Reported(_)), "{:?}", create.phase);
     assert_eq!(next(&create, at(130), &policy()), Task::Nothing, "a person has to look");
@@ -96,11 +96,11 @@ fn p4_a_2xx_proves_nothing_if_the_row_was_seen_as_another_identity() {
 fn p4_a_create_that_is_answered_with_a_condemned_id_is_refused_and_looked_for() {
     let taken = |condemned| Event::Taken { id: id("k"), condemned };
     let mut create = fixtures::create(Mode::Enforce, None);
-    let told = take(&mut create, taken(true), at(2)).unwrap();
-    assert_eq!((told.reply, &create.phase), (Some(Reply::Conflict), &Phase::Unknown));
+    take(&mut create, taken(true), at(2)).unwrap();
+    assert_eq!(create.phase, Phase::Unknown);
+    assert_eq!(create.closed.map(|closed| closed.effect), Some(Effect::Past), "a conflict");
     let mut other = fixtures::create(Mode::Enforce, None);
-    let told = take(&mut other, taken(false), at(2)).unwrap();
-    assert_eq!(told.reply, Some(Reply::Conflict));
+    take(&mut other, taken(false), at(2)).unwrap();
     assert!(matches!(other.phase, Phase::Reported(_)));
 }
 
