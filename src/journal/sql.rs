@@ -141,7 +141,8 @@ const INDEX: &str = "INSERT INTO operations \
      (id, owner, begun, resource_type, kind, opened_at, settled_at, state, finished_at) \
      VALUES ($1, $2, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET \
      settled_at = excluded.settled_at, state = excluded.state, finished_at = excluded.finished_at \
-     WHERE operations.settled_at <> excluded.settled_at OR operations.state <> excluded.state";
+     WHERE (operations.settled_at, operations.state, operations.finished_at) \
+         IS DISTINCT FROM (excluded.settled_at, excluded.state, excluded.finished_at)";
 
 const ENTRY: &str = "INSERT INTO entries (operation, at, record) VALUES ($1, $2, $3)";
 

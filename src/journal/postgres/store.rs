@@ -61,7 +61,7 @@ const COMMITS: &str = "UPDATE writers SET batch = writers.batch FROM replicas r 
      WHERE writers.epoch = $1 AND r.epoch = $1 AND r.token = $2 RETURNING writers.batch";
 
 /// Held by the one replica that forgets: `AuSd`, beside the schema's.
-const PRUNE_LOCK: &str = "SELECT 0::bigint WHERE pg_try_advisory_xact_lock(1098207076)";
+const PRUNE_LOCK: &str = "SELECT 0::bigint WHERE pg_try_advisory_xact_lock(1098208100)";
 
 /// Replicas that died long ago; whoever has no row counts as dead.
 const FORGET_REPLICAS: &str = "WITH gone AS ( \
