@@ -262,7 +262,6 @@ impl Prepared {
                 reply::not_registered(id, UndoState::Pending)
             }
             Progress::Reported => reply::not_registered(id, UndoState::Unknown),
-            Progress::Discarded => reply::discarded(id),
         }
     }
 

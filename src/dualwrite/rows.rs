@@ -11,7 +11,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::operation::{Operation, Phase};
-use crate::model::{DeletePlan, Kind, PassReason, Resolution, ResourceId};
+use crate::model::{Kind, PassReason, Resolution, ResourceId};
 
 /// A row of a list that satisfies the probe's conditions.
 #[derive(Clone, PartialEq)]
@@ -123,7 +123,7 @@ fn rule_on<'a>(makers: impl Iterator<Item = &'a Operation>, all_known: bool) -> 
             Phase::Unknown if maker.reuses_ids() => {
                 Some("ids come back under the rule's `new`, so that it may be an older row")
             }
-            Phase::Unknown if is_replayed(maker) => {
+            Phase::Unknown if maker.is_replayed() => {
                 Some("its request has a replay key, so that another answer may name the row")
             }
             Phase::Unknown if maker.before.is_none() => Some(
@@ -134,10 +134,6 @@ fn rule_on<'a>(makers: impl Iterator<Item = &'a Operation>, all_known: bool) -> 
         });
     }
     doubt.map_or(Ruling::Condemn, Ruling::Report)
-}
-
-fn is_replayed(create: &Operation) -> bool {
-    matches!(&create.plan.kind, Kind::Create(plan) if plan.replayed)
 }
 
 /// Whether `create` may have made `row`: it does not know its own row, `row` is as it asked for, and was
@@ -158,8 +154,7 @@ fn may_have_made(create: &Operation, row: &SightedRow) -> bool {
 /// Whether `delete` may have removed a row with this id.
 #[must_use]
 pub fn may_have_removed(delete: &Operation, id: &ResourceId) -> bool {
-    let by_name = matches!(&delete.plan.kind, Kind::Delete(DeletePlan::ByProbe { .. }));
-    by_name || delete.targets.ids.contains(id) || delete.gone.contains(id)
+    delete.is_by_name() || delete.targets.ids.contains(id) || delete.gone.contains(id)
 }
 
 /// Whether a create may have made a row that it does not know.
