@@ -52,7 +52,6 @@ async fn p4_an_observed_create_of_unknown_outcome_is_never_undone() {
     let world = observing().await;
     world.keys.on(Route::Create, Fault::once().status(500));
     world.create("k").send().await.expect(500);
-    world.operation_in("unknown").await;
     world.quiescent().await;
     assert_eq!(world.keys.rows().len(), 1);
     assert_eq!(world.keys.calls(Route::Delete), 0);
