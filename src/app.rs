@@ -20,7 +20,7 @@ use crate::admin::Health;
 use crate::config::Config;
 use crate::dualwrite::{self, DualWrite, Recovered};
 use crate::http::breaker;
-use crate::model::{OperationId, SystemClock};
+use crate::model::{OperationId, Span, SystemClock};
 use crate::principal::{self, Resolver};
 use crate::proxy::{self, Names, Proxy};
 use crate::upstream::{self, Endpoint};
@@ -199,10 +199,10 @@ fn bind_proxy(
     })
 }
 
-/// No connection is waited for longer than an exchange: else a request could leave after its client was
-/// told and its operation closed, from which on L counts.
+/// A connection is waited for at most half as long as an exchange: else a request could leave after its client was
+/// told and its operation closed, from which on L counts. So it is also known by then that nothing was sent.
 fn sagas_pool(config: &Config) -> upstream::Config {
-    let connect_timeout = config.pool.connect_timeout.min(config.bounds.exchange);
+    let connect_timeout = config.pool.connect_timeout.min(Span(config.bounds.exchange.0 / 2));
     upstream::Config { connect_timeout, ..config.pool.clone() }
 }
 

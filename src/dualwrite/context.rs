@@ -16,7 +16,6 @@ use super::metrics::Metrics;
 use super::neighbours::Neighbours;
 use super::operation::{Operation, Phase};
 use super::peers::Peers;
-use super::rows::Trust;
 use super::service::{Limits, Lists, Service};
 use super::state::{Policy, evidence, on};
 use super::{Event, Illegal, Parts, index};
@@ -48,6 +47,8 @@ pub(super) struct Context {
     pub(super) peers: Peers,
     neighbours: Neighbours,
     pub(super) lists: Lists,
+    /// Whether every create passes through sidecars on this journal.
+    exclusive_writer: bool,
     /// Types of which creates may pass unrecorded.
     pub(super) distrusted: BTreeSet<ResourceType>,
     ids: fn() -> OperationId,
@@ -87,9 +88,9 @@ impl Halt {
 }
 
 /// What the bounds come to on `journal`.
-pub(super) fn policy(bounds: Bounds, exclusive_writer: bool, journal: &dyn Journal) -> Policy {
+pub(super) fn policy(bounds: Bounds, journal: &dyn Journal) -> Policy {
     let apart = journal.shared().map_or(Duration::ZERO, |shared| 2 * shared.clock_error());
-    Policy { bounds, exclusive_writer, apart }
+    Policy { bounds, apart }
 }
 
 impl Context {
@@ -106,7 +107,7 @@ impl Context {
         let back_end = circuits.deregister.clone();
         Self {
             register: parts.register,
-            policy: policy(config.bounds(), parts.exclusive_writer, &*journal),
+            policy: policy(config.bounds(), &*journal),
             service: Service::new(parts.upstream, circuit, headers, host, limits),
             authorizer: parts.authorizer,
             circuits,
@@ -120,6 +121,7 @@ impl Context {
             neighbours: Neighbours::new(Arc::clone(&journal)),
             journal,
             lists: Lists::default(),
+            exclusive_writer: parts.exclusive_writer,
             distrusted: parts.distrusted,
             ids: parts.ids,
             config,
@@ -201,14 +203,8 @@ impl Context {
     }
 
     /// Whether the journal knows every create of `resource_type`.
-    pub(super) fn trust(&self, resource_type: &ResourceType) -> Trust {
-        if !self.policy.exclusive_writer {
-            Trust::NotExclusive
-        } else if self.distrusted.contains(resource_type) {
-            Trust::Observed
-        } else {
-            Trust::Complete
-        }
+    pub(super) fn knows_all(&self, resource_type: &ResourceType) -> bool {
+        self.exclusive_writer && !self.distrusted.contains(resource_type)
     }
 
     /// Takes an event: records what follows from it, then makes that the operation's state.

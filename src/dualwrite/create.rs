@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
+use tokio::sync::watch;
 
 use self::caller::Caller;
 use self::rows::judged;
@@ -255,15 +256,12 @@ impl Prepared {
         // If the row can't be proven gone within that time, there is nothing to wait for.
         let end = until(&self.operation, &self.context.policy);
         let is_hopeless = !is_over(end, self.context.now().plus(wait));
-        let (context, operation, memory) = self.hand_over();
-        match settled(drive(context, operation, memory), wait, is_hopeless).await {
-            Progress::Resting { settled: true } => reply::not_registered(id, UndoState::Done),
-            Progress::Resting { settled: false } | Progress::Busy => {
-                reply::not_registered(id, UndoState::Pending)
-            }
-            Progress::Reported => reply::not_registered(id, UndoState::Unknown),
-            Progress::Discarded => reply::discarded(id),
-        }
+        let undo = match settled(self.drive(), wait, is_hopeless).await {
+            Progress::Resting { settled: true } => UndoState::Done,
+            Progress::Resting { settled: false } | Progress::Busy => UndoState::Pending,
+            Progress::Reported => UndoState::Unknown,
+        };
+        reply::not_registered(id, undo)
     }
 
     /// Goes on behind the client's back with what is unfinished.
@@ -272,10 +270,7 @@ impl Prepared {
             Phase::Registered | Phase::Passed => {
                 tokio::spawn(self.settle_if_disturbed());
             }
-            Phase::Unknown | Phase::Reported(_) => {
-                let (context, operation, memory) = self.hand_over();
-                drive(context, operation, memory);
-            }
+            Phase::Unknown | Phase::Reported(_) => _ = self.drive(),
             _ => {}
         }
     }
@@ -292,8 +287,7 @@ impl Prepared {
             Err(_) => false,
         };
         if !undisturbed {
-            let (context, operation, memory) = self.hand_over();
-            drive(context, operation, memory);
+            self.drive();
             return;
         }
         let over = Event::Settled(Settled { gone: BTreeSet::new(), over: true });
@@ -302,9 +296,9 @@ impl Prepared {
         }
     }
 
-    fn hand_over(self) -> (Arc<Context>, Operation, Memory) {
+    fn drive(self) -> watch::Receiver<Progress> {
         let Self { context, operation, credentials, principal, room, .. } = self;
         let memory = Memory { credentials, principal, room: Some(room), ..Memory::default() };
-        (context, operation, memory)
+        drive(context, operation, memory)
     }
 }

@@ -48,10 +48,8 @@ pub(super) enum Progress {
         /// Whether all that the client may wait for is done: the row is proven gone, or nothing is left.
         settled: bool,
     },
-    /// A person has to decide.
+    /// A person has to decide, or ended it, whatever was left to be done.
     Reported,
-    /// A person ended it, whatever was left to be done.
-    Discarded,
 }
 
 /// Drives `operation` to its end in a task of its own.
@@ -90,7 +88,7 @@ pub(super) async fn settled(
     let done = |progress: &Progress| match progress {
         Progress::Busy => false,
         Progress::Resting { settled } => *settled || or_resting,
-        Progress::Reported | Progress::Discarded => true,
+        Progress::Reported => true,
     };
     match tokio::time::timeout(deadline, progress.wait_for(done)).await {
         Ok(Ok(at)) => *at,
@@ -159,7 +157,7 @@ impl Driver {
         adoption::forward(&self.context, &self.operation, letters);
         self.context.board.remove(id);
         self.report.send_replace(if self.operation.is_discarded() {
-            Progress::Discarded
+            Progress::Reported
         } else {
             Progress::Resting { settled: self.operation.is_finished() }
         });

@@ -60,8 +60,6 @@ pub struct Explanation {
     pub remedy: Option<String>,
     /// What it would mean to discard it, where that is possible.
     pub discarding: Option<String>,
-    /// Command lines, to be completed, for what can be ordered now.
-    pub commands: Vec<String>,
 }
 
 /// Who tells what is known of an operation.
@@ -111,11 +109,6 @@ pub(super) fn explain(
         needs_a_person: matches!(operation.phase, Phase::Reported(_)),
         remedy: remedy(operation, note, teller),
         discarding: story::discarding(operation).filter(|_| orderable),
-        commands: commands(
-            operation,
-            orderable && (note.is_some() || teller == Teller::Journal),
-            teller,
-        ),
     }
 }
 
@@ -182,18 +175,6 @@ fn remedy(operation: &Operation, note: Option<&Note>, teller: Teller) -> Option<
         },
     };
     Some(remedy.into())
-}
-
-fn commands(operation: &Operation, is_heard: bool, teller: Teller) -> Vec<String> {
-    let id = operation.id;
-    let mut commands = vec![format!("authz-sidecar operations show {id}")];
-    if is_heard && teller == Teller::Sidecar {
-        commands.push(format!("authz-sidecar operations retry {id} --by NAME"));
-    }
-    if is_heard {
-        commands.push(format!("authz-sidecar operations discard {id} --by NAME --reason \"WHY\""));
-    }
-    commands
 }
 
 #[cfg(test)]

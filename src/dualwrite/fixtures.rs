@@ -13,7 +13,7 @@ use crate::model::{
 
 pub(super) fn policy() -> Policy {
     let bounds = Bounds { late_effect: Duration::from_mins(2), ..Bounds::default() };
-    Policy { bounds, exclusive_writer: true, apart: Duration::ZERO }
+    Policy { bounds, apart: Duration::ZERO }
 }
 
 pub(super) fn id(text: &str) -> ResourceId {

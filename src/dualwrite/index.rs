@@ -4,8 +4,7 @@
 use super::operation::{Illegal, Operation, Phase};
 use crate::journal::{Append, Index, Of, State};
 use crate::model::{
-    DeletePlan, Entry, Kind, Opening, OperationId, Plan, Record, Resolution, ResourceId, Stored,
-    Timestamp,
+    Entry, Kind, Opening, OperationId, Plan, Record, Resolution, ResourceId, Stored, Timestamp,
 };
 
 /// The operation that begins with `entries`, and what is to be appended.
@@ -78,7 +77,7 @@ fn state(operation: &Operation) -> State {
         Phase::Undoing(_) | Phase::Reported(_) => State::Alone,
         _ if operation.is_row_gone() => State::Alone,
         // It asks for one row, and for who holds it.
-        Phase::Looking if is_by_id(operation) => State::Alone,
+        Phase::Looking if operation.is_by_id() => State::Alone,
         // Looks for rows yet (a create that stands: for deletes that may have removed its own).
         Phase::Prepared
         | Phase::Committed
@@ -97,11 +96,6 @@ fn settled_at(operation: &Operation) -> Option<Timestamp> {
         (true, false) if !operation.is_create() || operation.is_condemned() => None,
         _ => operation.settled,
     }
-}
-
-/// Whether it deletes the row of one id.
-fn is_by_id(operation: &Operation) -> bool {
-    matches!(operation.plan.kind, Kind::Delete(DeletePlan::ById { .. }))
 }
 
 /// Whether its row is gone, and deregistered.

@@ -100,8 +100,8 @@ pub struct Ledger {
 impl Ledger {
     /// Over `journal`, with the bounds that the sidecar is configured with.
     #[must_use]
-    pub fn new(journal: Arc<dyn Journal>, bounds: Bounds, exclusive_writer: bool) -> Self {
-        let policy = policy(bounds, exclusive_writer, &*journal);
+    pub fn new(journal: Arc<dyn Journal>, bounds: Bounds) -> Self {
+        let policy = policy(bounds, &*journal);
         Self { journal, policy }
     }
 

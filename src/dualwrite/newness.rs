@@ -99,11 +99,12 @@ fn proof(own: &Operation, plan: &CreatePlan, status: u16, id: &ResourceId) -> Pr
 
 /// Whether the row that an operation holds stays, as far as that operation knows.
 fn stands(holder: &Operation) -> bool {
-    let ended = Phase::Finished(Resolution::Registered);
-    let passed = Phase::Finished(Resolution::Passed);
-    matches!(holder.phase, Phase::Registered | Phase::Passed)
-        || holder.phase == ended
-        || holder.phase == passed
+    matches!(
+        holder.phase,
+        Phase::Registered
+            | Phase::Passed
+            | Phase::Finished(Resolution::Registered | Resolution::Passed)
+    )
 }
 
 fn is_not_enforced(other: &Operation) -> bool {

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 pub use self::phase::Phase;
 use crate::model::{
-    Effect, Entry, Ids, Kind, Mode, Opening, OperationId, PassReason, Plan, Record, Resolution,
-    Resource, ResourceId, Sees, Stored, StoredPrincipal, Targets, Timestamp,
+    DeletePlan, Effect, Entry, Ids, Kind, Mode, Opening, OperationId, PassReason, Plan, Record,
+    Resolution, Resource, ResourceId, Sees, Stored, StoredPrincipal, Targets, Timestamp,
 };
 
 /// One intercepted request and all that is known of it.
@@ -208,6 +208,24 @@ impl Operation {
     #[must_use]
     pub fn is_create(&self) -> bool {
         matches!(self.plan.kind, Kind::Create(_))
+    }
+
+    /// Whether it deletes the row of one id.
+    #[must_use]
+    pub fn is_by_id(&self) -> bool {
+        matches!(self.plan.kind, Kind::Delete(DeletePlan::ById { .. }))
+    }
+
+    /// Whether it deletes rows by something else than their id.
+    #[must_use]
+    pub fn is_by_name(&self) -> bool {
+        matches!(self.plan.kind, Kind::Delete(DeletePlan::ByProbe { .. }))
+    }
+
+    /// Whether the answer to its create may repeat an earlier one.
+    #[must_use]
+    pub fn is_replayed(&self) -> bool {
+        matches!(&self.plan.kind, Kind::Create(create) if create.replayed)
     }
 
     /// Whether rows that may be this create's can be looked for.

@@ -47,9 +47,11 @@ fn was_over(delete: &Operation, create: &Operation, policy: &Policy) -> bool {
 
 /// Whether a delete did, or may still do, something: it was neither refused nor left unsent.
 fn had_effect(delete: &Operation) -> bool {
-    let ended_without = Phase::Finished(Resolution::NotDeleted);
-    let never_left = Phase::Finished(Resolution::NotSent);
-    delete.phase != never_left && (delete.phase != ended_without || delete.closed.is_some())
+    match delete.phase {
+        Phase::Finished(Resolution::NotSent) => false,
+        Phase::Finished(Resolution::NotDeleted) => delete.closed.is_some(),
+        _ => true,
+    }
 }
 
 /// The rows that `delete` may have removed, and whether a create that is still without an id may
@@ -62,7 +64,7 @@ pub fn candidates<O: Borrow<Operation>>(
 ) -> (BTreeSet<ResourceId>, bool) {
     let mut ids = delete.targets.ids.clone();
     let mut open = false;
-    if matches!(delete.plan.kind, Kind::Delete(DeletePlan::ByProbe { .. })) {
+    if delete.is_by_name() {
         let others = others.iter().map(Borrow::borrow);
         let beside = others.filter(|other: &&Operation| {
             other.is_create() && !was_over(delete, other, policy) && !are_disjoint(other, delete)

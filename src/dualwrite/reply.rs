@@ -73,19 +73,11 @@ pub(super) fn not_registered(operation: OperationId, undo: UndoState) -> Reply {
         UndoState::Done => "the resource could not be registered and was removed again",
         UndoState::Pending => "the resource could not be registered and is being removed",
         UndoState::Unknown => {
-            "it is not known whether the resource is registered; recovery decides"
+            "it is not known whether the resource is registered; recovery, or a person, decides"
         }
     };
     let problem_ = Problem::new(Kind::NotRegistered, detail).operation(operation).undo(undo);
     problem(problem_.retry_after(RETRY_AFTER))
-}
-
-/// A create whose undoing a person ended.
-pub(super) fn discarded(operation: OperationId) -> Reply {
-    let detail = "the resource could not be registered; a person ended its removal, and answers \
-                  for what is left of it";
-    let undo = UndoState::Unknown;
-    problem(Problem::new(Kind::NotRegistered, detail).operation(operation).undo(undo))
 }
 
 /// A create whose id belongs to another operation.

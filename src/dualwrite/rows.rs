@@ -11,7 +11,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::operation::{Operation, Phase};
-use crate::model::{DeletePlan, Kind, PassReason, Resolution, ResourceId};
+use crate::model::{Kind, PassReason, Resolution, ResourceId};
 
 /// A row of a list that satisfies the probe's conditions.
 #[derive(Clone, PartialEq)]
@@ -30,32 +30,6 @@ impl fmt::Debug for SightedRow {
     /// Without what the service says of it (promise P7).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SightedRow").field(&self.id).finish()
-    }
-}
-
-/// Whether the journal knows every create that may have made a row of a type.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Trust {
-    /// Every create of the type goes through sidecars on this journal, and is recorded.
-    Complete,
-    /// Others may write to the service (`journal.exclusive_writer`).
-    NotExclusive,
-    /// A rule on the type observes: its creates pass even if they can't be recorded.
-    Observed,
-}
-
-impl Trust {
-    /// Why a row can't be proven to be nobody else's.
-    fn doubt(self) -> Option<&'static str> {
-        match self {
-            Self::Complete => None,
-            Self::NotExclusive => {
-                Some("journal.exclusive_writer is not set: others may write to the service")
-            }
-            Self::Observed => {
-                Some("a rule on this type observes, and its creates may pass unrecorded")
-            }
-        }
     }
 }
 
@@ -93,13 +67,14 @@ enum Ruling {
 }
 
 /// Judges `free`, the listed rows that no operation holds, for the unknown create `own`. `others` are
-/// all other creates on the type that may not know their row, as of a time after the list was answered.
+/// all other creates on the type that may not know their row, as of a time after the list was answered;
+/// `all_known` tells whether the journal knows every create of the type.
 #[must_use]
 pub fn judge<O: Borrow<Operation>>(
     own: &Operation,
     free: &[SightedRow],
     others: &[O],
-    trust: Trust,
+    all_known: bool,
 ) -> Judgement {
     let (mut judgement, mut reported, mut reason) = (Judgement::default(), Vec::new(), None);
     for row in free {
@@ -108,7 +83,7 @@ pub fn judge<O: Borrow<Operation>>(
         }
         let others = others.iter().map(Borrow::borrow);
         let makers = others.filter(|other| may_have_made(other, row));
-        match rule_on(std::iter::once(own).chain(makers), trust) {
+        match rule_on(std::iter::once(own).chain(makers), all_known) {
             Ruling::Condemn if row.is_found => {
                 reported.push(row.id.clone());
                 reason = Some("a later create found the row, and passed it on to its client");
@@ -128,25 +103,27 @@ pub fn judge<O: Borrow<Operation>>(
     judgement
 }
 
+/// Why a row can't be proven to be nobody else's if the journal may not know every create of its type.
+const UNRECORDED: &str = "creates of this type may pass unrecorded: a rule observes, or others write to the service (no \
+                          journal.exclusive_writer)";
+
 /// What becomes of a row that one of `makers` made.
-fn rule_on<'a>(makers: impl Iterator<Item = &'a Operation>, trust: Trust) -> Ruling {
-    let mut doubt = trust.doubt();
+fn rule_on<'a>(makers: impl Iterator<Item = &'a Operation>, all_known: bool) -> Ruling {
+    let mut doubt = (!all_known).then_some(UNRECORDED);
     for maker in makers {
         doubt = doubt.or(match &maker.phase {
             Phase::Prepared => return Ruling::Wait,
             Phase::Finished(Resolution::Discarded) => {
                 Some("a create that an operator discarded may have made it")
             }
-            _ if maker.pass == Some(PassReason::Unrecorded) => {
-                Some("a process lets creates pass unrecorded (mode: observe, or no journal.exclusive_writer)")
-            }
+            _ if maker.pass == Some(PassReason::Unrecorded) => Some(UNRECORDED),
             _ if !maker.is_enforced() => Some(
                 "a create that is not enforced, and whose outcome is unknown, may have made it",
             ),
             Phase::Unknown if maker.reuses_ids() => {
                 Some("ids come back under the rule's `new`, so that it may be an older row")
             }
-            Phase::Unknown if is_replayed(maker) => {
+            Phase::Unknown if maker.is_replayed() => {
                 Some("its request has a replay key, so that another answer may name the row")
             }
             Phase::Unknown if maker.before.is_none() => Some(
@@ -157,10 +134,6 @@ fn rule_on<'a>(makers: impl Iterator<Item = &'a Operation>, trust: Trust) -> Rul
         });
     }
     doubt.map_or(Ruling::Condemn, Ruling::Report)
-}
-
-fn is_replayed(create: &Operation) -> bool {
-    matches!(&create.plan.kind, Kind::Create(plan) if plan.replayed)
 }
 
 /// Whether `create` may have made `row`: it does not know its own row, `row` is as it asked for, and was
@@ -181,8 +154,7 @@ fn may_have_made(create: &Operation, row: &SightedRow) -> bool {
 /// Whether `delete` may have removed a row with this id.
 #[must_use]
 pub fn may_have_removed(delete: &Operation, id: &ResourceId) -> bool {
-    let by_name = matches!(&delete.plan.kind, Kind::Delete(DeletePlan::ByProbe { .. }));
-    by_name || delete.targets.ids.contains(id) || delete.gone.contains(id)
+    delete.is_by_name() || delete.targets.ids.contains(id) || delete.gone.contains(id)
 }
 
 /// Whether a create may have made a row that it does not know.

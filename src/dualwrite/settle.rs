@@ -112,9 +112,8 @@ pub fn never_was(
 /// `open` tells that a create whose row it may mean has no id yet.
 #[must_use]
 pub fn is_exhausted(delete: &Operation, open: bool, asked: Timestamp, policy: &Policy) -> bool {
-    let by_name = matches!(delete.plan.kind, Kind::Delete(DeletePlan::ByProbe { .. }));
     let may_come = delete.closed.is_some_and(|closed| closed.effect == Effect::MayCome);
-    let may_find_more = by_name && (open || may_come);
+    let may_find_more = delete.is_by_name() && (open || may_come);
     !may_find_more || is_over(until(delete, policy), asked)
 }
 
@@ -130,12 +129,7 @@ fn latest(one: End, other: End) -> End {
 
 /// Whether the row with `id` was there before `delete` was sent.
 fn saw(delete: &Operation, id: &ResourceId) -> bool {
-    let seen = match &delete.plan.kind {
-        Kind::Delete(DeletePlan::ByProbe { .. }) => true,
-        Kind::Delete(DeletePlan::ById { .. }) => delete.targets.seen,
-        Kind::Create(_) => false,
-    };
-    seen && delete.targets.ids.contains(id)
+    (delete.targets.seen || delete.is_by_name()) && delete.targets.ids.contains(id)
 }
 
 #[cfg(test)]

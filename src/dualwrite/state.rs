@@ -101,8 +101,6 @@ pub enum Call {
 pub struct Policy {
     /// L, λ and the others.
     pub bounds: Bounds,
-    /// Whether every create passes through sidecars on this journal (`journal.exclusive_writer`).
-    pub exclusive_writer: bool,
     /// How far the times of two processes on the journal may be apart: a time that one recorded is compared with
     /// another's clock with this margin. Zero where one process has the journal to itself.
     pub apart: Duration,

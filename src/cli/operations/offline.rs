@@ -39,7 +39,7 @@ impl Offline {
             Failure::Other(error.to_string())
         })?);
         let bounds = config.map_or_else(|| Bounds::default().bounds(), |c| c.bounds.bounds());
-        let ledger = Ledger::new(Arc::clone(&journal), bounds, settings.exclusive_writer);
+        let ledger = Ledger::new(Arc::clone(&journal), bounds);
         Ok(Self { journal, ledger })
     }
 

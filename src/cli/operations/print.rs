@@ -95,14 +95,19 @@ pub(super) fn show(operation: &Value, out: &mut dyn Write) -> io::Result<()> {
     line("discarding", part("discarding"))?;
     writeln!(out, "history")?;
     for one in operation.get("history").and_then(Value::as_array).map_or(&[][..], |v| v) {
-        let (at, record, says) = (text(one, "at"), text(one, "record"), text(one, "says"));
-        writeln!(out, "  {at:<27} {record:<10} {says}")?;
-    }
-    writeln!(out, "commands")?;
-    for one in operation.get("commands").and_then(Value::as_array).map_or(&[][..], |v| v) {
-        writeln!(out, "  {}", one.as_str().unwrap_or_default())?;
+        let (at, record) = (text(one, "at"), text(one, "record"));
+        let line = format!("  {at:<27} {record:<10} {}", held(one));
+        writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
+}
+
+/// What a record holds.
+fn held(record: &Value) -> String {
+    let fields = record.as_object().into_iter().flatten();
+    let held = fields.filter(|(name, _)| !["at", "record"].contains(&name.as_str()));
+    let held: Vec<_> = held.map(|(name, value)| format!("{name}: {value}")).collect();
+    held.join(", ")
 }
 
 /// What became of an order.

@@ -8,7 +8,6 @@ use crate::dualwrite::exchange::Exchange;
 use crate::dualwrite::newness;
 use crate::dualwrite::operation::Operation;
 use crate::dualwrite::outcome::CreateOutcome;
-use crate::dualwrite::rows::Trust;
 use crate::journal::Of;
 use crate::model::{CreatePlan, Kind, Mode, ResourceId};
 
@@ -18,7 +17,7 @@ impl Saga<CreatePlan> {
     pub(super) async fn list_before(&self) -> Option<BTreeSet<ResourceId>> {
         let Self { context, plan, how, credentials, .. } = self;
         let probe = how.probe.as_ref().filter(|_| how.before && plan.mode == Mode::Enforce)?;
-        if context.trust(&plan.resource_type) != Trust::Complete {
+        if !context.knows_all(&plan.resource_type) {
             return None;
         }
         match context.service.list(probe, credentials).await {

@@ -59,8 +59,8 @@ impl Driver {
                 free.push(row);
             }
         }
-        let trust = self.context.trust(&self.operation.plan.resource_type);
-        let Judgement { condemned, rest } = judge(&self.operation, &free, &others, trust);
+        let all_known = self.context.knows_all(&self.operation.plan.resource_type);
+        let Judgement { condemned, rest } = judge(&self.operation, &free, &others, all_known);
         if !condemned.is_empty() {
             // Most likely one of them is its own: there is no hurry to look for another.
             self.rounds = MANY_ROUNDS;

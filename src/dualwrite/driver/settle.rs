@@ -8,7 +8,6 @@ use crate::dualwrite::Event;
 use crate::dualwrite::context::{Context, Halt};
 use crate::dualwrite::operation::{Operation, Phase};
 use crate::dualwrite::overlap::{are_disjoint, candidates, owed_by, removers};
-use crate::dualwrite::rows::Trust;
 use crate::dualwrite::service::CallError;
 use crate::dualwrite::settle::{
     End, Presence, conclude, is_exhausted, is_over, made, never_was, removed, until,
@@ -188,7 +187,7 @@ impl Driver {
         let Self { context, operation, .. } = self;
         let maker = context.holder(&operation.resource(id)).await?;
         // Others may have made rows of which the journal does not know.
-        let all_known = context.trust(&operation.plan.resource_type) == Trust::Complete;
+        let all_known = context.knows_all(&operation.plan.resource_type);
         let (maker, policy) = (maker.as_ref(), &context.policy);
         let end = made(id, operation, maker, policy);
         Ok((end, all_known && never_was(id, operation, maker, asked, policy)))

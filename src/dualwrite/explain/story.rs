@@ -163,7 +163,7 @@ fn not_enforced(operation: &Operation) -> &'static str {
 }
 
 /// Why a create stands unregistered.
-pub(super) fn exception(why: PassReason) -> &'static str {
+fn exception(why: PassReason) -> &'static str {
     match why {
         PassReason::NoCreator => "its principal has no creator (principal.creator)",
         PassReason::Bypass => "a header of principal.bypass was present",
@@ -175,7 +175,7 @@ pub(super) fn exception(why: PassReason) -> &'static str {
 }
 
 /// Why a create is undone.
-pub(super) fn cause(reason: UndoReason) -> &'static str {
+fn cause(reason: UndoReason) -> &'static str {
     match reason {
         UndoReason::Refused => "the back end refused its registration",
         UndoReason::Deadline => "the back end did not acknowledge its registration in time",
@@ -186,7 +186,7 @@ pub(super) fn cause(reason: UndoReason) -> &'static str {
 }
 
 /// What an end means.
-pub(super) fn ended(resolution: Resolution) -> &'static str {
+fn ended(resolution: Resolution) -> &'static str {
     match resolution {
         Resolution::NotSent => "the request never left",
         Resolution::Rejected => "the service made no row",
@@ -207,7 +207,7 @@ fn bound(operation: &Operation) -> String {
 }
 
 /// The first few of them.
-pub(super) fn list<'a>(ids: impl ExactSizeIterator<Item = &'a ResourceId>) -> String {
+fn list<'a>(ids: impl ExactSizeIterator<Item = &'a ResourceId>) -> String {
     const SHOWN: usize = 5;
     let more = ids.len().saturating_sub(SHOWN);
     let shown: Vec<_> = ids.take(SHOWN).map(ToString::to_string).collect();

@@ -72,10 +72,6 @@ fn p9_every_unfinished_operation_tells_what_is_known_what_is_next_and_what_can_b
         let phase = told.phase;
         assert!(told.known.len() > 20 && told.next.len() > 20, "{phase}: {told:#?}");
         let under_way = ["prepared", "committed"].contains(&phase);
-        let line = |verb: &str| format!("authz-sidecar operations {verb} {}", operation.id);
-        let can = |verb: &str| told.commands.iter().any(|command| command.starts_with(&line(verb)));
-        assert!(can("show"), "{phase}");
-        assert_eq!(can("retry") && can("discard"), !under_way, "{phase}: {:?}", told.commands);
         assert_eq!(told.discarding.is_some(), !under_way, "{phase}");
     }
 }
@@ -143,14 +139,11 @@ fn p9_nobody_who_carries_it_on_is_told_and_what_then() {
         let told = told(&operation, Teller::Sidecar);
         assert_eq!(told.next.contains("does not carry it on"), !under_way, "{told:#?}");
         assert_eq!(told.remedy.is_some(), !under_way, "{told:#?}");
-        assert_eq!(told.commands.len(), 1, "nobody would take an order: {told:#?}");
     }
     for operation in every_phase() {
         let told = told(&operation, Teller::Journal);
         assert!(told.next.contains("until a sidecar runs"), "{told:#?}");
-        let can = |verb: &str| told.commands.iter().any(|command| command.contains(verb));
-        assert!(!can("retry") && can("discard"), "also what was under way: {told:#?}");
-        assert!(told.discarding.is_some(), "{told:#?}");
+        assert!(told.discarding.is_some(), "also what was under way: {told:#?}");
         let shared = Policy { apart: std::time::Duration::from_secs(10), ..policy() };
         let told = explain(&operation, None, &shared, Teller::Journal);
         assert!(told.next.contains("the replica that carries it on"), "{told:#?}");
@@ -171,5 +164,5 @@ fn p7_history_shows_no_principal() {
     let entries = vec![super::super::index::opening(&ended)];
     let stored = crate::model::Stored { id: ended.id, entries };
     let shown = history(&stored);
-    assert_eq!((shown[0].record, shown[0].says.as_str()), ("prepared", "rule rule"));
+    assert_eq!(shown[0].record, serde_json::json!({"record": "prepared"}));
 }

@@ -3,7 +3,7 @@
 use super::are_disjoint;
 use crate::dualwrite::operation::{Operation, Phase};
 use crate::dualwrite::rows::may_have_a_row;
-use crate::model::{DeletePlan, Kind, Resolution, ResourceId};
+use crate::model::{Resolution, ResourceId};
 
 /// Whether `other` may change what is concluded for `own`: for most, which are about other rows, it
 /// is plain that they can't. Rows of which it is known whose they are are asked for by id.
@@ -34,12 +34,11 @@ pub fn was_undone(create: &Operation, id: &ResourceId) -> bool {
 
 /// Whether `delete` may have removed the row of `create`, or saw it.
 fn may_mean(delete: &Operation, create: &Operation) -> bool {
-    let by_probe = matches!(&delete.plan.kind, Kind::Delete(DeletePlan::ByProbe { .. }));
-    let may_be_of_name = by_probe && !are_disjoint(create, delete);
+    let may_be_of_name = delete.is_by_name() && !are_disjoint(create, delete);
     match &create.bound {
         Some(id) => may_be_of_name || delete.targets.ids.contains(id) || delete.gone.contains(id),
         // A create that does not know its row asks after which deletes one may have come back.
-        None => may_be_of_name || !by_probe || names_its_row(create, delete),
+        None => may_be_of_name || delete.is_by_id() || names_its_row(create, delete),
     }
 }
 

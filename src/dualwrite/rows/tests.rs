@@ -33,7 +33,7 @@ fn with_before(rows: &[&str]) -> Operation {
 
 fn judged(own: &Operation, rows: &[&str], others: &[Operation]) -> Judgement {
     let free: Vec<_> = rows.iter().map(|text| row(text)).collect();
-    judge(own, &free, others, Trust::Complete)
+    judge(own, &free, others, true)
 }
 
 fn condemned(own: &Operation, rows: &[&str], others: &[Operation]) -> Vec<String> {
@@ -80,11 +80,8 @@ fn s1_p2_of_two_unknown_creates_of_one_name_each_has_every_row_removed() {
 
 #[test]
 fn s3_p4_where_a_rule_on_the_type_observes_no_row_is_condemned() {
-    for (trust, told) in [(Trust::Observed, "observes"), (Trust::NotExclusive, "exclusive_writer")]
-    {
-        let judgement = judge::<Operation>(&unknown(), &[row("r")], &[], trust);
-        assert!(why(judgement).contains(told));
-    }
+    let why = why(judge::<Operation>(&unknown(), &[row("r")], &[], false));
+    assert!(why.contains("observes") && why.contains("exclusive_writer"), "{why}");
 }
 
 #[test]
@@ -172,7 +169,7 @@ fn p2_a_row_that_may_have_gone_and_come_back_was_not_there_before() {
     let own = comes_back(with_before(&["r"]));
     let judged = |is_back| {
         let row = SightedRow { is_back, ..row("r") };
-        judge::<Operation>(&own, &[row], &[], Trust::Complete)
+        judge::<Operation>(&own, &[row], &[], true)
     };
     assert_eq!(judged(false), Judgement::default());
     assert!(why(judged(true)).contains("ids come back"));
@@ -191,6 +188,6 @@ fn p2_a_row_that_was_reported_does_not_end_its_report_while_it_is_there() {
 #[test]
 fn p4_a_row_that_a_later_create_passed_on_is_reported_and_never_condemned() {
     let row = SightedRow { is_found: true, ..row("r") };
-    let judged = judge::<Operation>(&unknown(), &[row], &[], Trust::Complete);
+    let judged = judge::<Operation>(&unknown(), &[row], &[], true);
     assert!(why(judged).contains("passed it on"));
 }

@@ -5,7 +5,7 @@ use super::Event;
 use super::on::{stands, unproven};
 use crate::dualwrite::operation::{Operation, Phase};
 use crate::dualwrite::outcome::{CreateOutcome, DeleteOutcome};
-use crate::model::{Effect, Evidence, Kind, Late, Record, UndoReason};
+use crate::model::{Effect, Evidence, Late, Record, UndoReason};
 
 /// What the owner of the operation must learn of `event`, where the journal refused what follows from
 /// it because another process has taken the operation over. `None` where the other finds out by
@@ -65,9 +65,8 @@ pub const STALE: &str =
 /// may repeat an earlier one.
 #[must_use]
 pub fn is_stale(operation: &Operation) -> bool {
-    let is_replayed = matches!(&operation.plan.kind, Kind::Create(plan) if plan.replayed);
     let is_forgotten = operation.reuses_ids() && matches!(operation.phase, Phase::Reported(_));
-    operation.is_enforced() && (is_replayed || is_forgotten)
+    operation.is_enforced() && (operation.is_replayed() || is_forgotten)
 }
 
 #[cfg(test)]

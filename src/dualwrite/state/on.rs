@@ -9,8 +9,8 @@ use crate::dualwrite::outcome::{CreateOutcome, DeleteOutcome};
 use crate::dualwrite::rows::Verdict;
 use crate::dualwrite::settle::{is_over, until};
 use crate::model::{
-    DeletePlan, Effect, Evidence, Kind, Mode, Order, PassReason, Record, Resolution, ResourceId,
-    Timestamp, UndoReason,
+    Effect, Evidence, Kind, Mode, Order, PassReason, Record, Resolution, ResourceId, Timestamp,
+    UndoReason,
 };
 
 /// What follows from `event`: a record, or a step that needs none.
@@ -133,8 +133,7 @@ fn reported(id: ResourceId, why: &str) -> Record {
 }
 
 fn delete_answered(operation: &Operation, outcome: DeleteOutcome) -> Record {
-    let by_id = matches!(operation.plan.kind, Kind::Delete(DeletePlan::ById { .. }));
-    let was_unseen = by_id && !operation.targets.seen;
+    let was_unseen = operation.is_by_id() && !operation.targets.seen;
     match outcome {
         DeleteOutcome::NotSent => finished(Resolution::NotSent),
         DeleteOutcome::Refused => finished(Resolution::NotDeleted),

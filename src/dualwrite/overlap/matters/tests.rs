@@ -8,7 +8,7 @@ use super::super::{candidates, owed_by, removers};
 use super::matters;
 use crate::dualwrite::fixtures::{create_named, delete, delete_named, id, policy};
 use crate::dualwrite::operation::Operation;
-use crate::dualwrite::rows::{SightedRow, Trust, judge};
+use crate::dualwrite::rows::{SightedRow, judge};
 use crate::model::{
     Effect, Entry, Evidence, Mode, PassReason, Record, Resolution, Timestamp, UndoReason,
 };
@@ -97,7 +97,7 @@ fn r1_p4_a_create_is_judged_by_those_that_matter_as_by_all() {
         for beside in pool().into_iter().filter(Operation::is_create) {
             let all = [other.clone(), beside];
             let some: Vec<_> = all.iter().filter(|other| matters(own, other)).cloned().collect();
-            let judged = |others: &[Operation]| judge(own, &rows, others, Trust::Complete);
+            let judged = |others: &[Operation]| judge(own, &rows, others, true);
             assert_eq!(judged(&some), judged(&all), "{all:?}");
         }
     }

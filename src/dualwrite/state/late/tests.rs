@@ -4,7 +4,7 @@ use super::super::super::fixtures::{create, delete, id, policy};
 use super::super::super::settle::until;
 use super::super::{Call, Settled, Task, next, on};
 use super::*;
-use crate::model::{Entry, Mode, PassReason, Timestamp};
+use crate::model::{Entry, Kind, Mode, PassReason, Timestamp};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
