@@ -17,7 +17,7 @@ use super::neighbours::Neighbours;
 use super::operation::{Operation, Phase};
 use super::peers::Peers;
 use super::rows::Trust;
-use super::service::{Limits, Lists, Service};
+use super::service::{Lists, Service};
 use super::state::{Policy, Transition, evidence, on};
 use super::{Event, Illegal, Parts, index};
 use crate::authz::{Authorizer, Circuits};
@@ -95,19 +95,17 @@ pub(super) fn policy(bounds: Bounds, exclusive_writer: bool, journal: &dyn Journ
 impl Context {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { config, service_circuit, journal, circuits, metrics, .. } = parts;
-        let limits = Limits {
-            call: config.call.0,
-            answer: config.answer.0,
-            pages: config.probe_pages,
-            lag: config.read_lag.0,
-            list: config.list(),
-        };
-        let (circuit, headers, host) = (service_circuit.clone(), parts.service_headers, parts.host);
         let back_end = circuits.deregister.clone();
         Self {
             register: parts.register,
             policy: policy(config.bounds(), parts.exclusive_writer, &*journal),
-            service: Service::new(parts.upstream, circuit, headers, host, limits),
+            service: Service {
+                transport: parts.upstream,
+                circuit: service_circuit.clone(),
+                headers: parts.service_headers,
+                host: parts.host,
+                config: config.clone(),
+            },
             authorizer: parts.authorizer,
             circuits,
             resolver: parts.resolver,
