@@ -11,12 +11,12 @@
 //! | [`overlap`] | pure: which delete may have removed whose row |
 //! | [`settle`] | pure: what is concluded from seeing a row, or from not seeing it |
 //! | `create`, `delete`, `also`, `register`, `exchange` | the sagas up to the client's answer |
-//! | `driver`, `inbox`, `recovery`, `adoption` | what is unfinished then, in this process and after a crash |
+//! | `driver`, `recovery`, `adoption` | what is unfinished then, in this process and after a crash |
 //! | `trust` | what other processes, and later ones, must know of creates that are not recorded |
 //! | `peers`, `neighbours`, `line` | who may call the service and the back end now; what other operations may matter; one answer for all who ask at once |
 //! | `service`, `credentials`, `reply` | calls to the service; what the client gets |
 //! | `explain`, `ledger`, `operators` | what people see of operations, and may order |
-//! | `board`, `metrics`, `config`, `context` | counters, bounds, what sagas share |
+//! | `board`, `metrics`, `config`, `context` | what is carried on, and letters to it; counters, bounds, what sagas share |
 //!
 //! Three invariants, from which the rest follows (docs/DESIGN.md, section 2): (a) before a request that may have
 //! an effect leaves, the journal durably holds a state from which recovery finds that effect;
@@ -36,7 +36,6 @@ mod exchange;
 mod explain;
 #[cfg(test)]
 mod fixtures;
-mod inbox;
 pub mod index;
 mod ledger;
 mod line;

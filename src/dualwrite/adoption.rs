@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use super::Event;
+use super::board::Letter;
 use super::context::{Context, Halt};
 use super::driver::{Memory, drive};
-use super::inbox::{Letter, Letters};
 use super::index;
 use super::operation::Operation;
 use super::outcome::CreateOutcome;
@@ -67,7 +69,7 @@ async fn adopt(context: &Arc<Context>, id: OperationId) -> Result<(), Halt> {
 async fn unattended(context: &Context, id: OperationId) -> Result<Option<Operation>, Halt> {
     let backoff = Backoff::new(PAUSES.0, PAUSES.1);
     let mut attempt = 0;
-    while !context.inbox.is_open(id) {
+    while !context.board.drives(id) {
         // Anew: it may have been driven to its end by now.
         match read(context, id).await {
             Err(Halt::Journal(Error::Unavailable(why))) => {
@@ -85,14 +87,14 @@ async fn unattended(context: &Context, id: OperationId) -> Result<Option<Operati
 async fn learn(context: &Arc<Context>, deposit: Deposit, receipt: Receipt) -> Result<(), Halt> {
     let Deposit { operation: id, opening, late } = deposit;
     tracing::info!(operation = %id, ?late, "evidence came late");
-    if context.inbox.post(id, Letter::Evidence(late.clone(), receipt)).await {
+    if context.board.post(id, Letter::Evidence(late.clone(), receipt)).await {
         return Ok(());
     }
     match read(context, id).await? {
         Some(operation) if !operation.is_finished() => {
             // If it ends meanwhile, the evidence comes again.
             adopt(context, id).await?;
-            context.inbox.post(id, Letter::Evidence(late, receipt)).await;
+            context.board.post(id, Letter::Evidence(late, receipt)).await;
         }
         // A person answers for it.
         Some(operation) if operation.is_discarded() => settle(context, receipt).await,
@@ -147,28 +149,8 @@ async fn begin_anew(
     }
 }
 
-/// Records what follows from evidence; then it need not come again. If the operation has ended meanwhile, it does,
-/// and begins another one.
-pub(super) async fn take(
-    context: &Context,
-    operation: &mut Operation,
-    late: Late,
-    receipt: Receipt,
-) -> Result<(), Halt> {
-    if operation.is_finished() {
-        return Ok(());
-    }
-    match context.take(operation, Event::Evidence(late)).await {
-        Err(Halt::Journal(Error::Taken { holder, resource })) => {
-            tracing::warn!(%holder, %resource, "the row of late evidence has another operation");
-        }
-        taken => drop(taken?),
-    }
-    settle(context, receipt).await;
-    Ok(())
-}
-
-async fn settle(context: &Context, receipt: Receipt) {
+/// All that follows from evidence is on record: it need not come again.
+pub(super) async fn settle(context: &Context, receipt: Receipt) {
     if let Some(shared) = context.journal.shared()
         && let Err(error) = shared.settle(receipt).await
     {
@@ -198,9 +180,13 @@ async fn read(context: &Context, id: OperationId) -> Result<Option<Operation>, H
 }
 
 /// Hands in what letters tell that nobody here reads any more.
-pub(super) fn forward(context: &Context, operation: &Operation, mut letters: Letters) {
+pub(super) fn forward(
+    context: &Context,
+    operation: &Operation,
+    letters: &mut mpsc::Receiver<Letter>,
+) {
     letters.close();
-    while let Some(letter) = letters.waiting() {
+    while let Ok(letter) = letters.try_recv() {
         if let Letter::LateAnswer(CreateOutcome::Committed(id)) = letter {
             hand_in(context, operation, Late::Row { id });
         }

@@ -11,7 +11,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::adoption::hand_in;
 use super::board::Board;
 use super::config::Config;
-use super::inbox::Inbox;
 use super::metrics::Metrics;
 use super::neighbours::Neighbours;
 use super::operation::{Operation, Phase};
@@ -23,8 +22,8 @@ use super::{Event, Illegal, Parts, index};
 use crate::authz::{Authorizer, Circuits};
 use crate::journal::{self, Journal, Of, Shared, Window};
 use crate::model::{
-    Bounds, Clock, Effect, Entry, Evidence, Kind, Mode, OperationId, Record, Resolution, Resource,
-    ResourceId, ResourceType, Timestamp, UndoReason,
+    Bounds, Clock, Entry, Kind, Mode, OperationId, Record, Resolution, Resource, ResourceId,
+    ResourceType, Timestamp,
 };
 use crate::principal::Resolver;
 
@@ -42,7 +41,6 @@ pub(super) struct Context {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
     pub(super) board: Arc<Board>,
-    pub(super) inbox: Inbox,
     /// One permit an operation that is under way or unfinished (`bounds.open_operations`).
     room: Arc<Semaphore>,
     pub(super) peers: Peers,
@@ -112,7 +110,6 @@ impl Context {
             clock: journal.clock(),
             board: Arc::clone(&metrics.board),
             metrics,
-            inbox: Inbox::default(),
             room: Arc::new(Semaphore::new(config.open_operations)),
             peers: Peers::new(service_circuit, back_end, config.background_calls),
             neighbours: Neighbours::new(Arc::clone(&journal)),
@@ -176,32 +173,6 @@ impl Context {
         Ok(operation)
     }
 
-    /// Begins the removal of a row that a list showed to `maker` and that nobody may keep: an operation of
-    /// its own, which holds the id. `None` if another operation holds it.
-    pub(super) async fn condemn(
-        &self,
-        maker: &Operation,
-        id: ResourceId,
-    ) -> Result<Option<Operation>, Halt> {
-        let prepared = Record::Prepared {
-            plan: (*maker.plan).clone(),
-            intent: self.now(),
-            principal: maker.principal.clone(),
-            pass: None,
-            before: None,
-        };
-        let (evidence, reason) = (Evidence::Listed, UndoReason::Unknown);
-        let undoing = Record::Undoing { id, evidence, reason, ambiguous: false };
-        let records = vec![prepared, Record::Closed { effect: Effect::Past }, undoing];
-        match self.begin_alone(records).await {
-            Err(Halt::Journal(journal::Error::Taken { .. })) => Ok(None),
-            begun => begun.map(|operation| {
-                self.metrics.stands(&operation);
-                Some(operation)
-            }),
-        }
-    }
-
     /// Whether the journal knows every create of `resource_type`.
     pub(super) fn trust(&self, resource_type: &ResourceType) -> Trust {
         if !self.policy.exclusive_writer {
@@ -240,8 +211,8 @@ impl Context {
     }
 
     /// Whether an effect may leave on this process's decision.
-    pub(super) fn may_act(&self) -> Result<(), journal::Error> {
-        self.journal.shared().map_or(Ok(()), Shared::may_act)
+    pub(super) fn may_act(&self) -> Result<(), Halt> {
+        Ok(self.journal.shared().map_or(Ok(()), Shared::may_act)?)
     }
 
     /// `records`, as of now.

@@ -14,12 +14,12 @@ use http::{HeaderMap, Request};
 
 use self::caller::Caller;
 use self::rows::judged;
-use super::adoption::{forward, hand_in};
+use super::adoption::hand_in;
+use super::board::{Letter, Progress};
 use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
-use super::driver::{Memory, Progress, drive, settled};
-use super::exchange::{self, Exchange};
-use super::inbox::{Letter, Letters};
+use super::driver::{Memory, drive, settled};
+use super::exchange::{self, Exchange, Running};
 use super::newness;
 use super::operation::{Operation, Phase};
 use super::outcome::{self, CreateOutcome};
@@ -34,7 +34,7 @@ use crate::failpoint;
 use crate::http::breaker::Entry;
 use crate::journal::{self, Of};
 use crate::model::{
-    CreatePlan, Late, Mode, OperationId, Plan, Principal, Record, ResourceId, UndoReason,
+    CreatePlan, Kind, Late, Mode, OperationId, Plan, Principal, Record, ResourceId, UndoReason,
 };
 
 /// A create that is about to begin.
@@ -144,10 +144,10 @@ impl Prepared {
         failpoint::hit("create.answered");
         let (outcome, gets) = classified(&exchange);
         let outcome = judged(&self.context, &self.operation, &exchange, outcome).await;
-        let (answer, letters) = match exchange {
+        let (answer, running) = match exchange {
             Exchange::Answered(answer) => (Some(*answer), None),
             Exchange::Failed(_) => (None, None),
-            Exchange::TimedOut(running) => (None, Some(self.read_on(running))),
+            Exchange::TimedOut(running) => (None, Some(running)),
         };
         let document = answer.as_ref().and_then(|answer| answer.document(limit));
         let parent = parent.unwrap_or_else(|| Parent::read(&self.how, document.as_ref()));
@@ -156,18 +156,19 @@ impl Prepared {
         match self.decide(outcome, parent).await {
             Ok(state::Reply::Success | state::Reply::AsClassified) => {
                 let unusable = self.fate_of_unnamed();
-                self.leave(letters);
+                self.leave(running);
                 reply::classified(id, gets, answer, unusable)
             }
             Ok(state::Reply::NotRegistered) => self.undo().await,
             Ok(state::Reply::Conflict) => {
-                self.leave(letters);
+                self.leave(running);
                 reply::conflict(id)
             }
             Err(halt) => {
                 tracing::error!(operation = %id, %halt, "the operation is left to recovery");
-                if let Some(letters) = letters {
-                    forward(&self.context, &self.operation, letters);
+                if let Some(running) = running {
+                    let context = Arc::clone(&self.context);
+                    tokio::spawn(read_on(context, self.operation.clone(), running));
                 }
                 if self.operation.plan.mode == Mode::Observe {
                     self.context.metrics.exception(&self.operation.plan.rule, "unrecorded");
@@ -198,35 +199,6 @@ impl Prepared {
             return None;
         }
         look_up(&self.context, &self.how, &self.credentials).await
-    }
-
-    /// Reads an exchange that timed out until L has passed: a late id is evidence.
-    fn read_on(&self, running: exchange::Running) -> Letters {
-        let (context, id) = (Arc::clone(&self.context), self.operation.id);
-        let letters = context.inbox.open(id);
-        let (pointer, limit) = (self.how.id.clone(), self.context.config.answer.0);
-        let operation = self.operation.clone();
-        let until = self.context.config.late_effect.0;
-        tokio::spawn(async move {
-            let exchange = running.within(until).await;
-            let outcome = outcome::create(&exchange.seen(Some(&pointer), limit)).0;
-            let outcome = judged(&context, &operation, &exchange, outcome).await;
-            let row = match &outcome {
-                CreateOutcome::Committed(id) => {
-                    failpoint::hit("create.late");
-                    Some(id.clone())
-                }
-                _ => None,
-            };
-            // Nobody here reads it any more where the operation ended, or is another replica's.
-            if !context.inbox.post(id, Letter::LateAnswer(outcome)).await
-                && let Some(id) = row
-            {
-                tracing::warn!(operation = %operation.id, row = %id, "a late answer names a row");
-                hand_in(&context, &operation, Late::Row { id });
-            }
-        });
-        letters
     }
 
     /// From the answer to what the client may get.
@@ -320,7 +292,7 @@ impl Prepared {
         // If the row can't be proven gone within that time, there is nothing to wait for.
         let end = until(&self.operation, &self.context.policy);
         let is_hopeless = !is_over(end, self.context.now().plus(wait));
-        let (context, operation, memory) = self.hand_over(None);
+        let (context, operation, memory) = self.hand_over();
         match settled(drive(context, operation, memory), wait, is_hopeless).await {
             Progress::Resting { settled: true } => reply::not_registered(id, UndoState::Done),
             Progress::Resting { settled: false } | Progress::Busy => {
@@ -332,14 +304,17 @@ impl Prepared {
     }
 
     /// Goes on behind the client's back with what is unfinished.
-    fn leave(self, letters: Option<Letters>) {
+    fn leave(self, running: Option<Running>) {
         match self.operation.phase {
             Phase::Registered | Phase::Passed => {
                 tokio::spawn(self.settle_if_disturbed());
             }
             Phase::Unknown | Phase::Reported(_) => {
-                let (context, operation, memory) = self.hand_over(letters);
-                drive(context, operation, memory);
+                let (context, operation, memory) = self.hand_over();
+                drive(Arc::clone(&context), operation.clone(), memory);
+                if let Some(running) = running {
+                    tokio::spawn(read_on(context, operation, running));
+                }
             }
             _ => {}
         }
@@ -357,7 +332,7 @@ impl Prepared {
             Err(_) => false,
         };
         if !undisturbed {
-            let (context, operation, memory) = self.hand_over(None);
+            let (context, operation, memory) = self.hand_over();
             drive(context, operation, memory);
             return;
         }
@@ -367,10 +342,31 @@ impl Prepared {
         }
     }
 
-    fn hand_over(self, letters: Option<Letters>) -> (Arc<Context>, Operation, Memory) {
+    fn hand_over(self) -> (Arc<Context>, Operation, Memory) {
         let Self { context, operation, credentials, principal, room, .. } = self;
-        let room = Some(room);
-        let memory = Memory { credentials, principal, letters, room, ..Memory::default() };
+        let memory = Memory { credentials, principal, room: Some(room), ..Memory::default() };
         (context, operation, memory)
+    }
+}
+
+/// Reads an exchange that timed out until L has passed: a late id is evidence.
+async fn read_on(context: Arc<Context>, operation: Operation, running: Running) {
+    let Kind::Create(plan) = &operation.plan.kind else { return };
+    let exchange = running.within(context.config.late_effect.0).await;
+    let outcome = outcome::create(&exchange.seen(Some(&plan.id), context.config.answer.0)).0;
+    let outcome = judged(&context, &operation, &exchange, outcome).await;
+    let row = match &outcome {
+        CreateOutcome::Committed(id) => {
+            failpoint::hit("create.late");
+            Some(id.clone())
+        }
+        _ => None,
+    };
+    // Nobody here reads it any more where the operation ended, or is another replica's.
+    if !context.board.post(operation.id, Letter::LateAnswer(outcome)).await
+        && let Some(id) = row
+    {
+        tracing::warn!(operation = %operation.id, row = %id, "a late answer names a row");
+        hand_in(&context, &operation, Late::Row { id });
     }
 }

@@ -3,9 +3,9 @@
 use tokio::sync::oneshot;
 
 use super::DualWrite;
+use super::board::Letter;
 use super::context::Halt;
 use super::explain::{Explanation, Teller, explain};
-use super::inbox::Letter;
 use super::ledger::{self, Account, Listing, Page, Refused};
 use super::operation::{Operation, Phase};
 use super::state::{Task, next};
@@ -45,7 +45,7 @@ impl DualWrite {
         }
         let told = order.clone();
         let (tell, taken) = oneshot::channel();
-        if !self.context.inbox.post(id, Letter::Order(order, tell)).await {
+        if !self.context.board.post(id, Letter::Order(order, tell)).await {
             return Err(self.why_not(id).await);
         }
         match taken.await {

@@ -8,7 +8,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::http::breaker::{Breaker, Entry, Lane, Metrics, Settings};
 
@@ -33,7 +33,7 @@ pub(super) struct Peers {
 pub(super) struct Peer {
     /// What operators call it.
     pub(super) name: &'static str,
-    circuit: Breaker,
+    pub(super) circuit: Breaker,
     places: Semaphore,
 }
 
@@ -53,11 +53,6 @@ impl Peers {
 }
 
 impl Peer {
-    /// Whether calls are held back.
-    pub(super) fn is_down(&self) -> bool {
-        self.circuit.is_open()
-    }
-
     /// Waits until a call may go out. `again` is for who failed before. `waits` is told whether
     /// it is the neighbour's return that is waited for.
     pub(super) async fn turn(&self, again: bool, waits: impl Fn(bool)) -> Turn<'_> {
@@ -87,16 +82,6 @@ impl Peer {
                 return Turn { _entry: entry, _place: place };
             }
         }
-    }
-
-    /// A person believes that it works again.
-    pub(super) fn expect_success(&self) {
-        self.circuit.expect_success();
-    }
-
-    /// Changes whenever it is back.
-    pub(super) fn returns(&self) -> watch::Receiver<u64> {
-        self.circuit.closings()
     }
 }
 

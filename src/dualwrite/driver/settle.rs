@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Attempt, Driver};
+use super::{Driver, Trouble};
 use crate::dualwrite::Event;
 use crate::dualwrite::context::{Context, Halt};
 use crate::dualwrite::operation::{Operation, Phase};
@@ -18,7 +18,7 @@ use crate::journal::Of;
 use crate::model::{Commits, CreatePlan, DeletePlan, Kind, Plan, ResourceId, Timestamp};
 
 impl Driver {
-    pub(super) async fn settle(&mut self) -> Result<Attempt, Halt> {
+    pub(super) async fn settle(&mut self) -> Result<Event, Trouble> {
         let plan = Arc::clone(&self.operation.plan);
         match (&plan.kind, self.operation.bound.clone()) {
             (Kind::Delete(delete), _) => self.settle_targets(delete).await,
@@ -28,17 +28,19 @@ impl Driver {
                 self.settle_undo(create, id).await
             }
             (Kind::Create(create), Some(id)) => self.settle_own(create, id).await,
-            (Kind::Create(_), None) => Ok(Attempt::Failed("confirm", "its row is unknown".into())),
+            (Kind::Create(_), None) => {
+                Err(Trouble::Failed("confirm", "its row is unknown".into()))
+            }
         }
     }
 
     /// A row that may not stand: it is removed as often as it is there. One that a person decides on is left alone, and
     /// its registration removed once it is gone.
-    async fn settle_undo(&mut self, plan: &CreatePlan, id: ResourceId) -> Result<Attempt, Halt> {
+    async fn settle_undo(&mut self, plan: &CreatePlan, id: ResourceId) -> Result<Event, Trouble> {
         self.undo_is_due &= self.operation.is_condemned();
         if self.undo_is_due && self.may_be_another_s().await? {
             let why = "a create that is not enforced may have made the row under the same id";
-            return Ok(Attempt::Saw(Event::GivenUp(why.into())));
+            return Ok(Event::GivenUp(why.into()));
         }
         let Self { context, operation, memory, .. } = self;
         let (service, credentials) = (&context.service, &memory.credentials);
@@ -49,7 +51,7 @@ impl Driver {
             let undone = service.undo(&plan.undo, &id, credentials).await;
             memory.landing = memory.landing.max(undo_end(&operation.plan, undone.is_ok(), context));
             if let Err(error) = undone {
-                return Ok(self.not_undone(&error, end));
+                return self.not_undone(&error, end);
             }
             self.refusals = 0;
             self.undo_is_due = false;
@@ -61,7 +63,7 @@ impl Driver {
         let asked = context.now();
         let seen = match service.confirm(&plan.confirm, &id, credentials).await {
             Ok(seen) => seen,
-            Err(error) => return Ok(self.failed("confirm", &error)),
+            Err(error) => return Err(self.failed("confirm", &error)),
         };
         self.undo_is_due = seen == Presence::Present && operation.is_condemned();
         // The DELETE may have its effect as late, and reads lag behind it.
@@ -69,7 +71,7 @@ impl Driver {
         let accepted = self.undo_accepted.map(|accepted| accepted.plus(longest));
         if self.undo_is_due && is_over(accepted, asked) {
             let why = "the service accepts the undo's DELETE, and the row is there all the same";
-            return Ok(Attempt::Saw(Event::GivenUp(why.into())));
+            return Ok(Event::GivenUp(why.into()));
         }
         let gone = conclude(seen, asked, end, None).is_some().then_some(id);
         Ok(saw(gone.into_iter().collect(), false))
@@ -77,13 +79,13 @@ impl Driver {
 
     /// If the service refuses the undo's DELETE time and again, as with 409, a person has to know. A caller that it does
     /// not accept may be accepted later.
-    fn not_undone(&mut self, error: &CallError, end: End) -> Attempt {
+    fn not_undone(&mut self, error: &CallError, end: End) -> Result<Event, Trouble> {
         let is_final = self.is_refused_for_good(error) && !error.is_denied();
         if is_final && is_over(end, self.context.now()) {
             let why = format!("the undo is refused: {error}");
-            return Attempt::Saw(Event::GivenUp(why));
+            return Ok(Event::GivenUp(why));
         }
-        self.failed("undo", error)
+        Err(self.failed("undo", error))
     }
 
     /// Whether a create that is not enforced may have made the row that is undone, or one with its id since.
@@ -97,7 +99,7 @@ impl Driver {
     }
 
     /// The row of a create that stands, if no delete removed it.
-    async fn settle_own(&mut self, plan: &CreatePlan, id: ResourceId) -> Result<Attempt, Halt> {
+    async fn settle_own(&mut self, plan: &CreatePlan, id: ResourceId) -> Result<Event, Trouble> {
         let Self { context, operation, memory, .. } = self;
         let deletes = context.others(operation, Of::Deletes).await?;
         let mut removers = removers(operation, &deletes, &context.policy).peekable();
@@ -115,7 +117,7 @@ impl Driver {
         let confirm = context.service.confirm(&plan.confirm, &id, &memory.credentials);
         let seen = match confirm.await {
             Ok(seen) => seen,
-            Err(error) => return Ok(self.failed("confirm", &error)),
+            Err(error) => return Err(self.failed("confirm", &error)),
         };
         Ok(match conclude(seen, asked, made, removed) {
             None => saw(BTreeSet::new(), false),
@@ -125,7 +127,7 @@ impl Driver {
     }
 
     /// The rows that a delete may have removed: its targets, and what creates that overlap it made.
-    async fn settle_targets(&mut self, plan: &DeletePlan) -> Result<Attempt, Halt> {
+    async fn settle_targets(&mut self, plan: &DeletePlan) -> Result<Event, Trouble> {
         let (asked, policy) = (self.context.now(), self.context.policy);
         let (creates, deletes) = match plan {
             DeletePlan::ById { .. } => (Vec::new(), Vec::new()),
@@ -177,7 +179,7 @@ impl Driver {
             }
         }
         if let Some(error) = failure.filter(|_| gone.len() == self.operation.gone.len()) {
-            return Ok(self.failed("confirm", &error));
+            return Err(self.failed("confirm", &error));
         }
         let over = over && is_exhausted(&self.operation, open, asked, &policy);
         Ok(saw(gone, over))
@@ -217,6 +219,6 @@ fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestam
     one.into_iter().chain(other).min()
 }
 
-pub(super) fn saw(gone: BTreeSet<ResourceId>, over: bool) -> Attempt {
-    Attempt::Saw(Event::Settled(Settled { gone, over }))
+pub(super) fn saw(gone: BTreeSet<ResourceId>, over: bool) -> Event {
+    Event::Settled(Settled { gone, over })
 }
