@@ -15,22 +15,19 @@ use crate::dualwrite::settle::{
 };
 use crate::dualwrite::state::Settled;
 use crate::journal::Of;
-use crate::model::{Commits, CreatePlan, DeletePlan, Kind, Plan, ResourceId, Timestamp};
+use crate::model::{
+    Commits, Confirm, CreatePlan, DeletePlan, Kind, Plan, Probe, ResourceId, Timestamp,
+};
 
 impl Driver {
     pub(super) async fn settle(&mut self) -> Result<Event, Trouble> {
         let plan = Arc::clone(&self.operation.plan);
+        let may_stand = !matches!(self.operation.phase, Phase::Undoing(_) | Phase::Reported(_));
         match (&plan.kind, self.operation.bound.clone()) {
             (Kind::Delete(delete), _) => self.settle_targets(delete).await,
-            (Kind::Create(create), Some(id))
-                if matches!(self.operation.phase, Phase::Undoing(_) | Phase::Reported(_)) =>
-            {
-                self.settle_undo(create, id).await
-            }
-            (Kind::Create(create), Some(id)) => self.settle_own(create, id).await,
-            (Kind::Create(_), None) => {
-                Err(Trouble::Failed("confirm", "its row is unknown".into()))
-            }
+            (Kind::Create(create), Some(id)) if may_stand => self.settle_own(create, id).await,
+            (Kind::Create(create), Some(id)) => self.settle_undo(create, id).await,
+            (Kind::Create(_), None) => Err(Trouble::Failed("confirm", "its row is unknown".into())),
         }
     }
 
@@ -98,69 +95,71 @@ impl Driver {
         Ok(others.iter().any(|other| may(other)))
     }
 
-    /// The row of a create that stands, if no delete removed it.
+    /// The row of a create that stands, if a delete may have removed it.
     async fn settle_own(&mut self, plan: &CreatePlan, id: ResourceId) -> Result<Event, Trouble> {
-        let Self { context, operation, memory, .. } = self;
-        let deletes = context.others(operation, Of::Deletes).await?;
-        let mut removers = removers(operation, &deletes, &context.policy).peekable();
+        let (asked, policy) = (self.context.now(), self.context.policy);
+        let deletes = self.context.others(&self.operation, Of::Deletes).await?;
+        let mut removers = removers(&self.operation, &deletes, &policy).peekable();
         if removers.peek().is_none() {
             return Ok(saw(BTreeSet::new(), true));
         }
-        let removed = removed(removers, &context.policy);
-        let asked = context.now();
-        let made = until(operation, &context.policy);
-        if !is_over(made, asked) && !is_over(removed, asked) {
-            // No answer could prove anything yet.
-            self.nothing_before = earliest(made, removed);
-            return Ok(saw(BTreeSet::new(), false));
-        }
-        let confirm = context.service.confirm(&plan.confirm, &id, &memory.credentials);
-        let seen = match confirm.await {
-            Ok(seen) => seen,
-            Err(error) => return Err(self.failed("confirm", &error)),
-        };
-        Ok(match conclude(seen, asked, made, removed) {
-            None => saw(BTreeSet::new(), false),
-            Some(Presence::Gone) => saw(BTreeSet::from([id]), false),
-            Some(Presence::Present) => saw(BTreeSet::new(), true),
-        })
+        let removed = removed(removers, &policy);
+        let (gone, over) = self.look(&plan.confirm, None, [id].into(), asked, removed).await?;
+        Ok(saw(gone, over))
     }
 
     /// The rows that a delete may have removed: its targets, and what creates that overlap it made.
     async fn settle_targets(&mut self, plan: &DeletePlan) -> Result<Event, Trouble> {
         let (asked, policy) = (self.context.now(), self.context.policy);
-        let (creates, deletes) = match plan {
-            DeletePlan::ById { .. } => (Vec::new(), Vec::new()),
-            DeletePlan::ByProbe { .. } => (
+        let (confirm, probe, creates, deletes) = match plan {
+            DeletePlan::ById { confirm, .. } => (confirm, None, Vec::new(), Vec::new()),
+            DeletePlan::ByProbe { confirm, probe } => (
+                confirm,
+                Some(probe),
                 self.context.others(&self.operation, Of::Creates).await?,
                 self.context.others(&self.operation, Of::Deletes).await?,
             ),
         };
-        let end = until(&self.operation, &policy);
         let (ids, open) = candidates(&self.operation, &creates, &policy);
-        let (mut gone, mut over) = (self.operation.gone.clone(), true);
-        let (mut asks, mut waits) = (Vec::new(), None);
         let owed = owed_by(&self.operation, creates.iter().chain(&deletes).map(Arc::as_ref));
-        for id in &(&ids - &gone) - &owed {
+        let rows = &(&ids - &self.operation.gone) - &owed;
+        let removed = until(&self.operation, &policy);
+        let (gone, over) = self.look(confirm, probe, rows, asked, removed).await?;
+        Ok(saw(gone, over && is_exhausted(&self.operation, open, asked, &policy)))
+    }
+
+    /// Asks which of `rows` are there, as far as an answer can prove something by now; `removed` is the end of what
+    /// may remove them. Gives what is gone, and whether each of the others is proven to stand.
+    async fn look(
+        &mut self,
+        confirm: &Confirm,
+        probe: Option<&Probe>,
+        rows: BTreeSet<ResourceId>,
+        asked: Timestamp,
+        removed: End,
+    ) -> Result<(BTreeSet<ResourceId>, bool), Trouble> {
+        let (mut gone, mut over) = (BTreeSet::new(), true);
+        let (mut asks, mut waits) = (Vec::new(), None);
+        for id in rows {
             let made = self.made(&id, asked).await?.0;
             // Otherwise no answer could prove anything yet.
-            if is_over(made, asked) || is_over(end, asked) {
+            if is_over(made, asked) || is_over(removed, asked) {
                 asks.push(id);
             } else {
                 over = false;
-                waits = waits.max(earliest(made, end));
+                waits = waits.max(made.into_iter().chain(removed).min());
             }
         }
         // One look when all can be proven costs less than one for each.
         self.nothing_before = waits;
-        let listed = self.listed(plan, asks.len()).await;
+        let listed = self.listed(probe.filter(|_| asks.len() > 1)).await;
         let mut failure = None;
         for id in asks {
             let seen = if listed.contains(&id) {
                 Presence::Present
             } else {
                 let service = &self.context.service;
-                match service.confirm(plan.confirm(), &id, &self.memory.credentials).await {
+                match service.confirm(confirm, &id, &self.memory.credentials).await {
                     Ok(seen) => seen,
                     // The others need not wait for it.
                     Err(error) => {
@@ -172,22 +171,24 @@ impl Driver {
             };
             // Anew: a create may have learnt meanwhile that the id is its own.
             let (made, never_was) = self.made(&id, asked).await?;
-            match conclude(seen, asked, made, end) {
+            match conclude(seen, asked, made, removed) {
                 None => over = false,
                 Some(Presence::Gone) if !never_was => _ = gone.insert(id),
                 Some(_) => {}
             }
         }
-        if let Some(error) = failure.filter(|_| gone.len() == self.operation.gone.len()) {
-            return Err(self.failed("confirm", &error));
+        match failure {
+            Some(error) if gone.is_empty() => Err(self.failed("confirm", &error)),
+            _ => Ok((gone, over)),
         }
-        let over = over && is_exhausted(&self.operation, open, asked, &policy);
-        Ok(saw(gone, over))
     }
 
     /// Until when the row with `id` may come into being, and whether there never was one if it is not there now.
     async fn made(&self, id: &ResourceId, asked: Timestamp) -> Result<(End, bool), Halt> {
         let Self { context, operation, .. } = self;
+        if operation.is_create() {
+            return Ok((until(operation, &context.policy), false));
+        }
         let maker = context.holder(&operation.resource(id)).await?;
         // Others may have made rows of which the journal does not know.
         let all_known = context.trust(&operation.plan.resource_type) == Trust::Complete;
@@ -198,11 +199,8 @@ impl Driver {
 
     /// Which rows a list shows to be there, so that only the others need a question each. No
     /// list, no saving: then each row is asked for.
-    async fn listed(&self, plan: &DeletePlan, left: usize) -> BTreeSet<ResourceId> {
-        let DeletePlan::ByProbe { probe, .. } = plan else { return BTreeSet::new() };
-        if left < 2 {
-            return BTreeSet::new();
-        }
+    async fn listed(&self, probe: Option<&Probe>) -> BTreeSet<ResourceId> {
+        let Some(probe) = probe else { return BTreeSet::new() };
         let rows = self.context.service.list(probe, &self.memory.credentials).await;
         rows.unwrap_or_default().into_iter().map(|row| row.id).collect()
     }
@@ -212,11 +210,6 @@ impl Driver {
 fn undo_end(plan: &Plan, is_answered: bool, context: &Context) -> Option<Timestamp> {
     let is_done = is_answered && plan.commits == Commits::BeforeAnswer;
     (!is_done).then(|| context.now().plus(context.policy.bounds.late_effect))
-}
-
-/// The earlier of two instants, if there are some.
-fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
-    one.into_iter().chain(other).min()
 }
 
 pub(super) fn saw(gone: BTreeSet<ResourceId>, over: bool) -> Event {
