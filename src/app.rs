@@ -240,7 +240,7 @@ impl Ports {
     async fn serve(self, dual_write: DualWrite, stop: CancellationToken) {
         let (limits, registry) = (admin::Limits::default(), Arc::new(self.registry));
         let probes = admin::serve_health(self.probes, self.health, registry, limits, stop.clone());
-        let operations = Arc::new(dual_write);
+        let operations = Arc::new(dual_write.ledger());
         let operations = admin::serve_operations(self.admin, operations, self.token, limits, stop);
         tokio::join!(probes, operations);
     }

@@ -72,9 +72,10 @@ use self::create::Create;
 use self::credentials::Credentials;
 use self::delete::Delete;
 pub use self::explain::{Explanation, Happening};
-pub use self::ledger::{Account, Cursor, Ledger, Listing, Page, Refused};
+pub use self::ledger::{Account, Cursor, Ledger, Listing, Page};
 pub use self::metrics::Metrics;
 use self::operation::Illegal;
+pub use self::operators::Refused;
 pub use self::peers::service_circuit;
 pub use self::recovery::Recovered;
 use self::state::Event;
@@ -219,6 +220,12 @@ impl DualWrite {
         };
         also.answered(&reply).await;
         reply
+    }
+
+    /// The operations, for people.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        Ledger::of(&self.context)
     }
 
     /// Whether the journal accepts records.

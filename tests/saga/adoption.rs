@@ -191,7 +191,7 @@ async fn p2_p9_an_order_does_not_stop_a_removal_that_is_on_record() {
     let recorded = || async { (journal.inner.entries().len() == 2).then_some(()) };
     eventually("the removal is on record", recorded).await;
     let order = Order::Retry { by: "alice".parse().unwrap(), reason: None };
-    let ordered = tokio::spawn(async move { process.order(stored.id, order).await });
+    let ordered = tokio::spawn(async move { process.ledger().order(stored.id, order).await });
     journal.answers.send_replace(true);
     ordered.await.unwrap().unwrap();
     let gone = || async { world.keys.rows().is_empty().then_some(()) };
