@@ -84,7 +84,7 @@ use crate::error::{Kind as ProblemKind, Problem};
 use crate::failpoint;
 use crate::http::TraceContext;
 use crate::http::breaker::Breaker;
-use crate::journal::{self, Journal};
+use crate::journal::Journal;
 use crate::model::{Kind, OperationId, ResourceType};
 use crate::principal::Resolver;
 use crate::rules::{Matched, Plans};
@@ -145,28 +145,12 @@ impl DualWrite {
         Ok(recovered)
     }
 
-    /// Carries on, for ever, what other replicas on the journal leave. Returns at once where the
-    /// journal is this process's alone.
-    pub async fn follow(self) {
-        adoption::follow(self.context).await;
-    }
-
     /// Gives up what is unfinished here, so that other replicas need not wait for a lease's end. To be
     /// called once nothing is served any more.
     pub async fn release(&self) {
         if let Some(shared) = self.context.journal.shared() {
             shared.release().await;
         }
-    }
-
-    /// Forgets finished operations, for ever.
-    pub async fn prune(self) {
-        recovery::prune(self.context).await;
-    }
-
-    /// Tells other processes, for ever, that creates may pass unrecorded, if that is so.
-    pub async fn distrust(self) {
-        trust::keep_recording(self.context).await;
     }
 
     /// Serves one matched request. `request` is as it is to go to the service: origin form,
@@ -226,13 +210,5 @@ impl DualWrite {
     #[must_use]
     pub fn ledger(&self) -> Ledger {
         Ledger::of(&self.context)
-    }
-
-    /// Whether the journal accepts records.
-    ///
-    /// # Errors
-    /// Why it doesn't.
-    pub fn health(&self) -> Result<(), journal::Error> {
-        self.context.journal.health()
     }
 }

@@ -52,10 +52,9 @@ pub(super) struct Context {
 }
 
 /// An operation's place among those that are under way or unfinished, until the last clone is gone.
-#[derive(Clone)]
-pub(super) struct Room(#[expect(dead_code, reason = "held")] Arc<Place>);
+pub(super) type Room = Arc<Place>;
 
-struct Place {
+pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
     open: Gauge,
 }
@@ -135,7 +134,7 @@ impl Context {
     pub(super) fn enter(&self) -> Option<Room> {
         let permit = Arc::clone(&self.room).try_acquire_owned().ok()?;
         self.metrics.open.inc();
-        Some(Room(Arc::new(Place { _permit: permit, open: self.metrics.open.clone() })))
+        Some(Arc::new(Place { _permit: permit, open: self.metrics.open.clone() }))
     }
 
     /// Begins the operation of a request that waits to be sent: its first records are durable when this returns.
@@ -242,11 +241,10 @@ impl Context {
         Ok(stored.as_ref().map(Operation::replay).transpose()?)
     }
 
-    /// Whether the operation removes the row that it holds.
-    pub(super) async fn is_undone(&self, id: OperationId) -> Result<bool, Halt> {
+    /// An operation, as long as it is kept.
+    pub(super) async fn operation(&self, id: OperationId) -> Result<Option<Operation>, Halt> {
         let stored = self.journal.operation(id).await?;
-        let holder = stored.as_ref().map(Operation::replay).transpose()?;
-        Ok(holder.is_some_and(|holder| holder.is_condemned()))
+        Ok(stored.as_ref().map(Operation::replay).transpose()?)
     }
 
     /// Whether the request of `own` may leave: another replica may be carrying it on by now, or its row may be

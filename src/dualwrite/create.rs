@@ -273,7 +273,9 @@ impl Prepared {
                 let operation = self.operation.id;
                 tracing::error!(%operation, %holder, "another operation holds the id that was answered");
                 // If the holder can't be read now, the rows tell later.
-                let condemned = self.context.is_undone(holder).await.unwrap_or(true);
+                let holder = self.context.operation(holder).await;
+                let condemned =
+                    holder.map_or(true, |one| one.is_some_and(|one| one.is_condemned()));
                 let taken = Event::Taken { id: id.clone(), condemned };
                 self.context.take(&mut self.operation, taken).await
             }

@@ -148,7 +148,8 @@ async fn left(
         let (_, append) = begin(stored.id, stored.entries.clone()).unwrap();
         journal.inner.append(append).await.unwrap();
     }
-    tokio::spawn(process(&world, Arc::clone(&journal)).follow());
+    let recovered = process(&world, Arc::clone(&journal)).recover().await.unwrap();
+    tokio::spawn(recovered.carry_on());
     (world, journal, arrivals, left.pop().expect("there is one"), key)
 }
 
@@ -186,7 +187,7 @@ async fn p2_p9_an_order_does_not_stop_a_removal_that_is_on_record() {
     world.keys.insert("agent-1", "k", "external");
     journal.answers.send_replace(false);
     let process = process(&world, Arc::clone(&journal));
-    tokio::spawn(process.clone().follow());
+    tokio::spawn(process.recover().await.unwrap().carry_on());
     arrivals.send(Arrival::Adopted(stored.id)).await.unwrap();
     let recorded = || async { (journal.inner.entries().len() == 2).then_some(()) };
     eventually("the removal is on record", recorded).await;
