@@ -231,8 +231,9 @@ async fn p3_evidence_that_comes_while_the_end_is_written_is_not_lost() {
     let (world, journal, arrivals, stored, key) = left(|id| vec![deleted(id)]).await;
     journal.keeps_ends.send_replace(false);
     arrivals.send(Arrival::Adopted(stored.id)).await.unwrap();
-    let deregistered = || async { (!world.is_registered(&key)).then_some(()) };
-    eventually("it is deregistered", deregistered).await;
+    let ends = || async { (journal.keeps_ends.receiver_count() > 0).then_some(()) };
+    eventually("its end is on its way", ends).await;
+    assert!(!world.is_registered(&key), "it is deregistered");
     send(&arrivals, &stored).await;
     // Once there is room for the next, this one has been taken in.
     arrivals.reserve().await.unwrap();
