@@ -197,17 +197,16 @@ impl Service {
         } else {
             self.circuit.failed();
         }
-        match answer {
-            Err(_) => Err(no_answer(call, "no answer within bounds.call")),
-            Ok(Err(_)) => Err(no_answer(call, "the service can't be reached or broke off")),
+        let why = match answer {
+            Err(_) => "no answer within bounds.call",
+            Ok(Err(_)) => "the service can't be reached or broke off",
             Ok(Ok(answer)) => match &answer.body {
-                Collected::Whole(..) => Ok(answer),
-                Collected::TooLarge { .. } => {
-                    Err(no_answer(call, "the answer is larger than bounds.answer"))
-                }
-                Collected::Cut { .. } => Err(no_answer(call, "the answer was cut")),
+                Collected::Whole(..) => return Ok(answer),
+                Collected::TooLarge { .. } => "the answer is larger than bounds.answer",
+                Collected::Cut { .. } => "the answer was cut",
             },
-        }
+        };
+        Err(no_answer(call, why))
     }
 
     fn request(&self, call: &Call, credentials: &Credentials) -> Result<Request<Bytes>, CallError> {
