@@ -38,6 +38,14 @@ pub(super) struct Memory {
     pub(super) landing: Option<Timestamp>,
 }
 
+impl Memory {
+    /// What was sent for the row until now may land as late as L.
+    fn may_land(&mut self, context: &Context) {
+        let end = context.now().plus(context.policy.bounds.late_effect);
+        self.landing = self.landing.max(Some(end));
+    }
+}
+
 /// Drives `operation` to its end in a task of its own.
 pub(super) fn drive(
     context: Arc<Context>,

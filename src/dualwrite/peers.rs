@@ -5,7 +5,6 @@
 //! wait cost it one probe at a time, and all go on as soon as it answers. Each has places of its
 //! own, so that calls that hang at one keep nobody from the other.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -58,18 +57,9 @@ impl Peer {
     pub(super) async fn turn(&self, again: bool, waits: impl Fn(bool)) -> Turn<'_> {
         let lane = if again { Lane::Again } else { Lane::New };
         loop {
-            let mut entry = {
-                let mut enter = pin!(self.circuit.enter(lane));
-                tokio::select! {
-                    biased;
-                    entry = &mut enter => entry,
-                    // A closed circuit lets it through as soon as its line is free, that is at once.
-                    () = std::future::ready(()) => {
-                        waits(self.circuit.is_open());
-                        enter.await
-                    }
-                }
-            };
+            // A closed circuit lets it through as soon as its line is free, that is at once.
+            waits(self.circuit.is_open());
+            let mut entry = self.circuit.enter(lane).await;
             waits(false);
             if entry.is_probe() {
                 entry.tried();
@@ -88,6 +78,7 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::pin::pin;
 
     use super::*;
 

@@ -9,7 +9,6 @@ use crate::dualwrite::driver::{Memory, drive};
 use crate::dualwrite::operation::Operation;
 use crate::dualwrite::overlap::was_undone;
 use crate::dualwrite::rows::{Judgement, Verdict, judge, may_have_removed};
-use crate::dualwrite::service::CallError;
 use crate::journal::{self, Of};
 use crate::model::{Effect, Evidence, Kind, Plan, Record, ResourceId, Timestamp, UndoReason};
 
@@ -33,7 +32,12 @@ impl Driver {
         let Context { service, lists, .. } = &*self.context;
         let rows = match lists.of(service, probe, &self.memory.credentials).await {
             Ok(rows) => rows,
-            Err(error) => return self.not_listed(&error, asked),
+            // A refusal is no outage: if the service answers it time and again, as where the parent was deleted,
+            // a person has to know.
+            Err(error) if self.is_refused_for_good(&error) => {
+                return Ok(unprovable(format!("the rows can't be listed: {error}"), asked));
+            }
+            Err(error) => return Err(self.failed("probe", &error)),
         };
         self.refusals = 0;
         let others = self.context.others(&self.operation, Of::Creates).await?;
@@ -69,15 +73,6 @@ impl Driver {
             self.condemn(id).await?;
         }
         Ok(Event::Probed(rest, asked))
-    }
-
-    /// A refusal is no outage: if the service answers it time and again, as where the parent was deleted,
-    /// a person has to know.
-    fn not_listed(&mut self, error: &CallError, asked: Timestamp) -> Result<Event, Trouble> {
-        if !self.is_refused_for_good(error) {
-            return Err(self.failed("probe", error));
-        }
-        Ok(unprovable(format!("the rows can't be listed: {error}"), asked))
     }
 
     /// Begins the removal of a row that a list showed and that nobody may keep: an operation of its own, which

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Driver, Trouble};
 use crate::dualwrite::Event;
-use crate::dualwrite::context::{Context, Halt};
+use crate::dualwrite::context::Halt;
 use crate::dualwrite::operation::{Operation, Phase};
 use crate::dualwrite::overlap::{are_disjoint, candidates, owed_by, removers};
 use crate::dualwrite::rows::Trust;
@@ -15,9 +15,7 @@ use crate::dualwrite::settle::{
 };
 use crate::dualwrite::state::Settled;
 use crate::journal::Of;
-use crate::model::{
-    Commits, Confirm, CreatePlan, DeletePlan, Kind, Plan, Probe, ResourceId, Timestamp,
-};
+use crate::model::{Commits, Confirm, CreatePlan, DeletePlan, Kind, Probe, ResourceId, Timestamp};
 
 impl Driver {
     pub(super) async fn settle(&mut self) -> Result<Event, Trouble> {
@@ -40,13 +38,15 @@ impl Driver {
             return Ok(Event::GivenUp(why.into()));
         }
         let Self { context, operation, memory, .. } = self;
-        let (service, credentials) = (&context.service, &memory.credentials);
+        let service = &context.service;
         let end = until(operation, &context.policy);
         if self.undo_is_due {
             context.may_act()?;
             let sent = context.now();
-            let undone = service.undo(&plan.undo, &id, credentials).await;
-            memory.landing = memory.landing.max(undo_end(&operation.plan, undone.is_ok(), context));
+            let undone = service.undo(&plan.undo, &id, &memory.credentials).await;
+            if undone.is_err() || operation.plan.commits != Commits::BeforeAnswer {
+                memory.may_land(context);
+            }
             if let Err(error) = undone {
                 return self.not_undone(&error, end);
             }
@@ -58,7 +58,7 @@ impl Driver {
             }
         }
         let asked = context.now();
-        let seen = match service.confirm(&plan.confirm, &id, credentials).await {
+        let seen = match service.confirm(&plan.confirm, &id, &memory.credentials).await {
             Ok(seen) => seen,
             Err(error) => return Err(self.failed("confirm", &error)),
         };
@@ -204,12 +204,6 @@ impl Driver {
         let rows = self.context.service.list(probe, &self.memory.credentials).await;
         rows.unwrap_or_default().into_iter().map(|row| row.id).collect()
     }
-}
-
-/// Until when the undo's DELETE that was just sent may still take effect.
-fn undo_end(plan: &Plan, is_answered: bool, context: &Context) -> Option<Timestamp> {
-    let is_done = is_answered && plan.commits == Commits::BeforeAnswer;
-    (!is_done).then(|| context.now().plus(context.policy.bounds.late_effect))
 }
 
 pub(super) fn saw(gone: BTreeSet<ResourceId>, over: bool) -> Event {

@@ -17,10 +17,7 @@ impl Driver {
         match call {
             Call::Probe => self.probe().await,
             Call::Settle => self.settle().await,
-            Call::Deregister(ids) => {
-                self.context.may_act()?;
-                self.deregister(ids).await
-            }
+            Call::Deregister(ids) => self.deregister(ids).await,
         }
     }
 
@@ -28,12 +25,6 @@ impl Driver {
     pub(super) fn may_ask_otherwise(&self, error: &CallError) -> bool {
         let is_caller = !self.memory.credentials.is_empty();
         is_caller && error.is_denied() && self.context.service.has_credentials()
-    }
-
-    /// Notes that what was sent for the row until now may land as late as L.
-    pub(super) fn may_land(&mut self) {
-        let end = self.context.now().plus(self.context.policy.bounds.late_effect);
-        self.memory.landing = self.memory.landing.max(Some(end));
     }
 
     /// Counts a refusal. Proxies and deployments refuse for moments; ten times in a row is taken for the last word.
@@ -60,6 +51,7 @@ impl Driver {
     /// then no other row gets their ids.
     async fn deregister(&mut self, ids: BTreeSet<ResourceId>) -> Result<Event, Trouble> {
         let context = Arc::clone(&self.context);
+        context.may_act()?;
         let stand_in = context.resolver.deregister_as();
         let own = self.memory.principal.clone().or_else(|| self.operation.principal.to_principal());
         let (mut done, mut failure) = (BTreeSet::new(), None);
@@ -77,7 +69,7 @@ impl Driver {
                 may_land |= matches!(&result, Err(error) if error.ambiguous);
             }
             if may_land {
-                self.may_land();
+                self.memory.may_land(&context);
             }
             match result {
                 Ok(()) => _ = done.insert(id),
