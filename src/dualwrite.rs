@@ -140,9 +140,7 @@ impl DualWrite {
     /// # Errors
     /// When the journal can't be read or written, or holds an impossible history.
     pub async fn recover(&self) -> Result<Recovered, Halt> {
-        let recovered = Recovered::replay(Arc::clone(&self.context)).await?;
-        trust::record(&self.context).await?;
-        Ok(recovered)
+        Recovered::replay(Arc::clone(&self.context)).await
     }
 
     /// Gives up what is unfinished here, so that other replicas need not wait for a lease's end. To be

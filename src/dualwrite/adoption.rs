@@ -44,10 +44,11 @@ async fn take_in(context: &Arc<Context>, arrival: Arrival) {
             (deposit.operation, learn(context, deposit, receipt).await)
         }
     };
-    match taken {
-        // Evidence comes again; whoever took this process over gets the rest.
-        Ok(()) | Err(Halt::Journal(Error::Fenced)) => {}
-        Err(halt) => tracing::error!(operation = %id, %halt, "what came could not be taken in"),
+    // Evidence comes again; whoever took this process over gets the rest.
+    if let Err(halt) = taken
+        && !halt.is_fenced()
+    {
+        tracing::error!(operation = %id, %halt, "what came could not be taken in");
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Recovered {
 
 impl Recovered {
     /// Replays the journal: every create that was still `Prepared` is closed as of now, before a
-    /// request can come.
+    /// request can come. Other processes know from then on, too, where creates may pass unrecorded.
     ///
     /// # Errors
     /// When the journal can't be read or written, or holds an impossible history.
@@ -52,6 +52,7 @@ impl Recovered {
         if !operations.is_empty() {
             tracing::info!(operations = operations.len(), "unfinished operations were recovered");
         }
+        trust::record(&context).await?;
         Ok(Self { context, operations })
     }
 

@@ -1,4 +1,4 @@
-//! What each task does: one call to the service or the back end, and the event that it shows.
+//! The task that deregisters, and what a failed call means to every task.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,19 +8,10 @@ use super::{Driver, Trouble};
 use crate::dualwrite::Event;
 use crate::dualwrite::credentials::Credentials;
 use crate::dualwrite::service::CallError;
-use crate::dualwrite::state::Call;
 use crate::failpoint;
 use crate::model::ResourceId;
 
 impl Driver {
-    pub(super) async fn perform(&mut self, call: Call) -> Result<Event, Trouble> {
-        match call {
-            Call::Probe => self.probe().await,
-            Call::Settle => self.settle().await,
-            Call::Deregister(ids) => self.deregister(ids).await,
-        }
-    }
-
     /// Whether the service's own credentials may be accepted where the caller's were not.
     pub(super) fn may_ask_otherwise(&self, error: &CallError) -> bool {
         let is_caller = !self.memory.credentials.is_empty();
@@ -49,7 +40,7 @@ impl Driver {
     ///
     /// Where ids come back, it is repeated once nothing that was sent for the rows can land any more: until
     /// then no other row gets their ids.
-    async fn deregister(&mut self, ids: BTreeSet<ResourceId>) -> Result<Event, Trouble> {
+    pub(super) async fn deregister(&mut self, ids: BTreeSet<ResourceId>) -> Result<Event, Trouble> {
         let context = Arc::clone(&self.context);
         context.may_act()?;
         let stand_in = context.resolver.deregister_as();

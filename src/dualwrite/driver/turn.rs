@@ -35,7 +35,11 @@ impl Driver {
             note.waits_for = None;
         });
         // Letters are read when it is over: each call that it makes has an end.
-        let seen = self.perform(call).await;
+        let seen = match call {
+            Call::Probe => self.probe().await,
+            Call::Settle => self.settle().await,
+            Call::Deregister(ids) => self.deregister(ids).await,
+        };
         drop(turn);
         let delay = match seen {
             Ok(event) => return self.saw(event).await,
