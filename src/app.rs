@@ -144,11 +144,7 @@ impl App {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let (health, stop_ports) = (Arc::clone(&self.ports.health), CancellationToken::new());
         let ports = tokio::spawn(self.ports.serve(self.dual_write.clone(), stop_ports.clone()));
-        let pruning = tokio::spawn(self.dual_write.clone().prune());
-        let distrusting = tokio::spawn(self.dual_write.clone().distrust());
-        // In this order: what arrives for a recovered operation is for its driver.
-        self.recovered.resume();
-        let following = tokio::spawn(self.dual_write.clone().follow());
+        let carrying_on = tokio::spawn(self.recovered.carry_on());
         health.listening(true);
         let addresses = self.addresses;
         tracing::info!(
@@ -162,9 +158,7 @@ impl App {
             health.listening(false);
         });
         let served = self.proxy.run(shutdown, self.drain).await;
-        pruning.abort();
-        following.abort();
-        distrusting.abort();
+        carrying_on.abort();
         self.dual_write.release().await;
         stop_ports.cancel();
         // The ports only inform: how they end does not matter any more.
@@ -241,7 +235,7 @@ impl Ports {
     async fn serve(self, dual_write: DualWrite, stop: CancellationToken) {
         let (limits, registry) = (admin::Limits::default(), Arc::new(self.registry));
         let probes = admin::serve_health(self.probes, self.health, registry, limits, stop.clone());
-        let operations = Arc::new(dual_write);
+        let operations = Arc::new(dual_write.ledger());
         let operations = admin::serve_operations(self.admin, operations, self.token, limits, stop);
         tokio::join!(probes, operations);
     }

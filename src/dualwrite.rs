@@ -11,12 +11,12 @@
 //! | [`overlap`] | pure: which delete may have removed whose row |
 //! | [`settle`] | pure: what is concluded from seeing a row, or from not seeing it |
 //! | `create`, `delete`, `also`, `register`, `exchange` | the sagas up to the client's answer |
-//! | `driver`, `inbox`, `recovery`, `adoption` | what is unfinished then, in this process and after a crash |
+//! | `driver`, `recovery`, `adoption` | what is unfinished then, in this process and after a crash |
 //! | `trust` | what other processes, and later ones, must know of creates that are not recorded |
 //! | `peers`, `neighbours`, `line` | who may call the service and the back end now; what other operations may matter; one answer for all who ask at once |
 //! | `service`, `credentials`, `reply` | calls to the service; what the client gets |
 //! | `explain`, `ledger`, `operators` | what people see of operations, and may order |
-//! | `board`, `metrics`, `config`, `context` | counters, bounds, what sagas share |
+//! | `board`, `metrics`, `config`, `context` | what is carried on, and letters to it; counters, bounds, what sagas share |
 //!
 //! Three invariants, from which the rest follows (docs/DESIGN.md, section 2): (a) before a request that may have
 //! an effect leaves, the journal durably holds a state from which recovery finds that effect;
@@ -36,7 +36,6 @@ mod exchange;
 mod explain;
 #[cfg(test)]
 mod fixtures;
-mod inbox;
 pub mod index;
 mod ledger;
 mod line;
@@ -70,9 +69,10 @@ pub use self::context::Halt;
 use self::context::{Context, Room};
 use self::credentials::Credentials;
 pub use self::explain::{Explanation, Happening};
-pub use self::ledger::{Account, Ledger, Listing, Page, Refused};
+pub use self::ledger::{Account, Ledger, Listing, Page};
 pub use self::metrics::Metrics;
 use self::operation::Illegal;
+pub use self::operators::Refused;
 pub use self::peers::service_circuit;
 pub use self::recovery::Recovered;
 use self::state::Event;
@@ -81,7 +81,7 @@ use crate::error::{Kind as ProblemKind, Problem};
 use crate::failpoint;
 use crate::http::TraceContext;
 use crate::http::breaker::Breaker;
-use crate::journal::{self, Journal};
+use crate::journal::Journal;
 use crate::model::{Kind, OperationId, Plan, ResourceType};
 use crate::principal::Resolver;
 use crate::rules::{Matched, Plans};
@@ -148,15 +148,7 @@ impl DualWrite {
     /// # Errors
     /// When the journal can't be read or written, or holds an impossible history.
     pub async fn recover(&self) -> Result<Recovered, Halt> {
-        let recovered = Recovered::replay(Arc::clone(&self.context)).await?;
-        trust::record(&self.context).await?;
-        Ok(recovered)
-    }
-
-    /// Carries on, for ever, what other replicas on the journal leave. Returns at once where the
-    /// journal is this process's alone.
-    pub async fn follow(self) {
-        adoption::follow(self.context).await;
+        Recovered::replay(Arc::clone(&self.context)).await
     }
 
     /// Gives up what is unfinished here, so that other replicas need not wait for a lease's end. To be
@@ -165,16 +157,6 @@ impl DualWrite {
         if let Some(shared) = self.context.journal.shared() {
             shared.release().await;
         }
-    }
-
-    /// Forgets finished operations, for ever.
-    pub async fn prune(self) {
-        recovery::prune(self.context).await;
-    }
-
-    /// Tells other processes, for ever, that creates may pass unrecorded, if that is so.
-    pub async fn distrust(self) {
-        trust::keep_recording(self.context).await;
     }
 
     /// Serves one matched request. `request` is as it is to go to the service: origin form,
@@ -230,11 +212,9 @@ impl DualWrite {
         reply
     }
 
-    /// Whether the journal accepts records.
-    ///
-    /// # Errors
-    /// Why it doesn't.
-    pub fn health(&self) -> Result<(), journal::Error> {
-        self.context.journal.health()
+    /// The operations, for people.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        Ledger::of(&self.context)
     }
 }

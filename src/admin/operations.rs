@@ -17,7 +17,7 @@ use super::reply;
 use super::server::{Limits, serve};
 use super::token::Token;
 use super::{orders, orders::LONGEST_BODY};
-use crate::dualwrite::{DualWrite, Page, Refused};
+use crate::dualwrite::{Ledger, Page, Refused};
 use crate::model::{OperationId, Order};
 
 /// Operations on a page unless `?limit=` says otherwise.
@@ -42,7 +42,7 @@ pub trait Operations: Send + Sync + 'static {
 }
 
 #[async_trait]
-impl Operations for DualWrite {
+impl Operations for Ledger {
     async fn list(&self, page: &Page) -> Result<(Vec<Value>, Option<OperationId>), String> {
         let listing = Self::list(self, page).await.map_err(|halt| halt.to_string())?;
         let told = listing.operations.iter().map(serde_json::to_value);

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use super::Event;
+use super::board::Letter;
 use super::context::{Context, Halt};
 use super::driver::{Memory, drive};
-use super::inbox::{Letter, Letters};
 use super::index;
 use super::operation::Operation;
 use super::state::{STALE, is_stale, on};
@@ -14,24 +16,21 @@ use crate::failpoint;
 use crate::journal::{Arrival, Deposit, Error, Receipt};
 use crate::model::{Backoff, Entry, Late, OperationId, Record};
 
-/// Pauses between attempts to hand something in, and after a failed wait for arrivals.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-
-/// Takes in what comes from other replicas, for ever, or until another takes this one over. Returns
-/// at once where the journal is this process's alone.
-pub(super) async fn follow(context: Arc<Context>) {
+/// Takes in what comes from other replicas, until another takes this one over. Returns at once where the
+/// journal is this process's alone.
+pub(super) async fn follow(context: &Arc<Context>) {
     let Some(shared) = context.journal.shared() else { return };
     loop {
         match shared.arrivals().await {
             Ok(arrivals) => {
                 for arrival in arrivals {
-                    take_in(&context, arrival).await;
+                    take_in(context, arrival).await;
                 }
             }
             Err(Error::Fenced) => return,
             Err(error) => {
                 tracing::warn!(%error, "nothing comes from other replicas for now");
-                tokio::time::sleep(PAUSES.1).await;
+                tokio::time::sleep(Duration::from_secs(2)).await;
             }
         }
     }
@@ -44,55 +43,48 @@ async fn take_in(context: &Arc<Context>, arrival: Arrival) {
             (deposit.operation, learn(context, deposit, receipt).await)
         }
     };
-    match taken {
-        // Evidence comes again; whoever took this process over gets the rest.
-        Ok(()) | Err(Halt::Journal(Error::Fenced)) => {}
-        Err(halt) => tracing::error!(operation = %id, %halt, "what came could not be taken in"),
+    // Evidence comes again; whoever took this process over gets the rest.
+    if let Err(halt) = taken
+        && !halt.is_fenced()
+    {
+        tracing::error!(operation = %id, %halt, "what came could not be taken in");
     }
 }
 
-/// Carries on an operation that a replica left that is gone, as recovery does at start.
+/// Carries on an operation that a replica left that is gone, as recovery does at start, unless it is driven
+/// already. It is handed over once, so it is read however long the journal can't be reached.
 async fn adopt(context: &Arc<Context>, id: OperationId) -> Result<(), Halt> {
-    let Some(mut operation) = unattended(context, id).await? else { return Ok(()) };
-    if !operation.is_finished() {
-        restart(context, &mut operation).await?;
-        resume(context, operation);
+    let mut attempt = 0;
+    while !context.board.drives(id) {
+        // Anew: it may have been driven to its end by now.
+        match context.operation(id).await {
+            Err(Halt::Journal(Error::Unavailable(why))) => {
+                tracing::warn!(operation = %id, why, "what was left here can't be read yet");
+                pause(attempt).await;
+                attempt += 1;
+            }
+            Ok(Some(mut operation)) if !operation.is_finished() => {
+                restart(context, &mut operation).await?;
+                resume(context, operation);
+                break;
+            }
+            read => return read.map(drop),
+        }
     }
     Ok(())
 }
 
-/// Reads an operation that nobody drives here, however long the journal can't be reached: it is
-/// handed over once. None if it is driven already, or was forgotten.
-async fn unattended(context: &Context, id: OperationId) -> Result<Option<Operation>, Halt> {
-    let backoff = Backoff::new(PAUSES.0, PAUSES.1);
-    let mut attempt = 0;
-    while !context.inbox.is_open(id) {
-        // Anew: it may have been driven to its end by now.
-        match read(context, id).await {
-            Err(Halt::Journal(Error::Unavailable(why))) => {
-                tracing::warn!(operation = %id, why, "what was left here can't be read yet");
-                tokio::time::sleep(backoff.delay(attempt, fastrand::u64(..))).await;
-                attempt += 1;
-            }
-            read => return read,
-        }
-    }
-    Ok(None)
-}
-
-/// Takes evidence, in the driver where there is one.
+/// Takes evidence, in the driver if the operation has not ended.
 async fn learn(context: &Arc<Context>, deposit: Deposit, receipt: Receipt) -> Result<(), Halt> {
     let Deposit { operation: id, opening, late } = deposit;
     tracing::info!(operation = %id, ?late, "evidence came late");
-    if context.inbox.post(id, Letter::Evidence(late.clone(), Some(receipt))).await {
+    adopt(context, id).await?;
+    if context.board.post(id, Letter::Evidence(late.clone(), Some(receipt))).await {
         return Ok(());
     }
-    match read(context, id).await? {
-        Some(operation) if !operation.is_finished() => {
-            // If it ends meanwhile, the evidence comes again.
-            adopt(context, id).await?;
-            context.inbox.post(id, Letter::Evidence(late, Some(receipt))).await;
-        }
+    match context.operation(id).await? {
+        // Its driver has stopped: the evidence comes again.
+        Some(operation) if !operation.is_finished() => {}
         // A person answers for it.
         Some(operation) if operation.is_discarded() => settle(context, receipt).await,
         _ => {
@@ -144,30 +136,8 @@ async fn begin_anew(
     }
 }
 
-/// Records what follows from evidence; then it need not come again. If the operation has ended meanwhile, it does,
-/// and begins another one.
-pub(super) async fn take(
-    context: &Context,
-    operation: &mut Operation,
-    late: Late,
-    receipt: Option<Receipt>,
-) -> Result<(), Halt> {
-    if operation.is_finished() {
-        return Ok(());
-    }
-    match context.take(operation, Event::Evidence(late)).await {
-        Err(Halt::Journal(Error::Taken { holder, resource })) => {
-            tracing::warn!(%holder, %resource, "the row of late evidence has another operation");
-        }
-        taken => taken?,
-    }
-    if let Some(receipt) = receipt {
-        settle(context, receipt).await;
-    }
-    Ok(())
-}
-
-async fn settle(context: &Context, receipt: Receipt) {
+/// All that follows from evidence is on record: it need not come again.
+pub(super) async fn settle(context: &Context, receipt: Receipt) {
     if let Some(shared) = context.journal.shared()
         && let Err(error) = shared.settle(receipt).await
     {
@@ -191,15 +161,14 @@ pub(super) fn resume(context: &Arc<Context>, operation: Operation) {
     drive(Arc::clone(context), operation, memory);
 }
 
-async fn read(context: &Context, id: OperationId) -> Result<Option<Operation>, Halt> {
-    let stored = context.journal.operation(id).await?;
-    Ok(stored.as_ref().map(Operation::replay).transpose()?)
-}
-
 /// Hands in what letters tell that nobody here reads any more.
-pub(super) fn forward(context: &Context, operation: &Operation, mut letters: Letters) {
+pub(super) fn forward(
+    context: &Context,
+    operation: &Operation,
+    letters: &mut mpsc::Receiver<Letter>,
+) {
     letters.close();
-    while let Some(letter) = letters.waiting() {
+    while let Ok(letter) = letters.try_recv() {
         // What has a receipt comes again.
         if let Letter::Evidence(late, None) = letter {
             hand_in(context, operation, late);
@@ -215,7 +184,6 @@ pub(super) fn hand_in(context: &Context, operation: &Operation, late: Late) {
     let deposit = Deposit { operation: operation.id, opening, late };
     tokio::spawn(async move {
         let Some(shared) = journal.shared() else { return };
-        let backoff = Backoff::new(PAUSES.0, PAUSES.1);
         for attempt in 0.. {
             match shared.deposit(deposit.clone()).await {
                 Ok(()) => return,
@@ -224,8 +192,14 @@ pub(super) fn hand_in(context: &Context, operation: &Operation, late: Late) {
                     tracing::error!(%operation, %error, "evidence could not be handed in");
                     return;
                 }
-                Err(_) => tokio::time::sleep(backoff.delay(attempt, fastrand::u64(..))).await,
+                Err(_) => pause(attempt).await,
             }
         }
     });
+}
+
+/// Waits before the next attempt to reach the journal.
+async fn pause(attempt: u32) {
+    let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+    tokio::time::sleep(backoff.delay(attempt, fastrand::u64(..))).await;
 }

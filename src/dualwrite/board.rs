@@ -1,24 +1,58 @@
 //! What this process carries on: for each unfinished operation where it stands, the attempts, the
-//! last failure, the next try. Memory only; the journal holds what matters.
+//! last failure, the next try, and the letters to it. Memory only; the journal holds what matters.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::gauge::ConstGauge;
+use tokio::sync::{mpsc, oneshot, watch};
 
+use super::context::Halt;
+use super::line::lock;
 use super::operation::{Operation, Phase};
-use crate::model::{OperationId, Timestamp};
+use crate::journal::Receipt;
+use crate::model::{Late, OperationId, Order, Timestamp};
 
 /// Failed attempts in a row from which on an operation counts as stuck.
 pub(super) const STUCK_AFTER: u32 = 5;
 
-/// The notes on all unfinished operations that this process drives.
+/// Letters that may wait for one operation. Its driver reads them between two attempts; whoever
+/// posts more waits for room.
+const CAPACITY: usize = 16;
+
+/// All unfinished operations that this process drives.
 #[derive(Debug, Default)]
 pub(super) struct Board {
-    notes: Mutex<HashMap<OperationId, Note>>,
+    driven: Mutex<HashMap<OperationId, Driven>>,
+}
+
+/// What others see of an operation, and how they reach it.
+#[derive(Clone, Debug)]
+struct Driven {
+    note: watch::Receiver<Note>,
+    letters: mpsc::Sender<Letter>,
+}
+
+/// The driver's side of that. Once it is dropped, the operation is off the board.
+pub(super) struct Sheet {
+    board: Arc<Board>,
+    id: OperationId,
+    pub(super) note: watch::Sender<Note>,
+    /// Nothing is lost where the future of a letter is dropped.
+    pub(super) letters: mpsc::Receiver<Letter>,
+}
+
+/// Something that an operation is told from outside its own loop.
+#[derive(Debug)]
+pub(super) enum Letter {
+    /// A person's order, and where to tell that it is durable, or why it was not taken.
+    Order(Order, oneshot::Sender<Result<(), Halt>>),
+    /// This was learnt too late to decide anything. If another process learnt it, there is a receipt for when it is
+    /// recorded.
+    Evidence(Late, Option<Receipt>),
 }
 
 /// The note on one operation.
@@ -26,7 +60,10 @@ pub(super) struct Board {
 pub(super) struct Note {
     rule: String,
     intent: Timestamp,
-    reported: bool,
+    /// Whether only a person can decide it.
+    pub(super) reported: bool,
+    /// How far it is.
+    pub(super) progress: Progress,
     /// Failed attempts since the last success.
     pub(super) attempts: u32,
     /// Why the last one failed.
@@ -39,6 +76,20 @@ pub(super) struct Note {
     pub(super) waits_for: Option<&'static str>,
 }
 
+/// How far a driven operation is, for whoever waits for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Progress {
+    /// At work.
+    Busy,
+    /// Nothing more happens for now: it waits for a time, or for its next attempt.
+    Resting {
+        /// Whether all that the client may wait for is done: the row is proven gone, or nothing is left.
+        settled: bool,
+    },
+    /// A person has to decide, or ended it, whatever was left to be done.
+    Reported,
+}
+
 impl Note {
     /// Whether it does not get on: its last attempts all failed, or it makes none because the
     /// neighbour that it needs is down.
@@ -48,159 +99,152 @@ impl Note {
 }
 
 impl Board {
-    /// Begins a note.
-    pub(super) fn begin(&self, operation: &Operation) {
-        let note = Note {
+    /// Puts an operation on the board. Of two sheets for one operation the later gets the letters.
+    pub(super) fn begin(self: &Arc<Self>, operation: &Operation) -> Sheet {
+        let (note, seen) = watch::channel(Note {
             rule: operation.plan.rule.clone(),
             intent: operation.intent,
-            reported: is_reported(operation),
+            reported: matches!(operation.phase, Phase::Reported(_)),
+            progress: Progress::Busy,
             attempts: 0,
             failure: None,
             next: None,
             task: None,
             waits_for: None,
-        };
-        self.lock().insert(operation.id, note);
-    }
-
-    /// Notes where an operation stands.
-    pub(super) fn stands(&self, operation: &Operation) {
-        self.change(operation.id, |note| note.reported = is_reported(operation));
-    }
-
-    /// Notes a failure and gives the number of failures since the last success.
-    pub(super) fn failed(&self, id: OperationId, failure: String) -> u32 {
-        let attempts = self.change(id, |note| {
-            note.attempts = note.attempts.saturating_add(1);
-            note.failure = Some(failure);
-            note.attempts
         });
-        attempts.unwrap_or(1)
+        let (sender, letters) = mpsc::channel(CAPACITY);
+        lock(&self.driven).insert(operation.id, Driven { note: seen, letters: sender });
+        Sheet { board: Arc::clone(self), id: operation.id, note, letters }
     }
 
-    /// Notes what is tried.
-    pub(super) fn does(&self, id: OperationId, task: &'static str) {
-        self.change(id, |note| {
-            note.task = Some(task);
-            note.next = None;
-            note.waits_for = None;
-        });
+    /// Posts a letter, and waits for room. Gives whether it will be read; nobody reads it where
+    /// this process does not drive the operation, or no more.
+    pub(super) async fn post(&self, id: OperationId, letter: Letter) -> bool {
+        match self.driven(id) {
+            Some(driven) => driven.letters.send(letter).await.is_ok(),
+            None => false,
+        }
     }
 
-    /// Notes the neighbour before whose return it makes no attempt, if there is one.
-    pub(super) fn waits_for(&self, id: OperationId, peer: Option<&'static str>) {
-        self.change(id, |note| {
-            note.next = None;
-            note.waits_for = peer;
-        });
-    }
-
-    /// Notes that something succeeded.
-    pub(super) fn succeeded(&self, id: OperationId) {
-        self.change(id, |note| {
-            note.attempts = 0;
-            note.failure = None;
-        });
-    }
-
-    /// Notes when the next attempt is due.
-    pub(super) fn sleeps_until(&self, id: OperationId, next: Timestamp) {
-        self.change(id, |note| {
-            note.next = Some(next);
-            note.waits_for = None;
-        });
-    }
-
-    /// Forgets an operation that this process no longer drives.
-    pub(super) fn remove(&self, id: OperationId) {
-        self.lock().remove(&id);
+    /// Whether this process drives an operation, so that letters to it are read.
+    pub(super) fn drives(&self, id: OperationId) -> bool {
+        self.driven(id).is_some()
     }
 
     /// The note on an operation, if there is one.
     pub(super) fn note(&self, id: OperationId) -> Option<Note> {
-        self.lock().get(&id).cloned()
+        self.driven(id).map(|driven| driven.note.borrow().clone())
     }
 
-    /// Failed attempts of an operation since its last success.
-    pub(super) fn attempts(&self, id: OperationId) -> u32 {
-        self.lock().get(&id).map_or(0, |note| note.attempts)
+    fn driven(&self, id: OperationId) -> Option<Driven> {
+        lock(&self.driven).get(&id).filter(|driven| !driven.letters.is_closed()).cloned()
     }
 
-    /// By rule.
-    fn counts(&self) -> BTreeMap<String, Counts> {
-        let mut counts: BTreeMap<String, Counts> = BTreeMap::new();
-        for note in self.lock().values() {
-            let of_rule = counts.entry(note.rule.clone()).or_default();
-            of_rule.carried_on += 1;
-            of_rule.stuck += i64::from(note.is_stuck());
-            of_rule.reported += i64::from(note.reported);
-            let oldest = of_rule.oldest.map_or(note.intent, |oldest| oldest.min(note.intent));
-            of_rule.oldest = Some(oldest);
+    fn by_rule(&self) -> BTreeMap<String, Vec<Note>> {
+        let mut rules: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for driven in lock(&self.driven).values() {
+            let note = driven.note.borrow().clone();
+            rules.entry(note.rule.clone()).or_default().push(note);
         }
-        counts
-    }
-
-    fn change<R>(&self, id: OperationId, change: impl FnOnce(&mut Note) -> R) -> Option<R> {
-        self.lock().get_mut(&id).map(change)
-    }
-
-    // A panic of another holder leaves whole notes behind: each change is a few assignments.
-    fn lock(&self) -> MutexGuard<'_, HashMap<OperationId, Note>> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+        rules
     }
 }
 
-fn is_reported(operation: &Operation) -> bool {
-    matches!(operation.phase, Phase::Reported(_))
+impl Drop for Sheet {
+    fn drop(&mut self) {
+        self.letters.close();
+        let mut driven = lock(&self.board.driven);
+        // A later sheet's letters are read.
+        if driven.get(&self.id).is_some_and(|driven| driven.letters.is_closed()) {
+            driven.remove(&self.id);
+        }
+    }
 }
 
-/// What one rule's operations come to.
-#[derive(Default)]
-struct Counts {
-    carried_on: i64,
-    stuck: i64,
-    reported: i64,
-    oldest: Option<Timestamp>,
-}
-
-/// One gauge: its name, what it tells, and its value for a rule.
-type Gauge = (&'static str, &'static str, fn(&Counts) -> i64);
+/// One gauge: its name, what it tells, and its value for a rule's notes.
+type Gauge = (&'static str, &'static str, fn(&[Note]) -> i64);
 
 /// By rule, of which the configuration names a few. A rule without unfinished operations has none.
 const GAUGES: [Gauge; 4] = [
     (
         "operations_unfinished",
         "Operations whose request is over and that this process carries on",
-        |counts| counts.carried_on,
+        |notes| notes.iter().map(|_| 1).sum(),
     ),
     (
         "operations_stuck",
         "Unfinished operations that don't get on: their last attempts all failed, or what they call is down",
-        |counts| counts.stuck,
+        |notes| notes.iter().map(|note| i64::from(note.is_stuck())).sum(),
     ),
-    ("operations_reported", "Unfinished operations that only a person can decide", |counts| {
-        counts.reported
+    ("operations_reported", "Unfinished operations that only a person can decide", |notes| {
+        notes.iter().map(|note| i64::from(note.reported)).sum()
     }),
     (
         "operations_oldest_timestamp_seconds",
         "When the request of the oldest unfinished operation was sent, in Unix time",
-        |counts| counts.oldest.map_or(0, |oldest| oldest.as_micros() / 1_000_000),
+        |notes| notes.iter().map(|note| note.intent.as_micros() / 1_000_000).min().unwrap_or(0),
     ),
 ];
 
 /// Counted when they are read: most notes change many times between two readings.
 impl Collector for Board {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let counts = self.counts();
+        let rules = self.by_rule();
         for (name, help, value) in GAUGES {
             let kind = prometheus_client::metrics::MetricType::Gauge;
             let mut family = encoder.encode_descriptor(name, help, None, kind)?;
-            for (rule, of_rule) in &counts {
+            for (rule, notes) in &rules {
                 let labels = [("rule", rule.as_str())];
                 let series = family.encode_family(&labels)?;
-                ConstGauge::new(value(of_rule)).encode(series)?;
+                ConstGauge::new(value(notes)).encode(series)?;
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dualwrite::fixtures::create;
+    use crate::model::Mode;
+
+    fn late() -> Letter {
+        Letter::Evidence(Late::Sent, None)
+    }
+
+    #[tokio::test]
+    async fn letters_reach_whoever_began_last_until_it_is_dropped() {
+        let (board, operation) = (Arc::new(Board::default()), create(Mode::Enforce, None));
+        let id = operation.id;
+        assert!(!board.post(id, late()).await, "nobody reads");
+        let mut first = board.begin(&operation);
+        assert!(board.post(id, late()).await);
+        assert!(matches!(first.letters.recv().await, Some(Letter::Evidence(..))));
+        let mut second = board.begin(&operation);
+        drop(first);
+        assert!(board.post(id, late()).await);
+        assert!(matches!(second.letters.try_recv(), Ok(Letter::Evidence(..))));
+        assert!(second.letters.try_recv().is_err());
+        drop(second);
+        assert!(!board.post(id, late()).await, "nobody reads any more");
+        assert!(lock(&board.driven).is_empty());
+    }
+
+    #[tokio::test]
+    async fn p8_a_letter_waits_for_room_and_is_refused_once_nobody_reads() {
+        let (board, operation) = (Arc::new(Board::default()), create(Mode::Enforce, None));
+        let id = operation.id;
+        let sheet = board.begin(&operation);
+        for _ in 0..CAPACITY {
+            assert!(board.post(id, late()).await);
+        }
+        let one_more = board.post(id, late());
+        let reader_leaves = async {
+            tokio::task::yield_now().await;
+            drop(sheet);
+        };
+        let (posted, ()) = tokio::join!(one_more, reader_leaves);
+        assert!(!posted);
     }
 }

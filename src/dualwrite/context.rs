@@ -11,19 +11,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::adoption::hand_in;
 use super::board::Board;
 use super::config::Config;
-use super::inbox::Inbox;
 use super::metrics::Metrics;
 use super::neighbours::Neighbours;
 use super::operation::{Operation, Phase};
 use super::peers::Peers;
-use super::service::{Limits, Lists, Service};
+use super::service::{Lists, Service};
 use super::state::{Policy, evidence, on};
 use super::{Event, Illegal, Parts, index};
 use crate::authz::{Authorizer, Circuits};
 use crate::journal::{self, Journal, Of, Shared, Window};
 use crate::model::{
-    Bounds, Clock, Effect, Entry, Evidence, Kind, Mode, Opening, OperationId, Record, Resolution,
-    Resource, ResourceId, ResourceType, Timestamp, UndoReason,
+    Bounds, Clock, Entry, Kind, Mode, Opening, OperationId, Record, Resolution, Resource,
+    ResourceId, ResourceType, Timestamp,
 };
 use crate::principal::Resolver;
 
@@ -41,7 +40,6 @@ pub(super) struct Context {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
     pub(super) board: Arc<Board>,
-    pub(super) inbox: Inbox,
     /// One permit an operation that is under way or unfinished (`bounds.open_operations`).
     room: Arc<Semaphore>,
     pub(super) peers: Peers,
@@ -55,10 +53,9 @@ pub(super) struct Context {
 }
 
 /// An operation's place among those that are under way or unfinished, until the last clone is gone.
-#[derive(Clone)]
-pub(super) struct Room(#[expect(dead_code, reason = "held")] Arc<Place>);
+pub(super) type Room = Arc<Place>;
 
-struct Place {
+pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
     open: Gauge,
 }
@@ -96,26 +93,23 @@ pub(super) fn policy(bounds: Bounds, journal: &dyn Journal) -> Policy {
 impl Context {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { config, service_circuit, journal, circuits, metrics, .. } = parts;
-        let limits = Limits {
-            call: config.call.0,
-            answer: config.answer.0,
-            pages: config.probe_pages,
-            lag: config.read_lag.0,
-            list: config.list(),
-        };
-        let (circuit, headers, host) = (service_circuit.clone(), parts.service_headers, parts.host);
         let back_end = circuits.deregister.clone();
         Self {
             register: parts.register,
             policy: policy(config.bounds(), &*journal),
-            service: Service::new(parts.upstream, circuit, headers, host, limits),
+            service: Service {
+                transport: parts.upstream,
+                circuit: service_circuit.clone(),
+                headers: parts.service_headers,
+                host: parts.host,
+                config: config.clone(),
+            },
             authorizer: parts.authorizer,
             circuits,
             resolver: parts.resolver,
             clock: journal.clock(),
             board: Arc::clone(&metrics.board),
             metrics,
-            inbox: Inbox::default(),
             room: Arc::new(Semaphore::new(config.open_operations)),
             peers: Peers::new(service_circuit, back_end, config.background_calls),
             neighbours: Neighbours::new(Arc::clone(&journal)),
@@ -142,7 +136,7 @@ impl Context {
     pub(super) fn enter(&self) -> Option<Room> {
         let permit = Arc::clone(&self.room).try_acquire_owned().ok()?;
         self.metrics.open.inc();
-        Some(Room(Arc::new(Place { _permit: permit, open: self.metrics.open.clone() })))
+        Some(Arc::new(Place { _permit: permit, open: self.metrics.open.clone() }))
     }
 
     /// Begins the operation of a request that waits to be sent: its first record is durable when this returns.
@@ -181,27 +175,6 @@ impl Context {
         Ok(operation)
     }
 
-    /// Begins the removal of a row that a list showed to `maker` and that nobody may keep: an operation of
-    /// its own, which holds the id. `None` if another operation holds it.
-    pub(super) async fn condemn(
-        &self,
-        maker: &Operation,
-        id: ResourceId,
-    ) -> Result<Option<Operation>, Halt> {
-        let opening = Opening::new((*maker.plan).clone(), self.now());
-        let prepared = Record::Prepared(Opening { principal: maker.principal.clone(), ..opening });
-        let (evidence, reason) = (Evidence::Listed, UndoReason::Unknown);
-        let undoing = Record::Undoing { id, evidence, reason, ambiguous: false };
-        let records = vec![prepared, Record::Closed { effect: Effect::Past }, undoing];
-        match self.begin_alone(records).await {
-            Err(Halt::Journal(journal::Error::Taken { .. })) => Ok(None),
-            begun => begun.map(|operation| {
-                self.metrics.stands(&operation);
-                Some(operation)
-            }),
-        }
-    }
-
     /// Whether the journal knows every create of `resource_type`.
     pub(super) fn knows_all(&self, resource_type: &ResourceType) -> bool {
         self.exclusive_writer && !self.distrusted.contains(resource_type)
@@ -226,8 +199,8 @@ impl Context {
     }
 
     /// Whether an effect may leave on this process's decision.
-    pub(super) fn may_act(&self) -> Result<(), journal::Error> {
-        self.journal.shared().map_or(Ok(()), Shared::may_act)
+    pub(super) fn may_act(&self) -> Result<(), Halt> {
+        Ok(self.journal.shared().map_or(Ok(()), Shared::may_act)?)
     }
 
     /// `records`, as of now.
@@ -257,11 +230,10 @@ impl Context {
         Ok(stored.as_ref().map(Operation::replay).transpose()?)
     }
 
-    /// Whether the operation removes the row that it holds.
-    pub(super) async fn is_undone(&self, id: OperationId) -> Result<bool, Halt> {
+    /// An operation, as long as it is kept.
+    pub(super) async fn operation(&self, id: OperationId) -> Result<Option<Operation>, Halt> {
         let stored = self.journal.operation(id).await?;
-        let holder = stored.as_ref().map(Operation::replay).transpose()?;
-        Ok(holder.is_some_and(|holder| holder.is_condemned()))
+        Ok(stored.as_ref().map(Operation::replay).transpose()?)
     }
 
     /// Whether the request of `own` may leave: another replica may be carrying it on by now, or its row may be

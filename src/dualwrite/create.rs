@@ -15,11 +15,11 @@ use self::caller::Caller;
 use self::rows::judged;
 use super::Saga;
 use super::adoption::hand_in;
+use super::board::{Letter, Note, Progress};
 use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
-use super::driver::{Memory, Progress, drive, settled};
-use super::exchange::{self, Exchange};
-use super::inbox::Letter;
+use super::driver::{Memory, drive, settled};
+use super::exchange::{self, Exchange, Running};
 use super::newness;
 use super::operation::{Operation, Phase};
 use super::outcome::{self, ClientGets, CreateOutcome};
@@ -33,7 +33,9 @@ use crate::error::UndoState;
 use crate::failpoint;
 use crate::http::breaker::Entry;
 use crate::journal::{self, Of};
-use crate::model::{CreatePlan, Effect, Late, Mode, Opening, Principal, ResourceId, UndoReason};
+use crate::model::{
+    CreatePlan, Effect, Kind, Late, Mode, Opening, Principal, ResourceId, UndoReason,
+};
 
 /// A create whose `Prepared` is durable: the only thing that may be sent.
 struct Prepared {
@@ -105,13 +107,16 @@ impl Prepared {
         let seen = exchange.seen(Some(&self.how.id), self.context.config.answer.0);
         let (outcome, gets) = outcome::create(&seen);
         let outcome = judged(&self.context, &self.operation, &exchange, outcome).await;
-        let (answer, late) = match exchange {
+        let (answer, running) = match exchange {
             Exchange::Answered(answer) => (Some(*answer), None),
             Exchange::Failed(_) => (None, None),
-            Exchange::TimedOut(running) => (None, Some(self.read_on(running))),
+            Exchange::TimedOut(running) => (None, Some(running)),
         };
         self.context.forget_refused(answer.as_ref().map(Answer::status), &self.headers).await;
+        let late = running
+            .map(|running| read_on(Arc::clone(&self.context), self.operation.clone(), running));
         let reply = self.answered(outcome, gets, answer).await;
+        // Its driver, if it has one, reads what comes from now on.
         late.map(tokio::spawn);
         reply
     }
@@ -150,25 +155,6 @@ impl Prepared {
     /// be proven ours.
     fn fate_of_unnamed(&self) -> UndoState {
         if self.operation.before.is_some() { UndoState::Pending } else { UndoState::Unknown }
-    }
-
-    /// Reads an exchange that timed out until L has passed: a late id is evidence.
-    fn read_on(&self, running: exchange::Running) -> impl Future<Output = ()> + use<> {
-        let (context, operation) = (Arc::clone(&self.context), self.operation.clone());
-        let (pointer, limit) = (self.how.id.clone(), context.config.answer.0);
-        async move {
-            let exchange = running.within(context.config.late_effect.0).await;
-            let outcome = outcome::create(&exchange.seen(Some(&pointer), limit)).0;
-            let outcome = judged(&context, &operation, &exchange, outcome).await;
-            let CreateOutcome::Committed(id) = outcome else { return };
-            failpoint::hit("create.late");
-            let late = Late::Row { id: id.clone() };
-            // Nobody here reads it any more where the operation ended, or is another replica's.
-            if !context.inbox.post(operation.id, Letter::Evidence(late.clone(), None)).await {
-                tracing::warn!(operation = %operation.id, row = %id, "a late answer names a row");
-                hand_in(&context, &operation, late);
-            }
-        }
     }
 
     /// From the answer to where the create stands: what its client may get follows from that.
@@ -237,7 +223,9 @@ impl Prepared {
                 let operation = self.operation.id;
                 tracing::error!(%operation, %holder, "another operation holds the id that was answered");
                 // If the holder can't be read now, the rows tell later.
-                let condemned = self.context.is_undone(holder).await.unwrap_or(true);
+                let holder = self.context.operation(holder).await;
+                let condemned =
+                    holder.map_or(true, |one| one.is_some_and(|one| one.is_condemned()));
                 let taken = Event::Taken { id: id.clone(), condemned };
                 self.context.take(&mut self.operation, taken).await
             }
@@ -296,9 +284,25 @@ impl Prepared {
         }
     }
 
-    fn drive(self) -> watch::Receiver<Progress> {
+    fn drive(self) -> watch::Receiver<Note> {
         let Self { context, operation, credentials, principal, room, .. } = self;
         let memory = Memory { credentials, principal, room: Some(room), ..Memory::default() };
         drive(context, operation, memory)
+    }
+}
+
+/// Reads an exchange that timed out until L has passed: a late id is evidence.
+async fn read_on(context: Arc<Context>, operation: Operation, running: Running) {
+    let Kind::Create(plan) = &operation.plan.kind else { return };
+    let exchange = running.within(context.config.late_effect.0).await;
+    let outcome = outcome::create(&exchange.seen(Some(&plan.id), context.config.answer.0)).0;
+    let outcome = judged(&context, &operation, &exchange, outcome).await;
+    let CreateOutcome::Committed(id) = outcome else { return };
+    failpoint::hit("create.late");
+    let late = Late::Row { id: id.clone() };
+    // Nobody here reads it any more where the operation ended, or is another replica's.
+    if !context.board.post(operation.id, Letter::Evidence(late.clone(), None)).await {
+        tracing::warn!(operation = %operation.id, row = %id, "a late answer names a row");
+        hand_in(&context, &operation, late);
     }
 }

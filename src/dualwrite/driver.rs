@@ -15,9 +15,9 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::adoption;
+use super::board::{Letter, Note, Progress, Sheet};
 use super::context::{Context, Halt, Room};
 use super::credentials::Credentials;
-use super::inbox::{Letter, Letters};
 use super::operation::{Operation, Phase};
 use super::settle::until;
 use super::state::{Event, Task, next, poll_delay};
@@ -38,18 +38,12 @@ pub(super) struct Memory {
     pub(super) landing: Option<Timestamp>,
 }
 
-/// How far a driven operation is, for whoever waits for it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Progress {
-    /// At work.
-    Busy,
-    /// Nothing more happens for now: it waits for a time, or for its next attempt.
-    Resting {
-        /// Whether all that the client may wait for is done: the row is proven gone, or nothing is left.
-        settled: bool,
-    },
-    /// A person has to decide, or ended it, whatever was left to be done.
-    Reported,
+impl Memory {
+    /// What was sent for the row until now may land as late as L.
+    fn may_land(&mut self, context: &Context) {
+        let end = context.now().plus(context.policy.bounds.late_effect);
+        self.landing = self.landing.max(Some(end));
+    }
 }
 
 /// Drives `operation` to its end in a task of its own.
@@ -57,16 +51,15 @@ pub(super) fn drive(
     context: Arc<Context>,
     operation: Operation,
     memory: Memory,
-) -> watch::Receiver<Progress> {
-    let (report, progress) = watch::channel(Progress::Busy);
+) -> watch::Receiver<Note> {
     let span = tracing::info_span!("operation", id = %operation.id, rule = %operation.plan.rule);
-    let letters = context.inbox.open(operation.id);
-    context.board.begin(&operation);
+    let sheet = context.board.begin(&operation);
+    let progress = sheet.note.subscribe();
     let driver = Driver {
         context,
         operation,
         memory,
-        report,
+        sheet,
         rounds: 0,
         refusals: 0,
         retried_at: 0,
@@ -74,24 +67,24 @@ pub(super) fn drive(
         undo_accepted: None,
         nothing_before: None,
     };
-    tokio::spawn(driver.run(letters).instrument(span));
+    tokio::spawn(driver.run().instrument(span));
     progress
 }
 
 /// Waits until a driven operation has done all that is due, or rests, or `deadline` has passed.
 /// Gives how far it is then.
 pub(super) async fn settled(
-    mut progress: watch::Receiver<Progress>,
+    mut progress: watch::Receiver<Note>,
     deadline: Duration,
     or_resting: bool,
 ) -> Progress {
-    let done = |progress: &Progress| match progress {
+    let done = |note: &Note| match note.progress {
         Progress::Busy => false,
-        Progress::Resting { settled } => *settled || or_resting,
+        Progress::Resting { settled } => settled || or_resting,
         Progress::Reported => true,
     };
     match tokio::time::timeout(deadline, progress.wait_for(done)).await {
-        Ok(Ok(at)) => *at,
+        Ok(Ok(note)) => note.progress,
         _ => Progress::Busy,
     }
 }
@@ -100,7 +93,7 @@ struct Driver {
     context: Arc<Context>,
     operation: Operation,
     memory: Memory,
-    report: watch::Sender<Progress>,
+    sheet: Sheet,
     /// Rounds of asking that told nothing new.
     rounds: u32,
     /// Calls that the service refused one after the other.
@@ -115,32 +108,40 @@ struct Driver {
     nothing_before: Option<Timestamp>,
 }
 
-/// What an attempt came to.
-enum Attempt {
-    /// Something was seen.
-    Saw(Event),
-    /// Nothing was learnt.
+/// Why an attempt showed nothing.
+enum Trouble {
+    /// This call failed, for this reason.
     Failed(&'static str, String),
+    /// It can't be carried on here.
+    Halt(Halt),
 }
 
-/// When to go on.
-enum Pause {
-    /// At once.
-    None,
-    /// At this time, or with the next letter; whether all that a client may wait for is done.
-    Until(Timestamp, bool),
-    /// At this time, with the next letter, or once the neighbour is back that it failed at.
-    Retry(Timestamp, watch::Receiver<u64>),
-    /// With the next letter: only a person can end it.
-    Letter,
-    /// Never: it ended.
-    End,
+/// Until when there is nothing to be done, unless a letter comes.
+#[derive(Default)]
+struct Rest {
+    /// This time; else only a person can end it.
+    due: Option<Timestamp>,
+    /// Whether all that a client may wait for is done.
+    settled: bool,
+    /// Earlier, if the neighbour comes back at which the last attempt failed.
+    returns: Option<watch::Receiver<u64>>,
+}
+
+impl From<Halt> for Trouble {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            // The journal can't be asked for now, and what is durable is as it was.
+            Halt::Journal(
+                error @ (journal::Error::Unavailable(_) | journal::Error::Full { .. }),
+            ) => Self::Failed("journal", error.to_string()),
+            halt => Self::Halt(halt),
+        }
+    }
 }
 
 impl Driver {
-    async fn run(mut self, mut letters: Letters) {
-        let id = self.operation.id;
-        match self.carry_on(&mut letters).await {
+    async fn run(mut self) {
+        match self.carry_on().await {
             Ok(()) => {}
             Err(Halt::Journal(journal::Error::Fenced | journal::Error::NotOwned(_))) => {
                 tracing::warn!("another replica carries the operation on");
@@ -154,18 +155,17 @@ impl Driver {
                 "this is a defect: the operation stops here, and its records are kept"
             ),
         }
-        adoption::forward(&self.context, &self.operation, letters);
-        self.context.board.remove(id);
-        self.report.send_replace(if self.operation.is_discarded() {
+        adoption::forward(&self.context, &self.operation, &mut self.sheet.letters);
+        self.progresses(if self.operation.is_discarded() {
             Progress::Reported
         } else {
             Progress::Resting { settled: self.operation.is_finished() }
         });
     }
 
-    async fn carry_on(&mut self, letters: &mut Letters) -> Result<(), Halt> {
+    async fn carry_on(&mut self) -> Result<(), Halt> {
         loop {
-            while let Some(letter) = letters.waiting() {
+            while let Ok(letter) = self.sheet.letters.try_recv() {
                 self.read(letter).await?;
             }
             if matches!(self.operation.phase, Phase::Reported(_)) {
@@ -173,57 +173,55 @@ impl Driver {
                 drop(self.memory.room.take());
             }
             let task = next(&self.operation, self.context.now(), &self.context.policy);
-            let pause = match task {
-                Task::Nothing if self.operation.is_finished() => Pause::End,
-                Task::Nothing => Pause::Letter,
-                Task::Wait(due) => Pause::Until(due, true),
+            let rest = match task {
+                Task::Nothing if self.operation.is_finished() => return Ok(()),
+                Task::Nothing => Some(Rest::default()),
+                Task::Wait(due) => Some(Rest { due: Some(due), settled: true, returns: None }),
                 Task::Expire => {
                     self.take(Event::Expired).await?;
-                    Pause::None
+                    None
                 }
-                Task::Make(call) => self.attempt(call, letters).await?,
+                Task::Make(call) => self.attempt(call).await?,
             };
-            match pause {
-                Pause::None => {}
-                Pause::Until(due, settled) => {
-                    self.sleep_until(due, settled, pending(), letters).await?;
-                }
-                Pause::Retry(due, returns) => {
-                    self.sleep_until(due, false, returned(returns), letters).await?;
-                }
-                Pause::Letter => self.wait_for(letters).await?,
-                Pause::End => return Ok(()),
+            if let Some(rest) = rest {
+                self.rest(rest).await?;
             }
         }
     }
 
-    async fn saw(&mut self, event: Event) -> Result<Pause, Halt> {
-        let before = (self.operation.phase.clone(), self.operation.gone.len());
-        let progressed_by = matches!(event, Event::Deregistered(_));
+    async fn saw(&mut self, event: Event) -> Result<Option<Rest>, Halt> {
+        let stage = |operation: &Operation| {
+            (operation.phase.clone(), operation.gone.len(), operation.deregistered.len())
+        };
+        let before = stage(&self.operation);
         self.take(event).await?;
-        self.context.board.succeeded(self.operation.id);
+        self.sheet.note.send_modify(|note| {
+            note.attempts = 0;
+            note.failure = None;
+        });
         self.retried_at = 0;
         if self.operation.is_row_gone() {
-            self.report.send_replace(Progress::Resting { settled: true });
+            self.progresses(Progress::Resting { settled: true });
         }
-        let after = (self.operation.phase.clone(), self.operation.gone.len());
-        if before == after && !progressed_by {
-            return Ok(self.next_round());
-        }
-        Ok(Pause::None)
+        Ok((before == stage(&self.operation)).then(|| self.next_round()))
     }
 
     /// Takes an event, and notes where the operation stands then.
     async fn take(&mut self, event: Event) -> Result<(), Halt> {
         self.context.take(&mut self.operation, event).await?;
-        self.context.board.stands(&self.operation);
+        let reported = matches!(self.operation.phase, Phase::Reported(_));
+        self.sheet.note.send_modify(|note| note.reported = reported);
         Ok(())
     }
 
-    fn next_round(&mut self) -> Pause {
+    fn progresses(&self, progress: Progress) {
+        self.sheet.note.send_modify(|note| note.progress = progress);
+    }
+
+    fn next_round(&mut self) -> Rest {
         let (now, policy) = (self.context.now(), &self.context.policy);
         if let Some(time) = self.nothing_before.take().filter(|time| *time > now) {
-            return Pause::Until(time, false);
+            return Rest { due: Some(time), ..Rest::default() };
         }
         let end = until(&self.operation, policy).unwrap_or(now);
         let delay = match self.operation.phase {
@@ -231,47 +229,47 @@ impl Driver {
             _ => poll_delay(self.rounds, now, end, policy),
         };
         self.rounds = self.rounds.saturating_add(1);
-        Pause::Until(now.plus(delay), false)
+        Rest { due: Some(now.plus(delay)), ..Rest::default() }
     }
 
-    /// Sleeps until `due`, until a letter comes, or until the neighbour `returns`.
-    async fn sleep_until(
-        &mut self,
-        due: Timestamp,
-        settled: bool,
-        returns: impl Future<Output = ()>,
-        letters: &mut Letters,
-    ) -> Result<(), Halt> {
-        self.context.board.sleeps_until(self.operation.id, due);
+    async fn rest(&mut self, rest: Rest) -> Result<(), Halt> {
+        let Rest { due, settled, returns } = rest;
         // Who waits may look only now: what was settled stays so.
         let settled = settled || self.operation.is_row_gone();
-        self.report.send_replace(match self.operation.phase {
+        let progress = match self.operation.phase {
             Phase::Reported(_) => Progress::Reported,
             _ => Progress::Resting { settled },
+        };
+        self.sheet.note.send_modify(|note| {
+            note.next = due;
+            note.waits_for = None;
+            note.progress = progress;
         });
-        let sleep = tokio::time::sleep(due.since(self.context.now()));
+        let now = self.context.now();
+        let sleep = async {
+            match due {
+                Some(due) => tokio::time::sleep(due.since(now)).await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             biased;
-            Some(letter) = letters.next() => self.read(letter).await,
+            Some(letter) = self.sheet.letters.recv() => self.read(letter).await,
             () = sleep => Ok(()),
-            () = returns => Ok(()),
-        }
-    }
-
-    async fn wait_for(&mut self, letters: &mut Letters) -> Result<(), Halt> {
-        self.report.send_replace(Progress::Reported);
-        match letters.next().await {
-            Some(letter) => self.read(letter).await,
-            None => Ok(()),
+            () = returned(returns) => Ok(()),
         }
     }
 
     /// Takes a letter; what is to be done is asked anew afterwards.
     async fn read(&mut self, letter: Letter) -> Result<(), Halt> {
         match letter {
+            // It ended meanwhile: the evidence comes again, and begins another one.
+            Letter::Evidence(..) if self.operation.is_finished() => Ok(()),
             Letter::Evidence(late, receipt) => {
-                adoption::take(&self.context, &mut self.operation, late, receipt).await?;
-                self.context.board.stands(&self.operation);
+                self.take_late(Event::Evidence(late)).await?;
+                if let Some(receipt) = receipt {
+                    adoption::settle(&self.context, receipt).await;
+                }
                 Ok(())
             }
             Letter::Order(order, told) => {
@@ -290,19 +288,32 @@ impl Driver {
         }
     }
 
+    /// Takes an event that may name a row late. If another operation holds that: it is being removed, or it is
+    /// another create's.
+    async fn take_late(&mut self, event: Event) -> Result<(), Halt> {
+        match self.take(event).await {
+            Err(Halt::Journal(journal::Error::Taken { holder, resource })) => {
+                tracing::warn!(%holder, %resource, "the row that was named late has another operation");
+                Ok(())
+            }
+            taken => taken,
+        }
+    }
+
     /// A person believes that it works now: from here on the pauses between attempts are short
     /// again, and the neighbour that it needs is asked at once.
     fn begin_anew(&mut self) {
         self.rounds = 0;
-        self.retried_at = self.context.board.attempts(self.operation.id);
+        self.retried_at = self.sheet.note.borrow().attempts;
         if let Task::Make(call) = next(&self.operation, self.context.now(), &self.context.policy) {
-            turn::needed(&self.context, &call).expect_success();
+            turn::needed(&self.context, &call).0.circuit.expect_success();
         }
     }
 }
 
-/// Waits until a neighbour is back.
-async fn returned(mut returns: watch::Receiver<u64>) {
+/// Waits until a neighbour is back, if there is one to wait for.
+async fn returned(returns: Option<watch::Receiver<u64>>) {
+    let Some(mut returns) = returns else { return pending().await };
     if returns.changed().await.is_err() {
         pending::<()>().await;
     }

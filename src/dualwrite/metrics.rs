@@ -35,41 +35,30 @@ impl Metrics {
     /// Registers the counters.
     #[must_use]
     pub fn new(registry: &mut Registry) -> Self {
+        let mut family = |name, help| {
+            let family = Family::<Labels, Counter>::default();
+            registry.register(name, help, family.clone());
+            family
+        };
         let metrics = Self {
-            results: Family::default(),
-            exceptions: Family::default(),
-            refused: Family::default(),
-            failures: Family::default(),
-            orders: Family::default(),
+            results: family("operations", "Operations that came to stand in a phase"),
+            exceptions: family(
+                "exceptions",
+                "Intercepted requests that promise P1 was not kept for, by configured exception",
+            ),
+            refused: family(
+                "intercepted_refused",
+                "Intercepted requests that were refused before they were sent",
+            ),
+            failures: family(
+                "attempts_failed",
+                "Failed attempts of unfinished operations, by call",
+            ),
+            orders: family("operator_orders", "Orders of people that were followed"),
             open: Gauge::default(),
             board: Arc::default(),
             answer_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
         };
-        registry.register(
-            "operations",
-            "Operations that came to stand in a phase",
-            metrics.results.clone(),
-        );
-        registry.register(
-            "exceptions",
-            "Intercepted requests that promise P1 was not kept for, by configured exception",
-            metrics.exceptions.clone(),
-        );
-        registry.register(
-            "intercepted_refused",
-            "Intercepted requests that were refused before they were sent",
-            metrics.refused.clone(),
-        );
-        registry.register(
-            "attempts_failed",
-            "Failed attempts of unfinished operations, by call",
-            metrics.failures.clone(),
-        );
-        registry.register(
-            "operator_orders",
-            "Orders of people that were followed",
-            metrics.orders.clone(),
-        );
         registry.register(
             "operations_open",
             "Operations under way or unfinished",

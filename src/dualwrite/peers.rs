@@ -5,10 +5,9 @@
 //! wait cost it one probe at a time, and all go on as soon as it answers. Each has places of its
 //! own, so that calls that hang at one keep nobody from the other.
 
-use std::pin::pin;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::http::breaker::{Breaker, Entry, Lane, Metrics, Settings};
 
@@ -33,7 +32,7 @@ pub(super) struct Peers {
 pub(super) struct Peer {
     /// What operators call it.
     pub(super) name: &'static str,
-    circuit: Breaker,
+    pub(super) circuit: Breaker,
     places: Semaphore,
 }
 
@@ -53,28 +52,14 @@ impl Peers {
 }
 
 impl Peer {
-    /// Whether calls are held back.
-    pub(super) fn is_down(&self) -> bool {
-        self.circuit.is_open()
-    }
-
     /// Waits until a call may go out. `again` is for who failed before. `waits` is told whether
     /// it is the neighbour's return that is waited for.
     pub(super) async fn turn(&self, again: bool, waits: impl Fn(bool)) -> Turn<'_> {
         let lane = if again { Lane::Again } else { Lane::New };
         loop {
-            let mut entry = {
-                let mut enter = pin!(self.circuit.enter(lane));
-                tokio::select! {
-                    biased;
-                    entry = &mut enter => entry,
-                    // A closed circuit lets it through as soon as its line is free, that is at once.
-                    () = std::future::ready(()) => {
-                        waits(self.circuit.is_open());
-                        enter.await
-                    }
-                }
-            };
+            // A closed circuit lets it through as soon as its line is free, that is at once.
+            waits(self.circuit.is_open());
+            let mut entry = self.circuit.enter(lane).await;
             waits(false);
             if entry.is_probe() {
                 entry.tried();
@@ -88,21 +73,12 @@ impl Peer {
             }
         }
     }
-
-    /// A person believes that it works again.
-    pub(super) fn expect_success(&self) {
-        self.circuit.expect_success();
-    }
-
-    /// Changes whenever it is back.
-    pub(super) fn returns(&self) -> watch::Receiver<u64> {
-        self.circuit.closings()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::pin::pin;
 
     use super::*;
 

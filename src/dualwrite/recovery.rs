@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::adoption::{restart, resume};
+use super::adoption::{follow, restart, resume};
 use super::context::{Context, Halt};
 use super::operation::Operation;
+use super::trust;
 use crate::model::Stored;
 
 /// How many operations are read and replayed at once.
@@ -23,7 +24,7 @@ pub struct Recovered {
 
 impl Recovered {
     /// Replays the journal: every create that was still `Prepared` is closed as of now, before a
-    /// request can come.
+    /// request can come. Other processes know from then on, too, where creates may pass unrecorded.
     ///
     /// # Errors
     /// When the journal can't be read or written, or holds an impossible history.
@@ -50,35 +51,28 @@ impl Recovered {
         if !operations.is_empty() {
             tracing::info!(operations = operations.len(), "unfinished operations were recovered");
         }
+        trust::record(&context).await?;
         Ok(Self { context, operations })
     }
 
-    /// How many operations are unfinished.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.operations.len()
-    }
-
-    /// Whether none is.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.operations.is_empty()
-    }
-
-    /// Drives them to their ends.
-    pub fn resume(self) {
-        for operation in self.operations {
-            resume(&self.context, operation);
+    /// Drives them to their ends. Then, for ever: carries on what other replicas on the journal leave, forgets
+    /// finished operations, and tells other processes that creates may pass unrecorded, if that is so.
+    pub async fn carry_on(self) {
+        let Self { context, operations } = self;
+        for operation in operations {
+            resume(&context, operation);
         }
+        // In this order: what arrives for a recovered operation is for its driver.
+        tokio::join!(follow(&context), prune(&context), trust::keep_recording(&context));
     }
 }
 
 /// How often finished operations are forgotten.
 const PRUNE_EVERY: Duration = Duration::from_secs(30);
 
-/// Forgets, for ever, what no judgement of rows and no overlap can need any more: a finished record is kept
+/// Forgets what no judgement of rows and no overlap can need any more: a finished record is kept
 /// for 2 L + λ + M (docs/design/CORE.md, section 7), and while an open operation's window overlaps it.
-pub(super) async fn prune(context: Arc<Context>) {
+async fn prune(context: &Context) {
     let bounds = context.policy.bounds;
     let every = PRUNE_EVERY.min(bounds.late_effect.max(Duration::from_secs(1)));
     loop {

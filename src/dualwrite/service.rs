@@ -4,13 +4,13 @@
 mod list;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, response};
 use serde_json::Value;
 
 pub(super) use self::list::Lists;
+use super::config::Config;
 use super::credentials::Credentials;
 use super::outcome::{BodySeen, Seen};
 use super::settle::Presence;
@@ -22,26 +22,14 @@ use crate::upstream::{self, Collected, Sent, Transport};
 
 /// A handle on the service for sagas.
 pub(super) struct Service {
-    transport: Arc<dyn Transport>,
+    pub(super) transport: Arc<dyn Transport>,
     /// What calls come to. Whoever could do without one asks it; calls for a client never do.
-    circuit: Breaker,
+    pub(super) circuit: Breaker,
     /// What `as: service` sends.
-    headers: HeaderMap,
+    pub(super) headers: HeaderMap,
     /// Where calls that have no caller's Host are addressed to.
-    host: HeaderValue,
-    limits: Limits,
-}
-
-/// Bounds of the calls.
-#[derive(Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) call: Duration,
-    pub(super) answer: usize,
-    pub(super) pages: usize,
-    /// λ.
-    pub(super) lag: Duration,
-    /// M: for all pages and readings of a list.
-    pub(super) list: Duration,
+    pub(super) host: HeaderValue,
+    pub(super) config: Config,
 }
 
 /// The service's answer to an intercepted request, as far as it is in memory.
@@ -106,16 +94,6 @@ impl Service {
         !self.headers.is_empty()
     }
 
-    pub(super) fn new(
-        transport: Arc<dyn Transport>,
-        circuit: Breaker,
-        headers: HeaderMap,
-        host: HeaderValue,
-        limits: Limits,
-    ) -> Self {
-        Self { transport, circuit, headers, host, limits }
-    }
-
     /// Sends an intercepted request, once, and reads the answer up to the limit.
     ///
     /// A whole answer shows that the service is there. That there is none shows nothing but where
@@ -133,7 +111,7 @@ impl Service {
     async fn send(&self, request: Request<Bytes>) -> Result<Answer, Sent> {
         let response = self.transport.send(request).await.map_err(|error| error.sent)?;
         let (head, body) = response.into_parts();
-        let body = upstream::collect(body, self.limits.answer).await;
+        let body = upstream::collect(body, self.config.answer.0).await;
         Ok(Answer { head, body })
     }
 
@@ -212,31 +190,28 @@ impl Service {
     /// Makes one call and gives its answer if it is whole.
     async fn call(&self, call: &Call, credentials: &Credentials) -> Result<Answer, CallError> {
         let request = self.request(call, credentials)?;
-        let answer = tokio::time::timeout(self.limits.call, self.send(request)).await;
+        let answer = tokio::time::timeout(self.config.call.0, self.send(request)).await;
         // Whatever it says: who answers is there.
         if matches!(&answer, Ok(Ok(answer)) if answer.is_whole()) {
             self.circuit.succeeded();
         } else {
             self.circuit.failed();
         }
-        match answer {
-            Err(_) => Err(no_answer(call, "no answer within bounds.call")),
-            Ok(Err(_)) => Err(no_answer(call, "the service can't be reached or broke off")),
+        let why = match answer {
+            Err(_) => "no answer within bounds.call",
+            Ok(Err(_)) => "the service can't be reached or broke off",
             Ok(Ok(answer)) => match &answer.body {
-                Collected::Whole(..) => Ok(answer),
-                Collected::TooLarge { .. } => {
-                    Err(no_answer(call, "the answer is larger than bounds.answer"))
-                }
-                Collected::Cut { .. } => Err(no_answer(call, "the answer was cut")),
+                Collected::Whole(..) => return Ok(answer),
+                Collected::TooLarge { .. } => "the answer is larger than bounds.answer",
+                Collected::Cut { .. } => "the answer was cut",
             },
-        }
+        };
+        Err(no_answer(call, why))
     }
 
     fn request(&self, call: &Call, credentials: &Credentials) -> Result<Request<Bytes>, CallError> {
         let invalid = |_| no_answer(call, "the call is not a valid request");
-        let method = Method::from_bytes(call.method.as_bytes())
-            .map_err(|_| no_answer(call, "the call has no valid method"))?;
-        let builder = Request::builder().method(method).uri(call.target.as_str());
+        let builder = Request::builder().method(call.method.as_str()).uri(call.target.as_str());
         let mut request = builder.body(Bytes::new()).map_err(invalid)?;
         *request.headers_mut() = credentials.headers(call.credentials, &self.headers);
         request.headers_mut().entry(header::HOST).or_insert_with(|| self.host.clone());
@@ -248,7 +223,7 @@ impl Service {
         if answer.status() != StatusCode::OK {
             return Err(status(call, answer));
         }
-        let document = answer.document(self.limits.answer);
+        let document = answer.document(self.config.answer.0);
         document.ok_or_else(|| no_answer(call, "the answer is not readable JSON"))
     }
 }
@@ -273,7 +248,7 @@ impl Answer {
     /// The answer's JSON document, decoded in a copy, if it is whole and is one.
     pub(super) fn document(&self, limit: usize) -> Option<Value> {
         let Collected::Whole(body, _) = &self.body else { return None };
-        decode(&self.head.headers, body, limit).ok()
+        rules::body::json(self.head.headers.get(header::CONTENT_ENCODING), body, limit).ok()
     }
 
     /// Whether its body did not break off.
@@ -301,11 +276,6 @@ impl Answer {
         };
         Response::from_parts(self.head, body)
     }
-}
-
-fn decode(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<Value, String> {
-    let encoding = headers.get(header::CONTENT_ENCODING);
-    rules::body::json(encoding, body, limit).map_err(|error| error.to_string())
 }
 
 fn status(call: &Call, answer: Answer) -> CallError {

@@ -6,7 +6,6 @@
 //! enforcement, of unknown outcome, that may have made any row of its type. It ends some time ahead, and is
 //! followed by the next one before that, for as long as the process runs.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::{Context, Halt};
@@ -35,7 +34,7 @@ pub(super) async fn record(context: &Context) -> Result<(), Halt> {
 }
 
 /// Goes on recording that, for ever. Returns at once where every create is recorded.
-pub(super) async fn keep_recording(context: Arc<Context>) {
+pub(super) async fn keep_recording(context: &Context) {
     const RETRY: Duration = Duration::from_secs(1);
     if context.distrusted.is_empty() {
         return;
@@ -44,7 +43,7 @@ pub(super) async fn keep_recording(context: Arc<Context>) {
     let mut pause = every;
     loop {
         tokio::time::sleep(pause).await;
-        pause = match record(&context).await {
+        pause = match record(context).await {
             Ok(()) => every,
             Err(halt) => {
                 tracing::warn!(%halt, "could not record that creates may pass unrecorded");

@@ -288,16 +288,6 @@ pub enum DeletePlan {
     },
 }
 
-impl DeletePlan {
-    /// The question whether one row exists.
-    #[must_use]
-    pub fn confirm(&self) -> &Confirm {
-        match self {
-            Self::ById { confirm, .. } | Self::ByProbe { confirm, .. } => confirm,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -154,7 +154,8 @@ async fn left(
         let (_, append) = begin(stored.id, stored.entries.clone()).unwrap();
         journal.inner.append(append).await.unwrap();
     }
-    tokio::spawn(process(&world, Arc::clone(&journal)).follow());
+    let recovered = process(&world, Arc::clone(&journal)).recover().await.unwrap();
+    tokio::spawn(recovered.carry_on());
     (world, journal, arrivals, left.pop().expect("there is one"), key)
 }
 
@@ -192,12 +193,12 @@ async fn p2_p9_an_order_does_not_stop_a_removal_that_is_on_record() {
     world.keys.insert("agent-1", "k", "external");
     journal.answers.send_replace(false);
     let process = process(&world, Arc::clone(&journal));
-    tokio::spawn(process.clone().follow());
+    tokio::spawn(process.recover().await.unwrap().carry_on());
     arrivals.send(Arrival::Adopted(stored.id)).await.unwrap();
     let recorded = || async { (journal.inner.entries().len() == 2).then_some(()) };
     eventually("the removal is on record", recorded).await;
     let order = Order::Retry { by: "alice".parse().unwrap(), reason: None };
-    let ordered = tokio::spawn(async move { process.order(stored.id, order).await });
+    let ordered = tokio::spawn(async move { process.ledger().order(stored.id, order).await });
     journal.answers.send_replace(true);
     ordered.await.unwrap().unwrap();
     let gone = || async { world.keys.rows().is_empty().then_some(()) };
@@ -236,8 +237,9 @@ async fn p3_evidence_that_comes_while_the_end_is_written_is_not_lost() {
     let (world, journal, arrivals, stored, key) = left(|id| vec![deleted(id)]).await;
     journal.keeps_ends.send_replace(false);
     arrivals.send(Arrival::Adopted(stored.id)).await.unwrap();
-    let deregistered = || async { (!world.is_registered(&key)).then_some(()) };
-    eventually("it is deregistered", deregistered).await;
+    let ends = || async { (journal.keeps_ends.receiver_count() > 0).then_some(()) };
+    eventually("its end is on its way", ends).await;
+    assert!(!world.is_registered(&key), "it is deregistered");
     send(&arrivals, &stored).await;
     // Once there is room for the next, this one has been taken in.
     arrivals.reserve().await.unwrap();

@@ -138,12 +138,8 @@ impl Replica {
         let dual_write = dual_write(life, journal);
         match dual_write.recover().await {
             Ok(recovered) => {
-                let count = recovered.len();
-                life.say("process", || format!("serves; recovered {count} operations"));
-                recovered.resume();
-                tokio::spawn(dual_write.clone().prune());
-                tokio::spawn(dual_write.clone().distrust());
-                tokio::spawn(dual_write.clone().follow());
+                life.say("process", || "serves".into());
+                tokio::spawn(recovered.carry_on());
             }
             Err(halt) => {
                 life.say("process", || format!("can't recover: {halt}"));

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{Attempt, Driver};
+use super::{Driver, Trouble};
 use crate::dualwrite::Event;
 use crate::dualwrite::context::{Context, Halt};
 use crate::dualwrite::driver::{Memory, drive};
 use crate::dualwrite::operation::Operation;
 use crate::dualwrite::overlap::was_undone;
 use crate::dualwrite::rows::{Judgement, Verdict, judge, may_have_removed};
-use crate::dualwrite::service::CallError;
-use crate::journal::Of;
-use crate::model::{Kind, ResourceId, Timestamp};
+use crate::journal::{self, Of};
+use crate::model::{
+    Effect, Evidence, Kind, Opening, Plan, Record, ResourceId, Timestamp, UndoReason,
+};
 
 /// So many that the pauses between them are the longest.
 const MANY_ROUNDS: u32 = 16;
@@ -21,19 +22,24 @@ impl Driver {
     ///
     /// The creates that may have made a row are read after the list was answered: each was recorded
     /// before it was sent, so whichever made a row is among them, or holds the row by now.
-    pub(super) async fn probe(&mut self) -> Result<Attempt, Halt> {
+    pub(super) async fn probe(&mut self) -> Result<Event, Trouble> {
         let asked = self.context.now();
         let Kind::Create(plan) = &self.operation.plan.kind else {
-            return Ok(Attempt::Failed("probe", "a delete is not probed for".into()));
+            return Err(Trouble::Failed("probe", "a delete is not probed for".into()));
         };
         let Some(probe) = &plan.probe else {
             let why = "the rule has no probe that could find the row".to_owned();
-            return Ok(Attempt::Saw(unprovable(why, asked)));
+            return Ok(unprovable(why, asked));
         };
         let Context { service, lists, .. } = &*self.context;
         let rows = match lists.of(service, probe, &self.memory.credentials).await {
             Ok(rows) => rows,
-            Err(error) => return Ok(self.not_listed(&error, asked)),
+            // A refusal is no outage: if the service answers it time and again, as where the parent was deleted,
+            // a person has to know.
+            Err(error) if self.is_refused_for_good(&error) => {
+                return Ok(unprovable(format!("the rows can't be listed: {error}"), asked));
+            }
+            Err(error) => return Err(self.failed("probe", &error)),
         };
         self.refusals = 0;
         let others = self.context.others(&self.operation, Of::Creates).await?;
@@ -68,27 +74,28 @@ impl Driver {
         for id in condemned {
             self.condemn(id).await?;
         }
-        Ok(Attempt::Saw(Event::Probed(rest, asked)))
+        Ok(Event::Probed(rest, asked))
     }
 
-    /// A refusal is no outage: if the service answers it time and again, as where the parent was deleted,
-    /// a person has to know.
-    fn not_listed(&mut self, error: &CallError, asked: Timestamp) -> Attempt {
-        if !self.is_refused_for_good(error) {
-            return self.failed("probe", error);
-        }
-        Attempt::Saw(unprovable(format!("the rows can't be listed: {error}"), asked))
-    }
-
-    /// Has a row removed that a list showed, unless another create that looks was first.
+    /// Begins the removal of a row that a list showed and that nobody may keep: an operation of its own, which
+    /// holds the id. Another create that looks may be first.
     async fn condemn(&self, id: ResourceId) -> Result<(), Halt> {
-        let context = Arc::clone(&self.context);
-        let Some(removal) = context.condemn(&self.operation, id.clone()).await? else {
-            return Ok(());
+        let Self { context, operation, memory, .. } = self;
+        let opening = Opening::new(Plan::clone(&operation.plan), context.now());
+        let principal = operation.principal.clone();
+        let prepared = Record::Prepared(Opening { principal, ..opening });
+        let (evidence, reason) = (Evidence::Listed, UndoReason::Unknown);
+        let undoing = Record::Undoing { id: id.clone(), evidence, reason, ambiguous: false };
+        let records = vec![prepared, Record::Closed { effect: Effect::Past }, undoing];
+        let removal = match context.begin_alone(records).await {
+            Err(Halt::Journal(journal::Error::Taken { .. })) => return Ok(()),
+            begun => begun?,
         };
+        context.metrics.stands(&removal);
         tracing::info!(row = %id, removal = %removal.id, "a row that no client was told of is undone");
-        let (credentials, room) = (self.memory.credentials.clone(), context.enter());
-        drive(context, removal, Memory { credentials, room, ..Memory::default() });
+        let (credentials, room) = (memory.credentials.clone(), context.enter());
+        let memory = Memory { credentials, room, ..Memory::default() };
+        drive(Arc::clone(context), removal, memory);
         Ok(())
     }
 }

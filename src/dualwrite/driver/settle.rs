@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Attempt, Driver};
+use super::{Driver, Trouble};
 use crate::dualwrite::Event;
-use crate::dualwrite::context::{Context, Halt};
+use crate::dualwrite::context::Halt;
 use crate::dualwrite::operation::{Operation, Phase};
 use crate::dualwrite::overlap::{are_disjoint, candidates, owed_by, removers};
 use crate::dualwrite::service::CallError;
@@ -14,41 +14,40 @@ use crate::dualwrite::settle::{
 };
 use crate::dualwrite::state::Settled;
 use crate::journal::Of;
-use crate::model::{Commits, CreatePlan, DeletePlan, Kind, Plan, ResourceId, Timestamp};
+use crate::model::{Commits, Confirm, CreatePlan, DeletePlan, Kind, Probe, ResourceId, Timestamp};
 
 impl Driver {
-    pub(super) async fn settle(&mut self) -> Result<Attempt, Halt> {
+    pub(super) async fn settle(&mut self) -> Result<Event, Trouble> {
         let plan = Arc::clone(&self.operation.plan);
+        let may_stand = !matches!(self.operation.phase, Phase::Undoing(_) | Phase::Reported(_));
         match (&plan.kind, self.operation.bound.clone()) {
             (Kind::Delete(delete), _) => self.settle_targets(delete).await,
-            (Kind::Create(create), Some(id))
-                if matches!(self.operation.phase, Phase::Undoing(_) | Phase::Reported(_)) =>
-            {
-                self.settle_undo(create, id).await
-            }
-            (Kind::Create(create), Some(id)) => self.settle_own(create, id).await,
-            (Kind::Create(_), None) => Ok(Attempt::Failed("confirm", "its row is unknown".into())),
+            (Kind::Create(create), Some(id)) if may_stand => self.settle_own(create, id).await,
+            (Kind::Create(create), Some(id)) => self.settle_undo(create, id).await,
+            (Kind::Create(_), None) => Err(Trouble::Failed("confirm", "its row is unknown".into())),
         }
     }
 
     /// A row that may not stand: it is removed as often as it is there. One that a person decides on is left alone, and
     /// its registration removed once it is gone.
-    async fn settle_undo(&mut self, plan: &CreatePlan, id: ResourceId) -> Result<Attempt, Halt> {
+    async fn settle_undo(&mut self, plan: &CreatePlan, id: ResourceId) -> Result<Event, Trouble> {
         self.undo_is_due &= self.operation.is_condemned();
         if self.undo_is_due && self.may_be_another_s().await? {
             let why = "a create that is not enforced may have made the row under the same id";
-            return Ok(Attempt::Saw(Event::GivenUp(why.into())));
+            return Ok(Event::GivenUp(why.into()));
         }
         let Self { context, operation, memory, .. } = self;
-        let (service, credentials) = (&context.service, &memory.credentials);
+        let service = &context.service;
         let end = until(operation, &context.policy);
         if self.undo_is_due {
             context.may_act()?;
             let sent = context.now();
-            let undone = service.undo(&plan.undo, &id, credentials).await;
-            memory.landing = memory.landing.max(undo_end(&operation.plan, undone.is_ok(), context));
+            let undone = service.undo(&plan.undo, &id, &memory.credentials).await;
+            if undone.is_err() || operation.plan.commits != Commits::BeforeAnswer {
+                memory.may_land(context);
+            }
             if let Err(error) = undone {
-                return Ok(self.not_undone(&error, end));
+                return self.not_undone(&error, end);
             }
             self.refusals = 0;
             self.undo_is_due = false;
@@ -58,9 +57,9 @@ impl Driver {
             }
         }
         let asked = context.now();
-        let seen = match service.confirm(&plan.confirm, &id, credentials).await {
+        let seen = match service.confirm(&plan.confirm, &id, &memory.credentials).await {
             Ok(seen) => seen,
-            Err(error) => return Ok(self.failed("confirm", &error)),
+            Err(error) => return Err(self.failed("confirm", &error)),
         };
         self.undo_is_due = seen == Presence::Present && operation.is_condemned();
         // The DELETE may have its effect as late, and reads lag behind it.
@@ -68,7 +67,7 @@ impl Driver {
         let accepted = self.undo_accepted.map(|accepted| accepted.plus(longest));
         if self.undo_is_due && is_over(accepted, asked) {
             let why = "the service accepts the undo's DELETE, and the row is there all the same";
-            return Ok(Attempt::Saw(Event::GivenUp(why.into())));
+            return Ok(Event::GivenUp(why.into()));
         }
         let gone = conclude(seen, asked, end, None).is_some().then_some(id);
         Ok(saw(gone.into_iter().collect(), false))
@@ -76,13 +75,13 @@ impl Driver {
 
     /// If the service refuses the undo's DELETE time and again, as with 409, a person has to know. A caller that it does
     /// not accept may be accepted later.
-    fn not_undone(&mut self, error: &CallError, end: End) -> Attempt {
+    fn not_undone(&mut self, error: &CallError, end: End) -> Result<Event, Trouble> {
         let is_final = self.is_refused_for_good(error) && !error.is_denied();
         if is_final && is_over(end, self.context.now()) {
             let why = format!("the undo is refused: {error}");
-            return Attempt::Saw(Event::GivenUp(why));
+            return Ok(Event::GivenUp(why));
         }
-        self.failed("undo", error)
+        Err(self.failed("undo", error))
     }
 
     /// Whether a create that is not enforced may have made the row that is undone, or one with its id since.
@@ -95,69 +94,71 @@ impl Driver {
         Ok(others.iter().any(|other| may(other)))
     }
 
-    /// The row of a create that stands, if no delete removed it.
-    async fn settle_own(&mut self, plan: &CreatePlan, id: ResourceId) -> Result<Attempt, Halt> {
-        let Self { context, operation, memory, .. } = self;
-        let deletes = context.others(operation, Of::Deletes).await?;
-        let mut removers = removers(operation, &deletes, &context.policy).peekable();
+    /// The row of a create that stands, if a delete may have removed it.
+    async fn settle_own(&mut self, plan: &CreatePlan, id: ResourceId) -> Result<Event, Trouble> {
+        let (asked, policy) = (self.context.now(), self.context.policy);
+        let deletes = self.context.others(&self.operation, Of::Deletes).await?;
+        let mut removers = removers(&self.operation, &deletes, &policy).peekable();
         if removers.peek().is_none() {
             return Ok(saw(BTreeSet::new(), true));
         }
-        let removed = removed(removers, &context.policy);
-        let asked = context.now();
-        let made = until(operation, &context.policy);
-        if !is_over(made, asked) && !is_over(removed, asked) {
-            // No answer could prove anything yet.
-            self.nothing_before = earliest(made, removed);
-            return Ok(saw(BTreeSet::new(), false));
-        }
-        let confirm = context.service.confirm(&plan.confirm, &id, &memory.credentials);
-        let seen = match confirm.await {
-            Ok(seen) => seen,
-            Err(error) => return Ok(self.failed("confirm", &error)),
-        };
-        Ok(match conclude(seen, asked, made, removed) {
-            None => saw(BTreeSet::new(), false),
-            Some(Presence::Gone) => saw(BTreeSet::from([id]), false),
-            Some(Presence::Present) => saw(BTreeSet::new(), true),
-        })
+        let removed = removed(removers, &policy);
+        let (gone, over) = self.look(&plan.confirm, None, [id].into(), asked, removed).await?;
+        Ok(saw(gone, over))
     }
 
     /// The rows that a delete may have removed: its targets, and what creates that overlap it made.
-    async fn settle_targets(&mut self, plan: &DeletePlan) -> Result<Attempt, Halt> {
+    async fn settle_targets(&mut self, plan: &DeletePlan) -> Result<Event, Trouble> {
         let (asked, policy) = (self.context.now(), self.context.policy);
-        let (creates, deletes) = match plan {
-            DeletePlan::ById { .. } => (Vec::new(), Vec::new()),
-            DeletePlan::ByProbe { .. } => (
+        let (confirm, probe, creates, deletes) = match plan {
+            DeletePlan::ById { confirm, .. } => (confirm, None, Vec::new(), Vec::new()),
+            DeletePlan::ByProbe { confirm, probe } => (
+                confirm,
+                Some(probe),
                 self.context.others(&self.operation, Of::Creates).await?,
                 self.context.others(&self.operation, Of::Deletes).await?,
             ),
         };
-        let end = until(&self.operation, &policy);
         let (ids, open) = candidates(&self.operation, &creates, &policy);
-        let (mut gone, mut over) = (self.operation.gone.clone(), true);
-        let (mut asks, mut waits) = (Vec::new(), None);
         let owed = owed_by(&self.operation, creates.iter().chain(&deletes).map(Arc::as_ref));
-        for id in &(&ids - &gone) - &owed {
+        let rows = &(&ids - &self.operation.gone) - &owed;
+        let removed = until(&self.operation, &policy);
+        let (gone, over) = self.look(confirm, probe, rows, asked, removed).await?;
+        Ok(saw(gone, over && is_exhausted(&self.operation, open, asked, &policy)))
+    }
+
+    /// Asks which of `rows` are there, as far as an answer can prove something by now; `removed` is the end of what
+    /// may remove them. Gives what is gone, and whether each of the others is proven to stand.
+    async fn look(
+        &mut self,
+        confirm: &Confirm,
+        probe: Option<&Probe>,
+        rows: BTreeSet<ResourceId>,
+        asked: Timestamp,
+        removed: End,
+    ) -> Result<(BTreeSet<ResourceId>, bool), Trouble> {
+        let (mut gone, mut over) = (BTreeSet::new(), true);
+        let (mut asks, mut waits) = (Vec::new(), None);
+        for id in rows {
             let made = self.made(&id, asked).await?.0;
             // Otherwise no answer could prove anything yet.
-            if is_over(made, asked) || is_over(end, asked) {
+            if is_over(made, asked) || is_over(removed, asked) {
                 asks.push(id);
             } else {
                 over = false;
-                waits = waits.max(earliest(made, end));
+                waits = waits.max(made.into_iter().chain(removed).min());
             }
         }
         // One look when all can be proven costs less than one for each.
         self.nothing_before = waits;
-        let listed = self.listed(plan, asks.len()).await;
+        let listed = self.listed(probe.filter(|_| asks.len() > 1)).await;
         let mut failure = None;
         for id in asks {
             let seen = if listed.contains(&id) {
                 Presence::Present
             } else {
                 let service = &self.context.service;
-                match service.confirm(plan.confirm(), &id, &self.memory.credentials).await {
+                match service.confirm(confirm, &id, &self.memory.credentials).await {
                     Ok(seen) => seen,
                     // The others need not wait for it.
                     Err(error) => {
@@ -169,22 +170,24 @@ impl Driver {
             };
             // Anew: a create may have learnt meanwhile that the id is its own.
             let (made, never_was) = self.made(&id, asked).await?;
-            match conclude(seen, asked, made, end) {
+            match conclude(seen, asked, made, removed) {
                 None => over = false,
                 Some(Presence::Gone) if !never_was => _ = gone.insert(id),
                 Some(_) => {}
             }
         }
-        if let Some(error) = failure.filter(|_| gone.len() == self.operation.gone.len()) {
-            return Ok(self.failed("confirm", &error));
+        match failure {
+            Some(error) if gone.is_empty() => Err(self.failed("confirm", &error)),
+            _ => Ok((gone, over)),
         }
-        let over = over && is_exhausted(&self.operation, open, asked, &policy);
-        Ok(saw(gone, over))
     }
 
     /// Until when the row with `id` may come into being, and whether there never was one if it is not there now.
     async fn made(&self, id: &ResourceId, asked: Timestamp) -> Result<(End, bool), Halt> {
         let Self { context, operation, .. } = self;
+        if operation.is_create() {
+            return Ok((until(operation, &context.policy), false));
+        }
         let maker = context.holder(&operation.resource(id)).await?;
         // Others may have made rows of which the journal does not know.
         let all_known = context.knows_all(&operation.plan.resource_type);
@@ -195,27 +198,13 @@ impl Driver {
 
     /// Which rows a list shows to be there, so that only the others need a question each. No
     /// list, no saving: then each row is asked for.
-    async fn listed(&self, plan: &DeletePlan, left: usize) -> BTreeSet<ResourceId> {
-        let DeletePlan::ByProbe { probe, .. } = plan else { return BTreeSet::new() };
-        if left < 2 {
-            return BTreeSet::new();
-        }
+    async fn listed(&self, probe: Option<&Probe>) -> BTreeSet<ResourceId> {
+        let Some(probe) = probe else { return BTreeSet::new() };
         let rows = self.context.service.list(probe, &self.memory.credentials).await;
         rows.unwrap_or_default().into_iter().map(|row| row.id).collect()
     }
 }
 
-/// Until when the undo's DELETE that was just sent may still take effect.
-fn undo_end(plan: &Plan, is_answered: bool, context: &Context) -> Option<Timestamp> {
-    let is_done = is_answered && plan.commits == Commits::BeforeAnswer;
-    (!is_done).then(|| context.now().plus(context.policy.bounds.late_effect))
-}
-
-/// The earlier of two instants, if there are some.
-fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
-    one.into_iter().chain(other).min()
-}
-
-pub(super) fn saw(gone: BTreeSet<ResourceId>, over: bool) -> Attempt {
-    Attempt::Saw(Event::Settled(Settled { gone, over }))
+pub(super) fn saw(gone: BTreeSet<ResourceId>, over: bool) -> Event {
+    Event::Settled(Settled { gone, over })
 }

@@ -1,49 +1,21 @@
-//! What each task does: one call to the service or the back end, and the event that it shows.
+//! The task that deregisters, and what a failed call means to every task.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::settle::saw;
-use super::{Attempt, Driver};
+use super::{Driver, Trouble};
 use crate::dualwrite::Event;
-use crate::dualwrite::context::Halt;
 use crate::dualwrite::credentials::Credentials;
 use crate::dualwrite::service::CallError;
-use crate::dualwrite::state::Call;
 use crate::failpoint;
 use crate::model::ResourceId;
 
-/// A call as operators see it.
-pub(super) fn name(call: &Call) -> &'static str {
-    match call {
-        Call::Probe => "list the rows that may be this create's",
-        Call::Settle => "ask which rows are there",
-        Call::Deregister(_) => "deregister what is gone",
-    }
-}
-
 impl Driver {
-    pub(super) async fn perform(&mut self, call: Call) -> Result<Attempt, Halt> {
-        match call {
-            Call::Probe => self.probe().await,
-            Call::Settle => self.settle().await,
-            Call::Deregister(ids) => {
-                self.context.may_act()?;
-                Ok(self.deregister(ids).await)
-            }
-        }
-    }
-
     /// Whether the service's own credentials may be accepted where the caller's were not.
     pub(super) fn may_ask_otherwise(&self, error: &CallError) -> bool {
         let is_caller = !self.memory.credentials.is_empty();
         is_caller && error.is_denied() && self.context.service.has_credentials()
-    }
-
-    /// Notes that what was sent for the row until now may land as late as L.
-    pub(super) fn may_land(&mut self) {
-        let end = self.context.now().plus(self.context.policy.bounds.late_effect);
-        self.memory.landing = self.memory.landing.max(Some(end));
     }
 
     /// Counts a refusal. Proxies and deployments refuse for moments; ten times in a row is taken for the last word.
@@ -56,11 +28,11 @@ impl Driver {
 
     /// A call failed. Where the service does not (or no longer) accept the caller, the service's own
     /// credentials take over, as they do after a crash.
-    pub(super) fn failed(&mut self, call: &'static str, error: &CallError) -> Attempt {
+    pub(super) fn failed(&mut self, call: &'static str, error: &CallError) -> Trouble {
         if self.may_ask_otherwise(error) {
             self.memory.credentials = Credentials::default();
         }
-        Attempt::Failed(call, error.to_string())
+        Trouble::Failed(call, error.to_string())
     }
 
     /// Deregisters with the caller's principal, else what is stored of it, else the configured
@@ -68,8 +40,9 @@ impl Driver {
     ///
     /// Where ids come back, it is repeated once nothing that was sent for the rows can land any more: until
     /// then no other row gets their ids.
-    async fn deregister(&mut self, ids: BTreeSet<ResourceId>) -> Attempt {
+    pub(super) async fn deregister(&mut self, ids: BTreeSet<ResourceId>) -> Result<Event, Trouble> {
         let context = Arc::clone(&self.context);
+        context.may_act()?;
         let stand_in = context.resolver.deregister_as();
         let own = self.memory.principal.clone().or_else(|| self.operation.principal.to_principal());
         let (mut done, mut failure) = (BTreeSet::new(), None);
@@ -87,7 +60,7 @@ impl Driver {
                 may_land |= matches!(&result, Err(error) if error.ambiguous);
             }
             if may_land {
-                self.may_land();
+                self.memory.may_land(&context);
             }
             match result {
                 Ok(()) => _ = done.insert(id),
@@ -96,14 +69,14 @@ impl Driver {
         }
         let all_again = done.is_empty() || self.operation.reuses_ids();
         if let Some(failure) = failure.filter(|_| all_again) {
-            return Attempt::Failed("deregister", failure);
+            return Err(Trouble::Failed("deregister", failure));
         }
         let now = self.context.now();
         let landing = self.memory.landing.filter(|_| self.operation.reuses_ids());
         if landing.is_some_and(|end| now < end) {
             self.nothing_before = landing;
-            return saw(BTreeSet::new(), false);
+            return Ok(saw(BTreeSet::new(), false));
         }
-        Attempt::Saw(Event::Deregistered(done))
+        Ok(Event::Deregistered(done))
     }
 }

@@ -1,5 +1,7 @@
 //! What operators read, phase by phase.
 
+use std::sync::Arc;
+
 use super::super::fixtures::{create, create_named, delete, id, policy};
 use super::super::outcome::{CreateOutcome, DeleteOutcome};
 use super::super::state::{Event, Settled, on};
@@ -23,9 +25,8 @@ fn told(operation: &Operation, teller: Teller) -> Explanation {
 
 /// As the process that carries it on tells it.
 fn carried_on(operation: &Operation) -> Explanation {
-    let board = Board::default();
-    board.begin(operation);
-    explain(operation, board.note(operation.id).as_ref(), &policy(), Teller::Sidecar)
+    let sheet = Arc::new(Board::default()).begin(operation);
+    explain(operation, Some(&sheet.note.borrow()), &policy(), Teller::Sidecar)
 }
 
 fn answered(outcome: CreateOutcome) -> Event {
@@ -109,14 +110,16 @@ fn p9_a_create_of_unknown_outcome_is_not_said_to_be_unregistered() {
 #[test]
 fn p9_when_the_next_attempt_is_due_is_told() {
     let operation = after(create(Mode::Enforce, None), [answered(CreateOutcome::Unknown)]);
-    let (board, due) = (Board::default(), Timestamp::from_micros(7_000_000));
-    board.begin(&operation);
-    let told =
-        || explain(&operation, board.note(operation.id).as_ref(), &policy(), Teller::Sidecar);
+    let (sheet, due) =
+        (Arc::new(Board::default()).begin(&operation), Timestamp::from_micros(7_000_000));
+    let told = || explain(&operation, Some(&sheet.note.borrow()), &policy(), Teller::Sidecar);
     assert_eq!(told().next_at, None, "an attempt is under way");
-    board.sleeps_until(operation.id, due);
+    sheet.note.send_modify(|note| note.next = Some(due));
     assert_eq!(told().next_at, Some(due.to_string()));
-    board.waits_for(operation.id, Some("service"));
+    sheet.note.send_modify(|note| {
+        note.next = None;
+        note.waits_for = Some("service");
+    });
     let waits = told();
     assert_eq!((waits.next_at.as_deref(), waits.waits_for), (None, Some("service")));
     assert!(waits.stuck && waits.next.contains("until the service answers"), "{waits:#?}");

@@ -30,41 +30,28 @@ impl Service {
     /// before, show the same ids. A row can be missed at the edge of a page because another row is
     /// removed, which makes the next reading differ, or because another row is made while the pages lag
     /// apart, which makes this reading differ from the one before: the one in the middle misses nothing.
-    pub(super) async fn list_any(
-        &self,
-        call: &Probe,
-        probes: &[&Probe],
-        credentials: &Credentials,
-    ) -> Result<Vec<SightedRow>, CallError> {
-        let reading = self.list_completely(call, probes, credentials);
-        match tokio::time::timeout(self.limits.list, reading).await {
-            Ok(listed) => listed,
-            Err(_) => Err(no_answer(&call.call, "the list took too long")),
-        }
-    }
-
-    async fn list_completely(
+    async fn list_any(
         &self,
         call: &Probe,
         probes: &[&Probe],
         credentials: &Credentials,
     ) -> Result<Vec<SightedRow>, CallError> {
         const EQUAL: usize = 3;
-        let mut last = self.list_once(call, probes, credentials).await?;
-        if last.pages <= 1 {
-            return Ok(last.wanted);
-        }
-        let mut equal = 1;
-        for _ in 1..READINGS {
-            tokio::time::sleep(self.limits.lag).await;
-            let again = self.list_once(call, probes, credentials).await?;
-            equal = if again.ids == last.ids { equal + 1 } else { 1 };
-            last = again;
-            if equal == EQUAL {
-                return Ok(last.wanted);
+        let reading = async {
+            let (mut last, mut equal) = (Listed::default(), 0);
+            for _ in 0..READINGS {
+                let again = self.list_once(call, probes, credentials).await?;
+                equal = if again.ids == last.ids { equal + 1 } else { 1 };
+                last = again;
+                if last.pages <= 1 || equal == EQUAL {
+                    return Ok(last.wanted);
+                }
+                tokio::time::sleep(self.config.read_lag.0).await;
             }
-        }
-        Err(no_answer(&call.call, "the list changed with every reading"))
+            Err(no_answer(&call.call, "the list changed with every reading"))
+        };
+        let listed = tokio::time::timeout(self.config.list(), reading).await;
+        listed.unwrap_or_else(|_| Err(no_answer(&call.call, "the list took too long")))
     }
 
     async fn list_once(
@@ -74,7 +61,7 @@ impl Service {
         credentials: &Credentials,
     ) -> Result<Listed, CallError> {
         let mut listed = Listed::default();
-        for number in 1..=self.limits.pages {
+        for number in 1..=self.config.probe_pages {
             let call = match &probe.page {
                 Some(page) => probe.call.with_query(&page.parameter, &number.to_string()),
                 None => probe.call.clone(),
@@ -87,9 +74,12 @@ impl Service {
                 return Err(no_answer(&call, "the answer is not a list of rows"));
             };
             for item in items {
-                let id = probe.row.id.of(item).and_then(ResourceId::from_json);
-                let id =
-                    id.ok_or_else(|| no_answer(&call, "a row holds no id where the rule says"))?;
+                let id = probe
+                    .row
+                    .id
+                    .of(item)
+                    .and_then(ResourceId::from_json)
+                    .ok_or_else(|| no_answer(&call, "a row holds no id where the rule says"))?;
                 if probes.iter().any(|probe| satisfies(item, probe)) {
                     let (id, json) = (id.clone(), item.clone());
                     listed.wanted.push(SightedRow { id, is_found: false, is_back: false, json });

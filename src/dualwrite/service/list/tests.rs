@@ -7,11 +7,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 
 use super::*;
+use crate::dualwrite::config::Config;
 use crate::dualwrite::fixtures::create;
 use crate::dualwrite::peers::service_circuit;
-use crate::dualwrite::service::Limits;
 use crate::http::breaker::Metrics;
-use crate::model::{Kind, Mode, Page};
+use crate::model::{Kind, Mode, Page, Span};
 use crate::upstream::{self, Transport};
 
 /// A service that shows these ids, answer by answer.
@@ -32,11 +32,11 @@ impl Transport for Pages {
 async fn listed(answers: &[&'static [&'static str]]) -> Option<Vec<String>> {
     let transport = Arc::new(Pages(Mutex::new(answers.iter().copied().collect())));
     let second = std::time::Duration::from_secs(1);
-    let limits =
-        Limits { call: second, answer: 1 << 16, pages: 9, lag: second / 1000, list: 9 * second };
+    let (read_lag, call) = (Span(second / 1000), Span(second));
+    let config = Config { read_lag, call, ..Config::default() };
     let circuit = service_circuit(Metrics::default());
-    let host = HeaderValue::from_static("keys");
-    let service = Service::new(transport.clone(), circuit, HeaderMap::new(), host, limits);
+    let (headers, host) = (HeaderMap::new(), HeaderValue::from_static("keys"));
+    let service = Service { transport: transport.clone(), circuit, headers, host, config };
     let create = create(Mode::Enforce, None);
     let Kind::Create(plan) = &create.plan.kind else { panic!("a create") };
     let mut probe = plan.probe.clone().unwrap();
