@@ -7,9 +7,9 @@ use crate::model::Timestamp;
 /// How long people can still look at a void operation, of which a client may have told them.
 const READABLE: Duration = Duration::from_mins(1);
 
-/// What ended before this and is void may be forgotten, whatever is open.
-pub(super) fn void_before(now: Timestamp, before: Timestamp) -> Timestamp {
-    now.minus(READABLE).max(before)
+/// In which what is void may be forgotten, whatever is open.
+pub(super) fn void(now: Timestamp, before: Timestamp) -> Gap {
+    Gap { after: Timestamp::from_micros(i64::MIN), before: now.minus(READABLE).max(before) }
 }
 
 /// A stretch of time of which no open operation needs anything.

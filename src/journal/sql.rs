@@ -4,12 +4,13 @@
 //! them by that.
 
 use std::borrow::Cow;
+use std::iter::once;
 
 use futures_util::future::try_join_all;
 use uuid::Uuid;
 
 use super::encoded::Encoded;
-use super::retention::{gaps, void_before};
+use super::retention::{gaps, void};
 use super::writer::Verdict;
 use super::{Error, Index, Of, State};
 use crate::model::{Entry, OperationId, Resource, Stored, Timestamp};
@@ -56,8 +57,8 @@ pub(super) struct Dialect {
 
 /// The tables of a journal. Only replicas leave `evidence`, and have an `owner` other than 0.
 ///
-/// Pages are read by id, which never changes: what settles between two pages is not missed. Operations that are
-/// over and those that are void have an index each, so that no search passes the others.
+/// Pages are read by id, which never changes: what settles between two pages is not missed. The searches for
+/// operations that are over and for void ones pass no others.
 ///
 /// `record` is text and not a database's own JSON, which can't hold every string.
 pub(super) fn tables(dialect: &Dialect) -> String {
@@ -77,8 +78,7 @@ CREATE TABLE operations (
 ) {keyed};
 CREATE INDEX unfinished ON operations (id, owner) WHERE state < 2;
 CREATE INDEX open ON operations (opened_at) WHERE state = 0;
-CREATE INDEX finished ON operations (finished_at) WHERE state = 2;
-CREATE INDEX void ON operations (finished_at) WHERE state = 3;
+CREATE INDEX finished ON operations (state, finished_at);
 CREATE INDEX overlapping ON operations (resource_type, kind, id, settled_at) WHERE state < 3;
 CREATE TABLE entries (
     seq {serial} PRIMARY KEY,
@@ -152,12 +152,9 @@ const FREE: &str = "DELETE FROM bindings WHERE resource_type = $1 AND resource_i
 pub(super) const OPEN: &str =
     "SELECT opened_at, settled_at FROM operations WHERE state = 0 ORDER BY opened_at";
 
-pub(super) const VOID: &str = "SELECT id FROM operations WHERE state = 3 AND finished_at < $1 \
-     AND id NOT IN (SELECT operation FROM evidence) ORDER BY finished_at LIMIT $2";
-
-pub(super) const FORGETTABLE: &str = "SELECT id FROM operations WHERE state = 2 \
-     AND finished_at > $1 AND finished_at < $2 AND opened_at > $1 \
-     AND id NOT IN (SELECT operation FROM evidence) ORDER BY finished_at LIMIT $3";
+pub(super) const FORGETTABLE: &str = "SELECT id FROM operations WHERE state = $1 \
+     AND finished_at > $2 AND finished_at < $3 AND opened_at > $2 \
+     AND id NOT IN (SELECT operation FROM evidence) ORDER BY finished_at LIMIT $4";
 
 /// The operation itself first: that waits for whoever is writing to it, whose entries go with it then.
 const FORGET: [&str; 3] = [
@@ -170,7 +167,11 @@ const FORGET: [&str; 3] = [
 pub(super) const WRITES: [&str; 5] = [HOLDER, BIND, INDEX, ENTRY, FREE];
 
 /// Operations forgotten in one transaction: some milliseconds, for which appends wait.
-const CHUNK: usize = 200;
+const CHUNK: i64 = 200;
+
+/// `state` of operations that are over.
+const FINISHED: i64 = 2;
+const VOID: i64 = 3;
 
 /// `settled_at` of an operation that has not settled.
 const NEVER: i64 = i64::MAX;
@@ -240,8 +241,8 @@ async fn put<S: Sql>(sql: &S, epoch: i64, call: &Encoded) -> Result<(), S::Error
     let (state, finished_at) = match *state {
         State::Open => (0, Null),
         State::Alone => (1, Null),
-        State::Finished(at) => (2, at.into()),
-        State::Void(at) => (3, at.into()),
+        State::Finished(at) => (FINISHED, at.into()),
+        State::Void(at) => (VOID, at.into()),
     };
     let id = Value::from(call.operation);
     let index = [
@@ -284,18 +285,16 @@ pub(super) async fn prune<S: Sql>(
         // What can't be read spares everything.
         _ => (time(i64::MIN), None),
     });
-    let left = |found: &Vec<Row>| {
-        Number(i64::try_from(CHUNK.saturating_sub(found.len())).unwrap_or_default())
-    };
-    let void = [void_before(now, before).into(), left(&Vec::new())];
-    let mut found = sql.run(VOID, &void).await?;
+    let finished = gaps(now, before, open).into_iter().map(|gap| (FINISHED, gap));
+    let mut found = Vec::new();
     // Gap by gap, so that what lies between is not read.
-    for gap in gaps(now, before, open) {
-        let values = [gap.after.into(), gap.before.into(), left(&found)];
-        found.extend(sql.run(FORGETTABLE, &values).await?);
-        if found.len() >= CHUNK {
+    for (state, gap) in once((VOID, void(now, before))).chain(finished) {
+        let left = CHUNK.saturating_sub(i64::try_from(found.len()).unwrap_or(CHUNK));
+        if left == 0 {
             break;
         }
+        let values = [Number(state), gap.after.into(), gap.before.into(), Number(left)];
+        found.extend(sql.run(FORGETTABLE, &values).await?);
     }
     let forget = async |id: &Row| -> Result<(), S::Error> {
         for statement in FORGET {

@@ -20,25 +20,18 @@ const TAKE_OVER: &str = "UPDATE replicas SET dead = true WHERE epoch IN ( \
          AND pg_postmaster_start_time() + lease < clock_timestamp() \
      ORDER BY epoch FOR UPDATE SKIP LOCKED) RETURNING epoch, name";
 
-/// What no living replica owns, and that is unfinished or concerned by evidence. The fence is that
-/// of the writer: a replica that was taken over itself adopts nothing.
+/// What no living replica owns, and that is unfinished or concerned by evidence; or a single operation, finished or
+/// not. The fence is that of the writer: a replica that was taken over itself adopts nothing.
 const ADOPT: &str = "WITH me AS MATERIALIZED ( \
          SELECT epoch FROM replicas WHERE epoch = $1 AND token = $2 AND NOT dead FOR KEY SHARE) \
      UPDATE operations SET owner = me.epoch FROM me WHERE id IN ( \
-         SELECT o.id FROM operations o \
-         WHERE (o.state < 2 OR o.id IN (SELECT operation FROM evidence)) AND o.owner NOT IN \
-             (SELECT epoch FROM replicas WHERE NOT dead) \
-         ORDER BY o.id LIMIT $3 FOR UPDATE SKIP LOCKED) RETURNING id";
+         SELECT id FROM operations WHERE owner NOT IN (SELECT epoch FROM replicas WHERE NOT dead) \
+             AND (id = $3 OR $3 IS NULL AND (state < 2 OR id IN (SELECT operation FROM evidence))) \
+         ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED) RETURNING id";
 
 /// Of this replica, and begun by another.
 const ADOPTED: &str = "SELECT id FROM operations \
      WHERE owner = $1 AND begun <> $1 AND state < 2 ORDER BY id";
-
-/// As [`ADOPT`], a single operation, finished or not.
-const CLAIM: &str = "WITH me AS MATERIALIZED ( \
-         SELECT epoch FROM replicas WHERE epoch = $1 AND token = $2 AND NOT dead FOR KEY SHARE) \
-     UPDATE operations SET owner = me.epoch FROM me \
-     WHERE id = $3 AND owner NOT IN (SELECT epoch FROM replicas WHERE NOT dead)";
 
 const OWNER: &str = "SELECT o.owner, r.name FROM operations o \
      LEFT JOIN replicas r ON r.epoch = o.owner WHERE o.id = $1";
@@ -58,31 +51,30 @@ pub(super) async fn take_over(
     Ok(())
 }
 
-/// Makes one step's worth of operations this replica's. Gives those of them.
+/// Makes one step's worth of operations this replica's, or this one. Gives those of them.
 pub(super) async fn adopt(
     client: &Client,
     identity: Identity,
+    operation: Option<OperationId>,
 ) -> Result<Vec<OperationId>, Problem> {
-    let Identity { epoch, token } = identity;
-    let taken = ids(&client.query(ADOPT, &[&epoch, &token, &STEP]).await?);
+    let (Identity { epoch, token }, id) = (identity, operation.map(OperationId::uuid));
+    let taken = ids(&client.query(ADOPT, &[&epoch, &token, &id, &STEP]).await?);
     if !taken.is_empty() {
-        tracing::info!(operations = taken.len(), "unfinished operations were adopted");
+        tracing::info!(operations = taken.len(), "operations were adopted");
     }
     Ok(taken)
 }
 
-/// Makes an operation this replica's, where no living one owns it. Gives whose it is then.
-pub(super) async fn claim(
+/// Whose an operation is.
+pub(super) async fn owner(
     client: &Client,
     identity: Identity,
     operation: OperationId,
 ) -> Result<Option<Owner>, Problem> {
-    let (Identity { epoch, token }, id) = (identity, operation.uuid());
-    client.execute(CLAIM, &[&epoch, &token, &id]).await?;
-    let row = client.query_opt(OWNER, &[&id]).await?;
+    let row = client.query_opt(OWNER, &[&operation.uuid()]).await?;
     Ok(row.map(|row| {
         let (owner, name): (i64, Option<String>) = (row.get(0), row.get(1));
-        if owner == epoch { Owner::This } else { Owner::Other(name.unwrap_or_default()) }
+        if owner == identity.epoch { Owner::This } else { Owner::Other(name.unwrap_or_default()) }
     }))
 }
 

@@ -12,12 +12,12 @@ use tokio_postgres::Client;
 use super::super::Metrics;
 use super::super::machine::uptime;
 use super::super::problem::Problem;
-use super::super::shared::{Arrival, Receipt};
+use super::super::shared::{Arrival, Deposit, Receipt};
 use super::adopt::{adopt, adopted, take_over};
 use super::connect::Connector;
 use super::lease::{Lease, database_time, micros};
 use super::link::Link;
-use super::mailbox::{self, Letter};
+use super::mailbox;
 
 /// The task's state.
 pub(super) struct Keeper {
@@ -90,7 +90,7 @@ impl Keeper {
         if self.steady_since.is_none_or(|since| since.elapsed() >= length) {
             take_over(client, identity, None).await?;
         }
-        let mut taken = adopt(client, identity).await?;
+        let mut taken = adopt(client, identity, None).await?;
         // What was taken with an answer that was lost is asked for again. It may be under way here already.
         if self.is_behind {
             taken = adopted(client, identity).await?;
@@ -130,11 +130,11 @@ impl Keeper {
     }
 
     /// Hands out evidence, again where it was not settled for a lease's length.
-    fn hand_on(&mut self, waiting: Vec<Letter>) {
+    fn hand_on(&mut self, waiting: Vec<(Receipt, Deposit)>) {
         let length = self.lease.length;
-        let receipts: HashSet<Receipt> = waiting.iter().map(|letter| letter.receipt).collect();
+        let receipts: HashSet<Receipt> = waiting.iter().map(|(receipt, _)| *receipt).collect();
         self.told.retain(|receipt, at| receipts.contains(receipt) && at.elapsed() < length);
-        for Letter { receipt, deposit } in waiting {
+        for (receipt, deposit) in waiting {
             if self.told.contains_key(&receipt) {
                 continue;
             }

@@ -27,26 +27,20 @@ const WAITING: &str = "SELECT v.receipt, v.operation, v.opening, v.late \
      FROM evidence v LEFT JOIN operations o ON o.id = v.operation \
      WHERE o.owner = $1 OR o.id IS NULL ORDER BY v.receipt LIMIT 256";
 
-/// Evidence that waits for this replica.
-pub(super) struct Letter {
-    pub(super) receipt: Receipt,
-    pub(super) deposit: Deposit,
-}
-
 /// The evidence that waits for this replica.
-pub(super) async fn waiting(client: &Client, identity: Identity) -> Result<Vec<Letter>, Problem> {
+pub(super) async fn waiting(
+    client: &Client,
+    identity: Identity,
+) -> Result<Vec<(Receipt, Deposit)>, Problem> {
     let rows = client.query(WAITING, &[&identity.epoch]).await?;
     Ok(rows.iter().filter_map(decode).collect())
 }
 
-fn decode(row: &Row) -> Option<Letter> {
+fn decode(row: &Row) -> Option<(Receipt, Deposit)> {
     let operation = OperationId::from(row.get::<_, Uuid>(1));
     let opening = serde_json::from_str(row.get(2));
     match opening.and_then(|opening| Ok((opening, serde_json::from_str(row.get(3))?))) {
-        Ok((opening, late)) => {
-            let deposit = Deposit { operation, opening, late };
-            Some(Letter { receipt: Receipt(row.get(0)), deposit })
-        }
+        Ok((opening, late)) => Some((Receipt(row.get(0)), Deposit { operation, opening, late })),
         // It stays for a release that can.
         Err(error) => {
             tracing::error!(%operation, %error, "evidence can't be read");

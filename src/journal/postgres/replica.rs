@@ -10,10 +10,9 @@ use tokio::sync::{Mutex, mpsc};
 use super::super::Error;
 use super::super::clock;
 use super::super::database::Reads;
-use super::super::problem::Problem;
 use super::super::shared::{Arrival, Deposit, Owner, Receipt, Shared};
 use super::super::sql::Value;
-use super::adopt::{adopt, adopted, claim, take_over};
+use super::adopt::{adopt, adopted, owner, take_over};
 use super::lease::{Identity, Lease};
 use super::mailbox;
 use super::read::PostgresReads;
@@ -31,25 +30,6 @@ pub(super) struct Replica {
     pub(super) arrivals: Mutex<mpsc::Receiver<Arrival>>,
 }
 
-impl Replica {
-    /// After the owner's lease was ended if it ran out. What others own is for replicas that go on with it.
-    async fn claim_now(&self, operation: OperationId) -> Result<Option<Owner>, Problem> {
-        let link = self.reads.link().await?;
-        take_over(&link.client, self.lease.identity, Some(operation)).await?;
-        claim(&link.client, self.lease.identity, operation).await
-    }
-
-    async fn adopt_all(&self) -> Result<Vec<OperationId>, Problem> {
-        let link = self.reads.link().await?;
-        let (client, identity) = (&link.client, self.lease.identity);
-        take_over(client, identity, None).await?;
-        while !adopt(client, identity).await?.is_empty() {}
-        let adopted = adopted(client, identity).await?;
-        self.recovered.store(true, Ordering::Release);
-        Ok(adopted)
-    }
-}
-
 #[async_trait]
 impl Shared for Replica {
     fn may_act(&self) -> Result<(), Error> {
@@ -61,7 +41,13 @@ impl Shared for Replica {
     }
 
     async fn recover(&self) -> Result<Vec<OperationId>, Error> {
-        Ok(self.adopt_all().await?)
+        let link = self.reads.link().await?;
+        let (client, identity) = (&link.client, self.lease.identity);
+        take_over(client, identity, None).await?;
+        while !adopt(client, identity, None).await?.is_empty() {}
+        let adopted = adopted(client, identity).await?;
+        self.recovered.store(true, Ordering::Release);
+        Ok(adopted)
     }
 
     async fn arrivals(&self) -> Result<Vec<Arrival>, Error> {
@@ -86,7 +72,12 @@ impl Shared for Replica {
     }
 
     async fn claim(&self, operation: OperationId) -> Result<Option<Owner>, Error> {
-        Ok(self.claim_now(operation).await?)
+        let link = self.reads.link().await?;
+        let (client, identity) = (&link.client, self.lease.identity);
+        // What others own whose leases ran out is for replicas that go on with it.
+        take_over(client, identity, Some(operation)).await?;
+        adopt(client, identity, Some(operation)).await?;
+        Ok(owner(client, identity, operation).await?)
     }
 
     async fn release(&self) {

@@ -38,10 +38,8 @@ pub(super) struct PostgresStore {
 
 /// Why a transaction was not committed, for all that is known.
 enum Failure {
-    /// Another replica has taken over.
-    Fenced,
-    /// Nothing was written, and nothing like it ever will be.
-    Refused(String),
+    /// Nothing was written, and nothing will be.
+    Final(Error),
     /// Nothing was written.
     Nothing(String),
     /// COMMIT left and was not answered well. If it took place, this became of the calls.
@@ -99,8 +97,7 @@ impl Store for PostgresStore {
                         self.committed += 1;
                         return Ok(verdicts);
                     }
-                    Err(Failure::Fenced) => return Err(self.lease.lost()),
-                    Err(Failure::Refused(why)) => return Err(self.lease.standing.broken(why)),
+                    Err(Failure::Final(error)) => return Err(error),
                     Err(Failure::Nothing(why)) => {
                         tracing::warn!(why, "the journal's write failed; tried again");
                     }
@@ -162,10 +159,14 @@ impl PostgresStore {
         };
         let written = within(self.timeout, written).await;
         let ((), fence, counted, verdicts) = written.map_err(|(why, may_pass)| {
-            if may_pass { Failure::Nothing(why) } else { Failure::Refused(why) }
+            if may_pass {
+                Failure::Nothing(why)
+            } else {
+                Failure::Final(self.lease.standing.broken(why))
+            }
         })?;
         if fence.is_empty() {
-            return Err(Failure::Fenced);
+            return Err(Failure::Final(self.lease.lost()));
         }
         if counted.is_empty() {
             // A server that has forgotten commits is found out when it is asked for them.

@@ -232,7 +232,6 @@ mod tests {
             sql::HELD,
             sql::OPEN,
             sql::FORGETTABLE,
-            sql::VOID,
         ] {
             let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
             let parameters = vec![rusqlite::types::Null; plan.parameter_count()];
