@@ -144,13 +144,9 @@ impl Driver {
             Err(Halt::Journal(journal::Error::Fenced | journal::Error::NotOwned(_))) => {
                 tracing::warn!("another replica carries the operation on");
             }
-            Err(Halt::Journal(error)) => tracing::error!(
-                %error,
-                "the operation stops here; a restart recovers it from the journal"
-            ),
-            Err(Halt::Illegal(error)) => tracing::error!(
-                %error,
-                "this is a defect: the operation stops here, and its records are kept"
+            Err(halt) => tracing::error!(
+                %halt,
+                "the operation stops here; its records are kept, and a restart recovers it"
             ),
         }
         adoption::forward(&self.context, &self.operation, &mut self.sheet.letters);
