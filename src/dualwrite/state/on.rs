@@ -71,12 +71,10 @@ fn create_answered(operation: &Operation, outcome: CreateOutcome) -> Record {
         CreateOutcome::NotSent => finished(Resolution::NotSent),
         CreateOutcome::Rejected => finished(Resolution::Rejected),
         CreateOutcome::Unknown => closed(Effect::MayCome),
-        CreateOutcome::Committed(id) => match operation.pass {
-            Some(why) => Record::Passed { id, why },
-            // Before anything is registered the journal durably holds the id. A delete may remove the
-            // row at any time, and then only this record tells what to deregister after a crash.
-            None => Record::Committed { id, is_new: true },
-        },
+        CreateOutcome::Committed(id) if operation.pass.is_some() => stands(operation, id),
+        // Before anything is registered the journal durably holds the id. A delete may remove the
+        // row at any time, and then only this record tells what to deregister after a crash.
+        CreateOutcome::Committed(id) => Record::Committed { id, is_new: true },
         CreateOutcome::Found { held: true, .. } => finished(Resolution::Found),
         // The list tells later who made it. If the create is not enforced, its client gets the answer.
         CreateOutcome::Disputed(_) if operation.is_enforced() => closed(Effect::Past),
