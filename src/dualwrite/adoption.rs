@@ -11,7 +11,7 @@ use super::context::{Context, Halt};
 use super::driver::{Memory, drive};
 use super::index;
 use super::operation::Operation;
-use super::state::{STALE, is_stale, on};
+use super::state::{STALE, on};
 use crate::failpoint;
 use crate::journal::{Arrival, Deposit, Error, Receipt};
 use crate::model::{Backoff, Entry, Late, OperationId, Record};
@@ -117,7 +117,7 @@ async fn begin_anew(
     match late {
         // What became of that row is forgotten, and another may have its id by now.
         Late::Row { id }
-            if operation.reuses_ids() && operation.is_enforced() || is_stale(&operation) =>
+            if operation.is_enforced() && (operation.reuses_ids() || operation.is_replayed()) =>
         {
             if let Some(holder) = context.holder(&operation.resource(&id)).await? {
                 tracing::warn!(holder = %holder.id, row = %id, "the row of late evidence has another operation");

@@ -73,7 +73,7 @@ pub enum Halt {
     #[error(transparent)]
     Journal(#[from] journal::Error),
     /// The saga met an event that can't happen: a defect of this program.
-    #[error(transparent)]
+    #[error("a defect: {0}")]
     Illegal(#[from] Illegal),
 }
 

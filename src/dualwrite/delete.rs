@@ -13,7 +13,7 @@ use super::exchange;
 use super::operation::Operation;
 use super::outcome::{self, DeleteOutcome};
 use super::reply::{self, Reply};
-use super::service::{Answer, CallError, Found};
+use super::service::{Answer, CallError};
 use super::{Event, Saga};
 use crate::error::{Kind, Problem, UndoState};
 use crate::failpoint;
@@ -76,12 +76,10 @@ impl Saga<DeletePlan> {
         let (ids, seen) = match &self.how {
             DeletePlan::ById { id, confirm } => {
                 let found = context.service.find(confirm, id, credentials).await;
-                match found.map_err(cannot_tell)? {
-                    Found::Row => (BTreeSet::from([id.clone()]), true),
-                    Found::Other(other) => (BTreeSet::from([other]), false),
-                    // The row may be made while the DELETE is on its way, or not to be seen yet.
-                    Found::None => (BTreeSet::from([id.clone()]), false),
-                }
+                let found = found.map_err(cannot_tell)?;
+                let seen = found.as_ref() == Some(id);
+                // If there is none, it may be made while the DELETE is on its way, or not to be seen yet.
+                (BTreeSet::from([found.unwrap_or_else(|| id.clone())]), seen)
             }
             DeletePlan::ByProbe { probe, .. } => {
                 let rows = context.service.list(probe, credentials).await.map_err(cannot_tell)?;
@@ -135,8 +133,8 @@ async fn go_on(
 /// too; everything else is no answer.
 fn cannot_tell(error: CallError) -> Untold {
     match error {
-        CallError::Status(asked) if asked.answer.is_refusal() => {
-            Untold::Refused(Box::new(asked.answer.into_response()))
+        CallError::Status(_, answer) if answer.is_refusal() => {
+            Untold::Refused(Box::new(answer.into_response()))
         }
         CallError::Id(id) => {
             let detail = format!("the id {id} can't be one segment of a path");

@@ -121,8 +121,6 @@ enum Trouble {
 struct Rest {
     /// This time; else only a person can end it.
     due: Option<Timestamp>,
-    /// Whether all that a client may wait for is done.
-    settled: bool,
     /// Earlier, if the neighbour comes back at which the last attempt failed.
     returns: Option<watch::Receiver<u64>>,
 }
@@ -146,13 +144,9 @@ impl Driver {
             Err(Halt::Journal(journal::Error::Fenced | journal::Error::NotOwned(_))) => {
                 tracing::warn!("another replica carries the operation on");
             }
-            Err(Halt::Journal(error)) => tracing::error!(
-                %error,
-                "the operation stops here; a restart recovers it from the journal"
-            ),
-            Err(Halt::Illegal(error)) => tracing::error!(
-                %error,
-                "this is a defect: the operation stops here, and its records are kept"
+            Err(halt) => tracing::error!(
+                %halt,
+                "the operation stops here; its records are kept, and a restart recovers it"
             ),
         }
         adoption::forward(&self.context, &self.operation, &mut self.sheet.letters);
@@ -176,7 +170,7 @@ impl Driver {
             let rest = match task {
                 Task::Nothing if self.operation.is_finished() => return Ok(()),
                 Task::Nothing => Some(Rest::default()),
-                Task::Wait(due) => Some(Rest { due: Some(due), settled: true, returns: None }),
+                Task::Wait(due) => Some(Rest { due: Some(due), returns: None }),
                 Task::Expire => {
                     self.take(Event::Expired).await?;
                     None
@@ -233,12 +227,11 @@ impl Driver {
     }
 
     async fn rest(&mut self, rest: Rest) -> Result<(), Halt> {
-        let Rest { due, settled, returns } = rest;
-        // Who waits may look only now: what was settled stays so.
-        let settled = settled || self.operation.is_row_gone();
+        let Rest { due, returns } = rest;
         let progress = match self.operation.phase {
             Phase::Reported(_) => Progress::Reported,
-            _ => Progress::Resting { settled },
+            // Who waits may look only now: what was settled stays so.
+            _ => Progress::Resting { settled: self.operation.is_row_gone() },
         };
         self.sheet.note.send_modify(|note| {
             note.next = due;
@@ -266,7 +259,13 @@ impl Driver {
             // It ended meanwhile: the evidence comes again, and begins another one.
             Letter::Evidence(..) if self.operation.is_finished() => Ok(()),
             Letter::Evidence(late, receipt) => {
-                self.take_late(Event::Evidence(late)).await?;
+                match self.take(Event::Evidence(late)).await {
+                    // That one removes the row, or it is another create's.
+                    Err(Halt::Journal(journal::Error::Taken { holder, resource })) => {
+                        tracing::warn!(%holder, %resource, "the row that was named late has another operation");
+                    }
+                    taken => taken?,
+                }
                 if let Some(receipt) = receipt {
                     adoption::settle(&self.context, receipt).await;
                 }
@@ -285,18 +284,6 @@ impl Driver {
                     taken => taken,
                 }
             }
-        }
-    }
-
-    /// Takes an event that may name a row late. If another operation holds that: it is being removed, or it is
-    /// another create's.
-    async fn take_late(&mut self, event: Event) -> Result<(), Halt> {
-        match self.take(event).await {
-            Err(Halt::Journal(journal::Error::Taken { holder, resource })) => {
-                tracing::warn!(%holder, %resource, "the row that was named late has another operation");
-                Ok(())
-            }
-            taken => taken,
         }
     }
 

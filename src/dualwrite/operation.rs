@@ -86,33 +86,18 @@ impl Operation {
     /// # Errors
     /// When the records are not a possible history.
     pub fn replay(stored: &Stored) -> Result<Self, Illegal> {
-        let (first, rest) = stored.entries.split_first().ok_or_else(|| Illegal {
-            operation: stored.id,
-            record: "nothing".into(),
-            phase: "none".into(),
-        })?;
-        let mut operation = Self::begin(stored.id, first)?;
-        for entry in rest {
-            operation.apply(entry)?;
-        }
-        Ok(operation)
-    }
-
-    /// The operation that `first`, a `Prepared`, begins.
-    ///
-    /// # Errors
-    /// When `first` is another record.
-    pub fn begin(id: OperationId, first: &Entry) -> Result<Self, Illegal> {
-        let Record::Prepared(opening) = &first.record else {
+        let mut entries = stored.entries.iter();
+        let first = entries.next();
+        let Some(Entry { at, record: Record::Prepared(opening) }) = first else {
             return Err(Illegal {
-                operation: id,
-                record: first.record.name().into(),
+                operation: stored.id,
+                record: first.map_or("nothing", |first| first.record.name()).into(),
                 phase: "none".into(),
             });
         };
         let Opening { plan, intent, principal, pass, before, targets } = opening.clone();
-        Ok(Self {
-            id,
+        let mut operation = Self {
+            id: stored.id,
             plan: Arc::new(plan),
             intent,
             principal,
@@ -128,10 +113,14 @@ impl Operation {
             gone: BTreeSet::new(),
             reported: BTreeSet::new(),
             phase: Phase::Prepared,
-            since: first.at,
+            since: *at,
             retries: 0,
             deregistered: BTreeSet::new(),
-        })
+        };
+        for entry in entries {
+            operation.apply(entry)?;
+        }
+        Ok(operation)
     }
 
     /// Takes one durable record into the state.

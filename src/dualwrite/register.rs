@@ -11,9 +11,7 @@ use super::Event;
 use super::context::Context;
 use super::credentials::Credentials;
 use crate::failpoint;
-use crate::model::{
-    Backoff, CreatePlan, ParentSource, Principal, Resource, ResourceId, UndoReason,
-};
+use crate::model::{Backoff, CreatePlan, ParentSource, Principal, Resource, UndoReason};
 
 /// One registration.
 pub(super) struct Registration<'a> {
@@ -94,8 +92,7 @@ impl Registration<'_> {
         let id = match &parent.source {
             ParentSource::Known(id) => Some(id.clone()),
             ParentSource::Answer(pointer) => {
-                let answer = self.answer.as_ref();
-                answer.and_then(|answer| pointer.of(answer)).and_then(ResourceId::from_json)
+                self.answer.as_ref().and_then(|answer| pointer.id_of(answer))
             }
             ParentSource::LookUp { call, id } => {
                 let found = self.context.service.look_up(call, id, self.credentials).await;

@@ -141,10 +141,7 @@ fn rule_on<'a>(makers: impl Iterator<Item = &'a Operation>, all_known: bool) -> 
 /// made any row.
 fn may_have_made(create: &Operation, row: &SightedRow) -> bool {
     let Kind::Create(plan) = &create.plan.kind else { return false };
-    let is_as_asked = plan
-        .probe
-        .as_ref()
-        .is_none_or(|probe| probe.conditions.iter().all(|condition| condition.holds(&row.json)));
+    let is_as_asked = plan.probe.as_ref().is_none_or(|probe| probe.matches(&row.json));
     let was_there = create.before.as_ref().is_some_and(|before| before.contains(&row.id));
     // What was reported stays so: by now the journal may have forgotten that the row is back.
     let is_back = row.is_back || create.reported.contains(&row.id);

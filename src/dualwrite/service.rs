@@ -41,59 +41,31 @@ pub(super) struct Answer {
 /// Why a call proved nothing.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
-    /// The service answered something that proves nothing.
-    #[error("{} was answered {}", .0.call, .0.answer.status())]
-    Status(Box<Asked>),
-    /// No usable answer came.
-    #[error("{call}: {detail}")]
-    NoAnswer {
-        /// The call's method and path.
-        call: String,
-        /// What is the matter.
-        detail: String,
-    },
+    /// The service answered this call, by its method and path, something that proves nothing.
+    #[error("{0} was answered {status}", status = .1.status())]
+    Status(String, Box<Answer>),
+    /// No usable answer to this call came, for this reason.
+    #[error("{0}: {1}")]
+    NoAnswer(String, &'static str),
     /// The id can't be put into the call's path.
     #[error("the id {0} can't be one segment of a path")]
     Id(ResourceId),
 }
 
-/// A call and an answer that proves nothing.
-pub(super) struct Asked {
-    /// The call's method and path.
-    call: String,
-    /// The answer.
-    pub(super) answer: Answer,
-}
-
-/// The row that a by-id question found.
-pub(super) enum Found {
-    /// A row with the id that was asked for, byte for byte.
-    Row,
-    /// A row with another id: the service reads ids more liberally than we may.
-    Other(ResourceId),
-    /// No row.
-    None,
-}
-
 impl CallError {
     /// Whether the service answered that the call itself is at fault.
     pub(super) fn is_refusal(&self) -> bool {
-        matches!(self, Self::Status(asked) if asked.answer.is_refusal())
+        matches!(self, Self::Status(_, answer) if answer.is_refusal())
     }
 
     /// Whether the service does not accept the caller.
     pub(super) fn is_denied(&self) -> bool {
         let denied = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
-        matches!(self, Self::Status(asked) if denied.contains(&asked.answer.status()))
+        matches!(self, Self::Status(_, answer) if denied.contains(&answer.status()))
     }
 }
 
 impl Service {
-    /// Whether there is something for `as: service` to send.
-    pub(super) fn has_credentials(&self) -> bool {
-        !self.headers.is_empty()
-    }
-
     /// Sends an intercepted request, once, and reads the answer up to the limit.
     ///
     /// A whole answer shows that the service is there. That there is none shows nothing but where
@@ -115,26 +87,22 @@ impl Service {
         Ok(Answer { head, body })
     }
 
-    /// Asks whether the row with `id` exists.
+    /// Asks for the row with `id`, and gives the id of what was found, which is another where the service reads
+    /// ids more liberally than we may.
     pub(super) async fn find(
         &self,
         confirm: &Confirm,
         id: &ResourceId,
         credentials: &Credentials,
-    ) -> Result<Found, CallError> {
+    ) -> Result<Option<ResourceId>, CallError> {
         let call = confirm.call.for_id(id).ok_or_else(|| CallError::Id(id.clone()))?;
         failpoint::hit("find.asking");
         let answer = self.call(&call, credentials).await?;
         failpoint::hit("find.told");
         if confirm.gone_on.contains(&answer.status().as_u16()) {
-            return Ok(Found::None);
+            return Ok(None);
         }
-        let row = self.json(&call, answer)?;
-        match confirm.id.of(&row).and_then(ResourceId::from_json) {
-            Some(found) if found == *id => Ok(Found::Row),
-            Some(found) => Ok(Found::Other(found)),
-            None => Err(no_answer(&call, "the answer holds no id where the rule says")),
-        }
+        self.id(&call, answer, &confirm.id).map(Some)
     }
 
     /// Asks whether exactly the row with `id` is there or gone. A row with another id proves
@@ -146,12 +114,12 @@ impl Service {
         credentials: &Credentials,
     ) -> Result<Presence, CallError> {
         match self.find(confirm, id, credentials).await? {
-            Found::Row => Ok(Presence::Present),
-            Found::None => Ok(Presence::Gone),
-            Found::Other(_) => Err(CallError::NoAnswer {
-                call: format!("{} {}…", confirm.call.method, confirm.call.before),
-                detail: "the answer is about a row with another id".into(),
-            }),
+            None => Ok(Presence::Gone),
+            Some(found) if found == *id => Ok(Presence::Present),
+            Some(_) => {
+                let call = format!("{} {}…", confirm.call.method, confirm.call.before);
+                Err(CallError::NoAnswer(call, "the answer is about a row with another id"))
+            }
         }
     }
 
@@ -181,10 +149,7 @@ impl Service {
         failpoint::hit("parent.asking");
         let answer = self.call(call, credentials).await?;
         failpoint::hit("parent.told");
-        let answer = self.json(call, answer)?;
-        id.of(&answer)
-            .and_then(ResourceId::from_json)
-            .ok_or_else(|| no_answer(call, "the answer holds no id where the rule says"))
+        self.id(call, answer, id)
     }
 
     /// Makes one call and gives its answer if it is whole.
@@ -218,6 +183,12 @@ impl Service {
         Ok(request)
     }
 
+    /// The id that the answer's document holds at `id`.
+    fn id(&self, call: &Call, answer: Answer, id: &Pointer) -> Result<ResourceId, CallError> {
+        let found = id.id_of(&self.json(call, answer)?);
+        found.ok_or_else(|| no_answer(call, "the answer holds no id where the rule says"))
+    }
+
     /// The answer's document; anything but a plain success proves nothing.
     fn json(&self, call: &Call, answer: Answer) -> Result<Value, CallError> {
         if answer.status() != StatusCode::OK {
@@ -231,14 +202,11 @@ impl Service {
 impl Answer {
     /// What the classifier looks at; `id` says where a create's answer holds its id.
     pub(super) fn seen(&self, id: Option<&Pointer>, limit: usize) -> Seen {
-        let body = match (&self.body, id) {
-            (Collected::TooLarge { .. }, _) => BodySeen::TooLarge,
-            (Collected::Cut { .. }, _) => BodySeen::Cut,
-            (Collected::Whole(..), None) => BodySeen::NoId,
-            (Collected::Whole(..), Some(id)) => {
-                let id = self
-                    .document(limit)
-                    .and_then(|body| id.of(&body).and_then(ResourceId::from_json));
+        let body = match &self.body {
+            Collected::TooLarge { .. } => BodySeen::TooLarge,
+            Collected::Cut { .. } => BodySeen::Cut,
+            Collected::Whole(..) => {
+                let id = id.and_then(|id| id.id_of(&self.document(limit)?));
                 id.map_or(BodySeen::NoId, BodySeen::Id)
             }
         };
@@ -279,11 +247,11 @@ impl Answer {
 }
 
 fn status(call: &Call, answer: Answer) -> CallError {
-    CallError::Status(Box::new(Asked { call: name(call), answer }))
+    CallError::Status(name(call), Box::new(answer))
 }
 
-fn no_answer(call: &Call, detail: &str) -> CallError {
-    CallError::NoAnswer { call: name(call), detail: detail.into() }
+fn no_answer(call: &Call, why: &'static str) -> CallError {
+    CallError::NoAnswer(name(call), why)
 }
 
 /// Queries may hold what clients typed; method and path name the call well enough.
@@ -291,8 +259,9 @@ fn name(call: &Call) -> String {
     format!("{} {}", call.method, call.target.split('?').next().unwrap_or_default())
 }
 
-impl std::fmt::Debug for Asked {
+impl std::fmt::Debug for Answer {
+    /// Nothing that the service says (promise P7).
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.call)
+        f.write_str(self.head.status.as_str())
     }
 }

@@ -11,7 +11,7 @@ mod on;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-pub use self::late::{STALE, evidence, is_stale};
+pub use self::late::{STALE, evidence};
 pub use self::on::on;
 use super::operation::{Operation, Phase};
 use super::outcome::{CreateOutcome, DeleteOutcome};

@@ -218,6 +218,14 @@ pub struct Probe {
     pub row: Row,
 }
 
+impl Probe {
+    /// Whether `row` satisfies all conditions.
+    #[must_use]
+    pub fn matches(&self, row: &Value) -> bool {
+        self.conditions.iter().all(|condition| condition.holds(row))
+    }
+}
+
 /// Numbered pages, from 1. A page shorter than `size` is the last.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Page {

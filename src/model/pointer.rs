@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::ResourceId;
+
 /// A JSON Pointer, parsed: `""` is the whole document, `/a/0` its member `a`'s first item.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -39,6 +41,12 @@ impl Pointer {
     #[must_use]
     pub fn of<'v>(&self, document: &'v Value) -> Option<&'v Value> {
         document.pointer(&self.0)
+    }
+
+    /// The id that the pointer names in `document`, if there is one.
+    #[must_use]
+    pub fn id_of(&self, document: &Value) -> Option<ResourceId> {
+        self.of(document).and_then(ResourceId::from_json)
     }
 
     /// The pointer's text.

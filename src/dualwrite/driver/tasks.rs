@@ -15,7 +15,7 @@ impl Driver {
     /// Whether the service's own credentials may be accepted where the caller's were not.
     pub(super) fn may_ask_otherwise(&self, error: &CallError) -> bool {
         let is_caller = !self.memory.credentials.is_empty();
-        is_caller && error.is_denied() && self.context.service.has_credentials()
+        is_caller && error.is_denied() && !self.context.service.headers.is_empty()
     }
 
     /// Counts a refusal. Proxies and deployments refuse for moments; ten times in a row is taken for the last word.

@@ -49,7 +49,7 @@ impl Driver {
         let due = Some(self.context.now().plus(delay));
         // If the neighbour is down, the circuit says when it is worth asking again.
         let knows_when = !peer.circuit.is_open();
-        Ok(knows_when.then_some(Rest { due, settled: false, returns: Some(returns) }))
+        Ok(knows_when.then_some(Rest { due, returns: Some(returns) }))
     }
 
     /// Waits for the turn of `call` at the neighbour that it needs, which may be down for long.

@@ -32,7 +32,6 @@ impl Phase {
         let phase = match (record, self, is_create) {
             (Record::Committed { .. }, Prepared, true) => Committed,
             (Record::Closed { .. }, Prepared | Unknown, true) => Unknown,
-            (Record::Closed { .. }, Self::Reported(why), true) => Self::Reported(why.clone()),
             (Record::Closed { .. }, Prepared | Looking, false) => Looking,
             (Record::Registered { .. }, Committed, true) => Registered,
             (Record::Passed { .. }, Prepared | Committed | Unknown | Self::Reported(_), true) => {
@@ -43,23 +42,24 @@ impl Phase {
                 Prepared | Committed | Unknown | Undoing(_) | Self::Reported(_),
                 true,
             ) => Undoing(*reason),
-            (
+            (Record::Closed { .. }, Self::Reported(_), true)
+            | (
                 Record::Deleted { .. },
-                phase @ (Registered | Passed | Undoing(_) | Self::Reported(_)),
+                Registered | Passed | Undoing(_) | Self::Reported(_),
                 true,
-            ) => phase.clone(),
-            (Record::Deleted { .. }, Looking, false) => Looking,
-            (
+            )
+            | (Record::Deleted { .. }, Looking, false)
+            | (
                 Record::Resumed,
-                phase @ (Unknown | Registered | Passed | Undoing(_) | Looking | Self::Reported(_)),
+                Unknown | Registered | Passed | Undoing(_) | Looking | Self::Reported(_),
                 _,
-            ) => phase.clone(),
+            )
+            | (Record::Retried { .. }, ..) => self.clone(),
             (
                 Record::Reported { why, .. },
                 Prepared | Committed | Unknown | Undoing(_) | Self::Reported(_),
                 true,
             ) => Self::Reported(why.clone()),
-            (Record::Retried { .. }, phase, _) => phase.clone(),
             (Record::Discarded { .. }, Self::Finished(_), _) => return None,
             (Record::Discarded { .. }, ..) => Self::Finished(Resolution::Discarded),
             (Record::Finished { resolution }, phase, _) if may_finish(phase, *resolution) => {

@@ -74,13 +74,10 @@ impl Service {
                 return Err(no_answer(&call, "the answer is not a list of rows"));
             };
             for item in items {
-                let id = probe
-                    .row
-                    .id
-                    .of(item)
-                    .and_then(ResourceId::from_json)
-                    .ok_or_else(|| no_answer(&call, "a row holds no id where the rule says"))?;
-                if probes.iter().any(|probe| satisfies(item, probe)) {
+                let id = probe.row.id.id_of(item);
+                let id =
+                    id.ok_or_else(|| no_answer(&call, "a row holds no id where the rule says"))?;
+                if probes.iter().any(|probe| probe.matches(item)) {
                     let (id, json) = (id.clone(), item.clone());
                     listed.wanted.push(SightedRow { id, is_found: false, is_back: false, json });
                 }
@@ -103,20 +100,13 @@ struct Listed {
     pages: usize,
 }
 
-fn satisfies(item: &Value, probe: &Probe) -> bool {
-    probe.conditions.iter().all(|condition| condition.holds(item))
-}
-
 /// Lists that unfinished operations share: after an outage hundreds look for rows in a few lists.
 #[derive(Default)]
 pub(in crate::dualwrite) struct Lists {
     lines: Mutex<HashMap<Vec<u8>, Arc<Readings>>>,
 }
 
-type Readings = Line<Probe, Answer>;
-
-/// What a reading came to.
-type Answer = Result<Arc<Vec<SightedRow>>, Arc<CallError>>;
+type Readings = Line<Probe, Result<Arc<Vec<SightedRow>>, Arc<CallError>>>;
 
 /// A line of lists rests for as many times the length of each: looking takes at most a fifth of what one
 /// connection can ask of the service, however many look.
@@ -137,7 +127,7 @@ impl Lists {
             listed.map(Arc::new).map_err(Arc::new)
         };
         let listed = line.ask(Arc::new(probe.clone()), read).await?;
-        Ok(listed.iter().filter(|row| satisfies(&row.json, probe)).cloned().collect())
+        Ok(listed.iter().filter(|row| probe.matches(&row.json)).cloned().collect())
     }
 
     /// Those who make the same calls with the same credentials. A line that nobody is in is dropped

@@ -63,8 +63,7 @@ pub const STALE: &str =
 
 /// Whether late evidence proves nothing any more: what became of the row's id meanwhile may be forgotten, or the answer
 /// may repeat an earlier one.
-#[must_use]
-pub fn is_stale(operation: &Operation) -> bool {
+fn is_stale(operation: &Operation) -> bool {
     let is_forgotten = operation.reuses_ids() && matches!(operation.phase, Phase::Reported(_));
     operation.is_enforced() && (operation.is_replayed() || is_forgotten)
 }

@@ -52,21 +52,13 @@ pub fn on(
             probed(operation, verdict, asked, policy)
         }
         (Phase::Unknown, Event::Expired) => Some(expired(operation)),
-        (phase, Event::Settled(seen)) => {
-            let end = end(operation, &phase).ok_or_else(|| operation.illegal(&name))?;
-            settled(operation, &seen, end)
-        }
-        (Phase::Undoing(_), Event::GivenUp(why)) => {
-            bound.map(|id| Record::Reported { rows: vec![id], why })
-        }
+        (_, Event::Settled(seen)) => settled(operation, &seen, end(operation, &name)?),
+        (Phase::Undoing(_), Event::GivenUp(why)) => bound.map(|id| reported(vec![id], why)),
         (Phase::Looking, Event::Deregistered(ids)) => {
             operation.deregistered.extend(ids);
             None
         }
-        (phase, Event::Deregistered(_)) => {
-            let end = end(operation, &phase).ok_or_else(|| operation.illegal(&name))?;
-            Some(finished(end))
-        }
+        (_, Event::Deregistered(_)) => Some(finished(end(operation, &name)?)),
         (_, Event::Ordered(order)) if may_be_ordered(operation, &order) => {
             Some(ordered(operation, order))
         }
@@ -79,12 +71,10 @@ fn create_answered(operation: &Operation, outcome: CreateOutcome) -> Record {
         CreateOutcome::NotSent => finished(Resolution::NotSent),
         CreateOutcome::Rejected => finished(Resolution::Rejected),
         CreateOutcome::Unknown => closed(Effect::MayCome),
-        CreateOutcome::Committed(id) => match operation.pass {
-            Some(why) => Record::Passed { id, why },
-            // Before anything is registered the journal durably holds the id. A delete may remove the
-            // row at any time, and then only this record tells what to deregister after a crash.
-            None => Record::Committed { id, is_new: true },
-        },
+        CreateOutcome::Committed(id) if operation.pass.is_some() => stands(operation, id),
+        // Before anything is registered the journal durably holds the id. A delete may remove the
+        // row at any time, and then only this record tells what to deregister after a crash.
+        CreateOutcome::Committed(id) => Record::Committed { id, is_new: true },
         CreateOutcome::Found { held: true, .. } => finished(Resolution::Found),
         // The list tells later who made it. If the create is not enforced, its client gets the answer.
         CreateOutcome::Disputed(_) if operation.is_enforced() => closed(Effect::Past),
@@ -108,7 +98,7 @@ fn taken(operation: &Operation, id: ResourceId, condemned: bool) -> Record {
         // Which create made it does not matter, and this one goes on looking.
         closed(Effect::Past)
     } else {
-        reported(id, "the service answered an id that another operation already holds")
+        reported(vec![id], "the service answered an id that another operation already holds")
     }
 }
 
@@ -120,7 +110,7 @@ fn keeps_owner(operation: &Operation, id: &ResourceId) -> bool {
 
 /// Nobody may undo it, and nobody may be told of it; of one that is not enforced the client is told.
 pub(super) fn unproven(operation: &Operation, id: ResourceId, why: &str) -> Record {
-    if operation.is_enforced() { reported(id, why) } else { found(id) }
+    if operation.is_enforced() { reported(vec![id], why) } else { found(id) }
 }
 
 /// The client is told of a row that another request may have made.
@@ -128,8 +118,8 @@ fn found(id: ResourceId) -> Record {
     Record::Passed { id, why: PassReason::Found }
 }
 
-fn reported(id: ResourceId, why: &str) -> Record {
-    Record::Reported { rows: vec![id], why: why.into() }
+fn reported(rows: Vec<ResourceId>, why: impl Into<String>) -> Record {
+    Record::Reported { rows, why: why.into() }
 }
 
 fn delete_answered(operation: &Operation, outcome: DeleteOutcome) -> Record {
@@ -159,7 +149,7 @@ fn not_acknowledged(
         Record::Undoing { id, evidence: Evidence::Answer, reason, ambiguous }
     } else {
         reported(
-            id,
+            vec![id],
             "it is not proven that this create made the row, and it could not be registered and seen",
         )
     }
@@ -169,8 +159,7 @@ fn expired(operation: &Operation) -> Record {
     if !operation.is_enforced() {
         return finished(Resolution::Unsettled);
     }
-    let why = "no complete list told within bounds.unresolved whether there is a row".into();
-    Record::Reported { rows: Vec::new(), why }
+    reported(Vec::new(), "no complete list told within bounds.unresolved whether there is a row")
 }
 
 fn probed(
@@ -184,14 +173,11 @@ fn probed(
     }
     match verdict {
         Verdict::NoRow if operation.sees_all() => Some(finished(Resolution::Rejected)),
-        Verdict::NoRow if operation.phase == Phase::Unknown => Some(Record::Reported {
-            rows: Vec::new(),
-            why: "no row was found, and the list may hide some (probe.sees)".into(),
-        }),
-        // One that was reported goes on looking, so that the report names the rows that there are.
-        Verdict::Unprovable { rows, why } if is_news(operation, &rows) => {
-            Some(Record::Reported { rows, why })
+        Verdict::NoRow if operation.phase == Phase::Unknown => {
+            Some(reported(Vec::new(), "no row was found, and the list may hide some (probe.sees)"))
         }
+        // One that was reported goes on looking, so that the report names the rows that there are.
+        Verdict::Unprovable { rows, why } if is_news(operation, &rows) => Some(reported(rows, why)),
         Verdict::NoRow | Verdict::Unprovable { .. } | Verdict::Wait => None,
     }
 }
@@ -202,8 +188,8 @@ fn is_news(operation: &Operation, rows: &[ResourceId]) -> bool {
 }
 
 /// How an operation ends whose rows were looked at, if it may end so.
-fn end(operation: &Operation, phase: &Phase) -> Option<Resolution> {
-    Some(match phase {
+fn end(operation: &Operation, event: &str) -> Result<Resolution, Illegal> {
+    Ok(match operation.phase {
         Phase::Undoing(_) => Resolution::Undone,
         Phase::Registered if operation.gone.is_empty() => Resolution::Registered,
         Phase::Passed if operation.gone.is_empty() => Resolution::Passed,
@@ -211,7 +197,9 @@ fn end(operation: &Operation, phase: &Phase) -> Option<Resolution> {
         Phase::Registered | Phase::Passed | Phase::Looking | Phase::Reported(_) => {
             Resolution::Deregistered
         }
-        Phase::Prepared | Phase::Committed | Phase::Unknown | Phase::Finished(_) => return None,
+        Phase::Prepared | Phase::Committed | Phase::Unknown | Phase::Finished(_) => {
+            return Err(operation.illegal(event));
+        }
     })
 }
 
