@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::Request;
 use tokio::sync::watch;
 
 use self::caller::Caller;
@@ -22,7 +22,7 @@ use super::driver::{Memory, drive, settled};
 use super::exchange::{self, Exchange, Running};
 use super::newness;
 use super::operation::{Operation, Phase};
-use super::outcome::{self, ClientGets, CreateOutcome};
+use super::outcome::{ClientGets, CreateOutcome};
 use super::overlap::removers;
 use super::register::Registration;
 use super::reply::{self, Reply};
@@ -33,16 +33,13 @@ use crate::error::UndoState;
 use crate::failpoint;
 use crate::http::breaker::Entry;
 use crate::journal::{self, Of};
-use crate::model::{
-    CreatePlan, Effect, Kind, Late, Mode, Opening, Principal, ResourceId, UndoReason,
-};
+use crate::model::{CreatePlan, Effect, Kind, Late, Mode, Opening, Principal, UndoReason};
 
 /// A create whose `Prepared` is durable: the only thing that may be sent.
 struct Prepared {
     context: Arc<Context>,
     operation: Operation,
     how: CreatePlan,
-    headers: HeaderMap,
     principal: Option<Principal>,
     credentials: Credentials,
     room: Room,
@@ -85,9 +82,8 @@ impl Saga<CreatePlan> {
                 return reply::unavailable(id, halt);
             }
         };
-        let headers = request.headers().clone();
         let Caller { principal, entry, .. } = caller;
-        Prepared { context, operation, how, headers, principal, credentials, room, entry }
+        Prepared { context, operation, how, principal, credentials, room, entry }
             .send(request)
             .await
     }
@@ -96,6 +92,7 @@ impl Saga<CreatePlan> {
 impl Prepared {
     /// Sends the request, and goes on from the answer.
     async fn send(mut self, request: Request<Bytes>) -> Reply {
+        let headers = request.headers().clone();
         let unsent = Event::CreateAnswered(CreateOutcome::NotSent);
         if let Some(refused) = exchange::refused(&self.context, &mut self.operation, unsent).await {
             return refused;
@@ -104,15 +101,13 @@ impl Prepared {
         let wait = self.context.config.exchange.0;
         let exchange = exchange::start(&self.context, request).within(wait).await;
         failpoint::hit("create.answered");
-        let seen = exchange.seen(Some(&self.how.id), self.context.config.answer.0);
-        let (outcome, gets) = outcome::create(&seen);
-        let outcome = judged(&self.context, &self.operation, &exchange, outcome).await;
+        let (outcome, gets) = judged(&self.context, &self.operation, &self.how, &exchange).await;
         let (answer, running) = match exchange {
             Exchange::Answered(answer) => (Some(*answer), None),
             Exchange::Failed(_) => (None, None),
             Exchange::TimedOut(running) => (None, Some(running)),
         };
-        self.context.forget_refused(answer.as_ref().map(Answer::status), &self.headers).await;
+        self.context.forget_refused(answer.as_ref().map(Answer::status), &headers).await;
         let late = running
             .map(|running| read_on(Arc::clone(&self.context), self.operation.clone(), running));
         let reply = self.answered(outcome, gets, answer).await;
@@ -128,7 +123,10 @@ impl Prepared {
         gets: ClientGets,
         answer: Option<Answer>,
     ) -> Reply {
-        let (id, unusable) = (self.operation.id, self.fate_of_unnamed());
+        let id = self.operation.id;
+        // The row of a success that names none can be undone only where it can be proven ours.
+        let is_provable = self.operation.before.is_some();
+        let unusable = if is_provable { UndoState::Pending } else { UndoState::Unknown };
         if let Err(halt) = self.decide(outcome, answer.as_ref()).await {
             tracing::error!(operation = %id, %halt, "the operation is left to recovery");
             if self.operation.plan.mode == Mode::Observe {
@@ -151,35 +149,22 @@ impl Prepared {
         reply
     }
 
-    /// What becomes of the row of a success that names none: it can be undone only where it can
-    /// be proven ours.
-    fn fate_of_unnamed(&self) -> UndoState {
-        if self.operation.before.is_some() { UndoState::Pending } else { UndoState::Unknown }
-    }
-
     /// From the answer to where the create stands: what its client may get follows from that.
     async fn decide(
         &mut self,
         outcome: CreateOutcome,
         answer: Option<&Answer>,
     ) -> Result<(), Halt> {
-        let named = match &outcome {
-            CreateOutcome::Committed(id)
-            | CreateOutcome::Found { id, .. }
-            | CreateOutcome::Disputed(id)
-            | CreateOutcome::Unproven { id, .. } => Some(id.clone()),
-            CreateOutcome::NotSent | CreateOutcome::Rejected | CreateOutcome::Unknown => None,
-        };
         if matches!(outcome, CreateOutcome::Found { .. }) {
             self.context.metrics.exception(&self.operation.plan.rule, "found");
         }
-        self.take(Event::CreateAnswered(outcome), named.as_ref()).await?;
+        self.take(Event::CreateAnswered(outcome)).await?;
         if self.operation.phase != Phase::Committed {
             return Ok(());
         }
         let event = self.register(answer).await;
         let event = if self.operation.is_new { event } else { self.confirmed(event).await };
-        self.take(event, named.as_ref()).await
+        self.take(event).await
     }
 
     /// A row that is not proven new must be there: the service may have repeated an old answer. A read shows what was
@@ -216,22 +201,21 @@ impl Prepared {
     }
 
     /// Takes an event; an id that another operation holds becomes a conflict.
-    async fn take(&mut self, event: Event, id: Option<&ResourceId>) -> Result<(), Halt> {
+    async fn take(&mut self, event: Event) -> Result<(), Halt> {
         let observes = self.operation.plan.mode == Mode::Observe && self.operation.pass.is_none();
-        let taken = match (self.context.take(&mut self.operation, event).await, id) {
-            (Err(Halt::Journal(journal::Error::Taken { holder, .. })), Some(id)) => {
+        match self.context.take(&mut self.operation, event).await {
+            Err(Halt::Journal(journal::Error::Taken { holder, resource })) => {
                 let operation = self.operation.id;
                 tracing::error!(%operation, %holder, "another operation holds the id that was answered");
                 // If the holder can't be read now, the rows tell later.
                 let holder = self.context.operation(holder).await;
                 let condemned =
                     holder.map_or(true, |one| one.is_some_and(|one| one.is_condemned()));
-                let taken = Event::Taken { id: id.clone(), condemned };
-                self.context.take(&mut self.operation, taken).await
+                let taken = Event::Taken { id: resource.id, condemned };
+                self.context.take(&mut self.operation, taken).await?;
             }
-            (taken, _) => taken,
-        };
-        taken?;
+            taken => taken?,
+        }
         if self.operation.phase == Phase::Passed && observes {
             self.context.metrics.exception(&self.operation.plan.rule, "observed");
         }
@@ -295,9 +279,10 @@ impl Prepared {
 async fn read_on(context: Arc<Context>, operation: Operation, running: Running) {
     let Kind::Create(plan) = &operation.plan.kind else { return };
     let exchange = running.within(context.config.late_effect.0).await;
-    let outcome = outcome::create(&exchange.seen(Some(&plan.id), context.config.answer.0)).0;
-    let outcome = judged(&context, &operation, &exchange, outcome).await;
-    let CreateOutcome::Committed(id) = outcome else { return };
+    let (CreateOutcome::Committed(id), _) = judged(&context, &operation, plan, &exchange).await
+    else {
+        return;
+    };
     failpoint::hit("create.late");
     let late = Late::Row { id: id.clone() };
     // Nobody here reads it any more where the operation ended, or is another replica's.

@@ -91,11 +91,6 @@ impl Exchange {
         }
     }
 
-    /// The status of the answer, if there is one.
-    pub(super) fn status(&self) -> Option<u16> {
-        if let Self::Answered(answer) = self { Some(answer.status().as_u16()) } else { None }
-    }
-
     /// The answer, if there is one.
     pub(super) fn into_answer(self) -> Option<Answer> {
         if let Self::Answered(answer) = self { Some(*answer) } else { None }

@@ -34,10 +34,8 @@ pub struct Explanation {
     pub intent: String,
     /// Since when it stands there (RFC 3339).
     pub since: String,
-    /// What is known.
+    /// What is known, and what is not.
     pub known: String,
-    /// What is not known, where something is not.
-    pub unknown: Option<String>,
     /// What happens next by itself.
     pub next: String,
     /// When (RFC 3339), where that is known; absent while an attempt is under way.
@@ -59,8 +57,11 @@ pub struct Explanation {
     /// What a person can do, where there is something.
     pub remedy: Option<String>,
     /// What it would mean to discard it, where that is possible.
-    pub discarding: Option<String>,
+    pub discarding: Option<&'static str>,
 }
+
+/// What to do about an operation that this process does not carry on.
+pub(super) const ELSEWHERE: &str = "on a shared journal ask the replica that owns it; else look into the log, and restart the sidecar";
 
 /// Who tells what is known of an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,10 +83,10 @@ pub(super) fn explain(
     ids.extend(operation.bound.clone());
     ids.extend(operation.gone.iter().cloned());
     ids.extend(operation.reported.iter().cloned());
-    let stuck = note.is_some_and(Note::is_stuck);
+    let (before, help) = obstacle(operation, note, policy, teller);
+    let is_over = operation.is_finished();
     // Of what no process carries on, no request is under way.
-    let orderable =
-        !operation.is_finished() && (teller == Teller::Journal || !is_under_way(operation));
+    let orderable = !is_over && (teller == Teller::Journal || !is_under_way(operation));
     Explanation {
         id: operation.id,
         rule: operation.plan.rule.clone(),
@@ -97,84 +98,60 @@ pub(super) fn explain(
         intent: operation.intent.to_string(),
         since: operation.since.to_string(),
         known: story::known(operation),
-        unknown: story::unknown(operation),
-        next: next(operation, note, policy, teller),
+        next: before + &story::next(operation, policy),
         next_at: note.and_then(|note| note.next).map(|at| at.to_string()),
         carried_on: note.is_some(),
         task: note.and_then(|note| note.task),
         attempts: note.map_or(0, |note| note.attempts),
         last_failure: note.and_then(|note| note.failure.clone()),
         waits_for: note.and_then(|note| note.waits_for),
-        stuck,
+        stuck: note.is_some_and(Note::is_stuck),
         needs_a_person: matches!(operation.phase, Phase::Reported(_)),
-        remedy: remedy(operation, note, teller),
-        discarding: story::discarding(operation).filter(|_| orderable),
+        remedy: story::remedy(operation).map(Into::into).or(help),
+        discarding: orderable.then(|| story::discarding(operation)),
     }
 }
 
 /// Whether its own request decides what becomes of it, so that no order is taken.
-fn is_under_way(operation: &Operation) -> bool {
+pub(super) fn is_under_way(operation: &Operation) -> bool {
     matches!(operation.phase, Phase::Prepared | Phase::Committed)
 }
 
-fn next(operation: &Operation, note: Option<&Note>, policy: &Policy, teller: Teller) -> String {
-    let next = story::next(operation, policy);
-    let (under_way, waits_for) = (is_under_way(operation), note.and_then(|note| note.waits_for));
-    if operation.is_finished() {
-        return next;
-    }
-    match (teller, waits_for) {
-        (Teller::Journal, _) => {
-            let what = if under_way {
-                "it finds out what became of the request, and undoes a create that was not registered"
+/// What has to come before the next step, and what a person can do about that.
+fn obstacle(
+    operation: &Operation,
+    note: Option<&Note>,
+    policy: &Policy,
+    teller: Teller,
+) -> (String, Option<String>) {
+    let nothing = (String::new(), None);
+    let (before, help) = match (teller, note) {
+        _ if operation.is_finished() => return nothing,
+        (Teller::Journal, _) => (
+            if policy.apart.is_zero() {
+                "nothing until a sidecar runs on this journal; then: "
             } else {
-                &next
-            };
-            let who = if policy.apart.is_zero() {
-                "nothing until a sidecar runs on this journal; then"
-            } else {
-                "by the replica that carries it on, or, once that is dead, by another"
-            };
-            format!("{who}: {what}")
-        }
-        (Teller::Sidecar, Some(peer)) => {
-            format!("nothing until the {peer} answers again; then at once: {next}")
-        }
-        (Teller::Sidecar, None) if note.is_some() || under_way => next,
-        (Teller::Sidecar, None) => {
-            format!("nothing by this process, which does not carry it on; else: {next}")
-        }
-    }
-}
-
-fn remedy(operation: &Operation, note: Option<&Note>, teller: Teller) -> Option<String> {
-    if operation.is_finished() {
-        return None;
-    }
-    let remedy = match (story::remedy(operation), teller, note) {
-        (Some(remedy), _, _) => remedy,
-        (None, Teller::Journal, _) => {
-            "see that a sidecar runs on this journal: it carries on every operation"
-        }
-        (None, Teller::Sidecar, None) if is_under_way(operation) => return None,
-        (None, Teller::Sidecar, None) => {
-            "on a shared journal ask the replica that owns it; else look into the log for this id, and \
-             restart the sidecar: it recovers every operation from the journal"
-        }
-        (None, Teller::Sidecar, Some(note)) => match note.waits_for {
+                "by the replica that carries it on, or, once that is dead, by another: "
+            },
+            "see that a sidecar runs on this journal: it carries on every operation",
+        ),
+        (Teller::Sidecar, None) if is_under_way(operation) => return nothing,
+        (Teller::Sidecar, None) => ("nothing by this process; else: ", ELSEWHERE),
+        (Teller::Sidecar, Some(note)) => match note.waits_for {
             Some(peer) => {
-                return Some(format!(
-                    "see that the {peer} runs and can be reached; it goes on by itself then"
-                ));
+                return (
+                    format!("nothing until the {peer} answers again; then at once: "),
+                    Some(format!("see that the {peer} runs and can be reached")),
+                );
             }
-            None if note.is_stuck() => {
-                "correct what the last failure names: the service, its credentials (credentials.service) or \
-                 the back end; attempts go on by themselves, and `retry` makes the next one at once"
-            }
-            None => return None,
+            None if note.is_stuck() => (
+                "",
+                "mend what the last failure names: credentials, service, back end; it is tried again and again",
+            ),
+            None => return nothing,
         },
     };
-    Some(remedy.into())
+    (before.into(), Some(help.into()))
 }
 
 #[cfg(test)]

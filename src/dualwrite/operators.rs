@@ -4,9 +4,10 @@ use tokio::sync::oneshot;
 
 use super::board::Letter;
 use super::context::{Context, Halt};
+use super::explain::{ELSEWHERE, is_under_way};
 use super::index::index;
 use super::ledger::{Account, Ledger};
-use super::operation::{Operation, Phase};
+use super::operation::Operation;
 use super::state::{Event, Task, next, on};
 use crate::journal::{Append, Owner};
 use crate::model::{Entry, OperationId, Order};
@@ -21,37 +22,22 @@ pub enum Refused {
     #[error("the operation has ended; there is nothing more to order")]
     Ended,
     /// Its request is under way, and a client waits for the answer.
-    #[error(
-        "the operation's request is under way and a client waits for its answer; orders are taken \
-         once that is decided, within bounds.exchange and authz.deadline"
-    )]
+    #[error("the operation's request is under way; orders are taken once its client has an answer")]
     UnderWay,
     /// Nothing can be attempted.
-    #[error(
-        "there is nothing to attempt: the sidecar can't look for the row; find it by hand, then \
-         discard the operation"
-    )]
+    #[error("there is nothing to attempt: find the row by hand, then discard the operation")]
     NothingToAttempt,
     /// It was ordered too often.
     #[error("the operation was retried too often; attempts go on by themselves")]
     TooOften,
     /// This process doesn't carry it on.
-    #[error(
-        "this process does not carry the operation on: on a shared journal ask the replica that \
-         owns it; else look into the log, and restart the sidecar to recover it"
-    )]
+    #[error("this process does not carry the operation on: {}", ELSEWHERE)]
     Elsewhere,
     /// A replica that lives carries it on.
-    #[error(
-        "replica {0} carries the operation on: order it at that sidecar's admin port, or, if it \
-         died, once its lease has run out (journal.postgres.lease)"
-    )]
+    #[error("replica {0} carries the operation on: order it at that sidecar's admin port")]
     Of(String),
     /// Nobody attempts anything but a sidecar.
-    #[error(
-        "a journal alone attempts nothing: order it at the admin port of the sidecar that runs, or \
-         start it: it carries on every unfinished operation at once"
-    )]
+    #[error("a journal alone attempts nothing: order it at the admin port of a sidecar that runs")]
     NobodyRuns,
     /// The journal didn't take it.
     #[error(transparent)]
@@ -85,7 +71,7 @@ impl Ledger {
     /// Hands an order to whatever carries the operation on, and waits until it is durable.
     async fn tell(&self, context: &Context, id: OperationId, order: Order) -> Result<(), Refused> {
         let operation = self.unfinished(id).await?;
-        if matches!(operation.phase, Phase::Prepared | Phase::Committed) {
+        if is_under_way(&operation) {
             return Err(Refused::UnderWay);
         }
         let retries = matches!(order, Order::Retry { .. });
@@ -103,7 +89,7 @@ impl Ledger {
             Err(_) => return Err(self.unfinished(id).await.err().unwrap_or(Refused::Elsewhere)),
         }
         context.metrics.ordered(&order);
-        log(id, &order);
+        tracing::warn!(operation = %id, ?order, "a person's order was followed");
         Ok(())
     }
 
@@ -131,18 +117,6 @@ impl Ledger {
             Some(Owner::Other(replica)) => Err(Refused::Of(replica)),
             Some(Owner::This) => Ok(()),
             None => Err(Refused::NoSuch),
-        }
-    }
-}
-
-fn log(operation: OperationId, order: &Order) {
-    match order {
-        Order::Retry { by, reason } => {
-            let reason = reason.as_ref().map(|reason| reason.as_str().to_owned());
-            tracing::info!(%operation, %by, reason, "a person ordered an attempt");
-        }
-        Order::Discard { by, reason } => {
-            tracing::warn!(%operation, %by, %reason, "a person discarded the operation");
         }
     }
 }

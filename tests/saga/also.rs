@@ -27,7 +27,7 @@ async fn world_with_a_key_named(name: &str) -> World {
 async fn p4_a_row_that_another_request_may_have_made_on_the_side_is_reported_and_not_undone() {
     let world = world_with_a_key_named("k").await;
     let operation = world.operation_in("reported").await;
-    let why = operation["unknown"].as_str().unwrap();
+    let why = operation["known"].as_str().unwrap();
     assert!(why.contains("not enforced"), "{why}");
     assert_eq!((world.keys.rows().len(), world.keys.calls(Route::Delete)), (1, 0));
     assert_eq!(world.asked(REGISTER), 0);

@@ -52,7 +52,7 @@ async fn c1_p4_a_replayed_answer_removes_no_row_and_registers_nothing() {
     answers(&world, 201, &live);
     with_key(world.create("k")).send().await.expect_undone("unknown");
     let operation = world.operation_in("reported").await;
-    assert!(operation["unknown"].as_str().unwrap().contains("replay key"), "{operation}");
+    assert!(operation["known"].as_str().unwrap().contains("replay key"), "{operation}");
     assert_eq!(world.asked(REGISTER), 0);
     assert_eq!(world.keys.rows(), [live.clone()].into());
     assert_eq!(world.keys.calls(Route::Delete), 0);

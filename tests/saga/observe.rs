@@ -109,7 +109,7 @@ async fn s3_p4_a_row_that_an_observed_create_may_have_made_unrecorded_is_reporte
     world.call("POST", "/agent_api_keys").json(&create).send().await.expect(500);
     let unrecorded = world.keys.insert(AGENT, "h", "github");
     let operation = world.operation_in("reported").await;
-    assert!(operation["unknown"].as_str().unwrap().contains("observes"), "{operation}");
+    assert!(operation["known"].as_str().unwrap().contains("observes"), "{operation}");
     assert_eq!(world.keys.rows(), [unrecorded].into());
     assert_eq!(world.keys.calls(Route::Delete), 0);
 }
@@ -127,7 +127,7 @@ async fn s3_p4_after_a_restart_that_enforces_what_was_observed_before_still_coun
     world.call("POST", "/agent_api_keys").json(&create).send().await.expect(500);
     let unrecorded = world.keys.insert(AGENT, "h", "github");
     let operation = world.operation_in("reported").await;
-    assert!(operation["unknown"].as_str().unwrap().contains("pass unrecorded"), "{operation}");
+    assert!(operation["known"].as_str().unwrap().contains("pass unrecorded"), "{operation}");
     assert_eq!(world.keys.rows(), [unrecorded].into());
     assert_eq!(world.keys.calls(Route::Delete), 0);
 }

@@ -49,7 +49,7 @@ async fn p4_what_others_may_have_made_is_reported_and_not_undone() {
     world.keys.on(Route::Create, Fault::once().status(500));
     world.create("k").send().await.expect(500);
     let operation = world.operation_in("reported").await;
-    let why = operation["unknown"].as_str().unwrap();
+    let why = operation["known"].as_str().unwrap();
     assert!(why.contains("exclusive_writer"), "{operation}");
     assert!(operation["remedy"].is_string(), "{operation}");
     assert_eq!(world.keys.rows().len(), 1);
@@ -86,7 +86,7 @@ async fn p4_where_the_rows_before_could_not_be_listed_none_is_undone() {
     world.keys.on(Route::Create, Fault::once().status(500));
     world.create("k").send().await.expect(500);
     let operation = world.operation_in("reported").await;
-    let why = operation["unknown"].as_str().unwrap();
+    let why = operation["known"].as_str().unwrap();
     assert!(why.contains("no complete list from before"), "{operation}");
     assert_eq!(world.keys.rows().len(), 2);
     assert_eq!(world.keys.calls(Route::Delete), 0);
@@ -292,16 +292,14 @@ async fn r2_p9_a_list_that_is_refused_time_and_again_is_reported_with_its_cause(
     world.keys.on(Route::Create, Fault::once().cut_in_body());
     world.create("k").send().await.expect_problem(502, "upstream-cut");
     let operation = world.operation_in("reported").await;
-    let why = operation["unknown"].as_str().unwrap();
+    let why = operation["known"].as_str().unwrap();
     assert!(why.contains("GET /agent_api_keys was answered 404"), "{operation}");
     assert_eq!(operation["needs_a_person"], true);
     assert_eq!(world.keys.rows().len(), 1);
     // The person brings the parent back, or removes the row.
     world.keys.mend();
     let operation = world.operations_until("its row is named", |operations| {
-        operations
-            .iter()
-            .any(|operation| operation["unknown"].to_string().contains("may be this create's"))
+        operations.iter().any(|operation| operation["resource_ids"][0].is_string())
     });
     operation.await;
 }

@@ -109,7 +109,7 @@ async fn r2_p9_a_row_that_stays_although_the_service_accepts_its_delete_is_repor
     world.keys.on(Route::Delete, Fault::always().without_effect());
     world.create("k").send().await.expect_undone("pending");
     let operation = world.operation_in("reported").await;
-    assert!(operation["unknown"].as_str().unwrap().contains("all the same"), "{operation}");
+    assert!(operation["known"].as_str().unwrap().contains("all the same"), "{operation}");
     assert_eq!(world.keys.rows().len(), 1);
     assert_eq!(world.asked(DEREGISTER), 0);
 }
@@ -149,7 +149,7 @@ async fn r2_p9_an_undo_that_the_service_refuses_time_and_again_is_reported_with_
     world.keys.on(Route::Delete, Fault::always().without_effect().status(409));
     world.create("k").send().await.expect_undone("pending");
     let operation = world.operation_in("reported").await;
-    let why = operation["unknown"].as_str().unwrap();
+    let why = operation["known"].as_str().unwrap();
     assert!(why.contains("the undo is refused") && why.contains("409"), "{why}");
     assert!(world.keys.calls(Route::Delete) < 100);
     // A person removes the row.

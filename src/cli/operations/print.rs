@@ -80,7 +80,6 @@ pub(super) fn show(operation: &Value, out: &mut dyn Write) -> io::Result<()> {
     let since = part("since");
     line("stands at", &format!("{}, since {since} ({} ago)", part("phase"), age(since)))?;
     line("known", part("known"))?;
-    line("not known", part("unknown"))?;
     let next_at = match part("next_at") {
         "" => String::new(),
         at => format!(" (at {at})"),

@@ -33,7 +33,9 @@ impl Saga<CreatePlan> {
                 context.metrics.exception(rule, "bypass");
                 return Ok(passes(None, PassReason::Bypass));
             }
-            Err(error) => return self.without(&error),
+            Err(error) => {
+                return self.refuse("principal", None, refused_principal(self.id, &error));
+            }
         }
         let entry = context.circuits.register.try_enter();
         let resolve = context.resolver.resolve(headers);
@@ -41,7 +43,7 @@ impl Saga<CreatePlan> {
             Ok(_) => resolve.await,
             Err(wait) => match tokio::time::timeout(QUICK, resolve).await {
                 Ok(resolved) => resolved,
-                Err(_) => return self.held_back(None, *wait),
+                Err(_) => return self.refuse("circuit", None, reply::circuit_open(self.id, *wait)),
             },
         };
         match resolved {
@@ -50,27 +52,18 @@ impl Saga<CreatePlan> {
                     let principal = Some(resolved.principal);
                     Ok(Caller { principal, pass: None, entry: Some(entry) })
                 }
-                Err(wait) => self.held_back(Some(resolved.principal), wait),
+                Err(wait) => {
+                    let answer = reply::circuit_open(self.id, wait);
+                    self.refuse("circuit", Some(resolved.principal), answer)
+                }
             },
             Ok(resolved) => {
                 tracing::warn!(rule, "the principal has no creator: nothing is registered");
                 context.metrics.exception(rule, "no_creator");
                 Ok(passes(Some(resolved.principal), PassReason::NoCreator))
             }
-            Err(error) => self.without(&error),
+            Err(error) => self.refuse("principal", None, refused_principal(self.id, &error)),
         }
-    }
-
-    /// There is no telling on whose behalf it is.
-    fn without(&self, error: &principal::Error) -> Result<Caller, Box<Reply>> {
-        let (metrics, rule) = (&self.context.metrics, &self.plan.rule);
-        if self.plan.mode == Mode::Observe {
-            tracing::warn!(rule, %error, "observed: the create would have been refused");
-            metrics.exception(rule, "observed_principal");
-            return Ok(passes(None, PassReason::Observed));
-        }
-        metrics.refused(rule, "principal");
-        Err(Box::new(refused_principal(self.id, error)))
     }
 
     /// What the circuit says after the principal was waited for: it may have opened meanwhile.
@@ -82,19 +75,21 @@ impl Saga<CreatePlan> {
         }
     }
 
-    /// The circuit is open: the create could not be registered, so it is not begun.
-    fn held_back(
+    /// It could not be registered, so it is not begun, unless the rule only observes.
+    fn refuse(
         &self,
+        reason: &str,
         principal: Option<Principal>,
-        wait: Duration,
+        answer: Reply,
     ) -> Result<Caller, Box<Reply>> {
         let (metrics, rule) = (&self.context.metrics, &self.plan.rule);
         if self.plan.mode == Mode::Observe {
-            metrics.exception(rule, "observed_circuit");
+            tracing::warn!(rule, reason, "observed: the create would have been refused");
+            metrics.exception(rule, &format!("observed_{reason}"));
             return Ok(passes(principal, PassReason::Observed));
         }
-        metrics.refused(rule, "circuit");
-        Err(Box::new(reply::circuit_open(self.id, wait)))
+        metrics.refused(rule, reason);
+        Err(Box::new(answer))
     }
 }
 

@@ -7,9 +7,9 @@ use crate::dualwrite::context::Context;
 use crate::dualwrite::exchange::Exchange;
 use crate::dualwrite::newness;
 use crate::dualwrite::operation::Operation;
-use crate::dualwrite::outcome::CreateOutcome;
+use crate::dualwrite::outcome::{self, ClientGets, CreateOutcome, Seen};
 use crate::journal::Of;
-use crate::model::{CreatePlan, Kind, Mode, ResourceId};
+use crate::model::{CreatePlan, Mode, ResourceId};
 
 impl Saga<CreatePlan> {
     /// The rows that are there before the create is sent. Without them a row that is found later can't be
@@ -33,27 +33,29 @@ impl Saga<CreatePlan> {
     }
 }
 
-/// What an answer with an id means. If the journal can't tell now, the rows tell later.
+/// What an exchange means. If the journal can't tell now whose the row of an answer is, the rows tell later.
 pub(super) async fn judged(
     context: &Context,
     operation: &Operation,
+    plan: &CreatePlan,
     exchange: &Exchange,
-    outcome: CreateOutcome,
-) -> CreateOutcome {
-    let (Kind::Create(plan), Some(status)) = (&operation.plan.kind, exchange.status()) else {
-        return outcome;
+) -> (CreateOutcome, ClientGets) {
+    let seen = exchange.seen(Some(&plan.id), context.config.answer.0);
+    let (outcome, gets) = outcome::create(&seen);
+    let (CreateOutcome::Committed(id), Seen::Answer { status, .. }) = (&outcome, &seen) else {
+        return (outcome, gets);
     };
-    let CreateOutcome::Committed(id) = outcome else { return outcome };
     let (holder, others) = if newness::needs_others(plan) {
-        let holder = context.holder(&operation.resource(&id)).await;
+        let holder = context.holder(&operation.resource(id)).await;
         match (holder, context.others(operation, Of::Creates).await) {
             (Ok(holder), Ok(others)) => (holder, others),
-            _ => return CreateOutcome::Disputed(id),
+            _ => return (CreateOutcome::Disputed(id.clone()), gets),
         }
     } else {
         (None, Vec::new())
     };
-    newness::judge(operation, plan, status, id, holder.as_ref(), &others)
+    let id = id.clone();
+    (newness::judge(operation, plan, *status, id, holder.as_ref(), &others), gets)
 }
 
 /// Most rows that are kept of the list before a create (promise P8): some 40 KiB of UUIDs.
