@@ -14,7 +14,7 @@ use super::operation::Operation;
 use super::state::{STALE, on};
 use crate::failpoint;
 use crate::journal::{Arrival, Deposit, Error, Receipt};
-use crate::model::{Backoff, Entry, Late, OperationId, Record};
+use crate::model::{Backoff, Late, Opening, OperationId, Record};
 
 /// Takes in what comes from other replicas, until another takes this one over. Returns at once where the
 /// journal is this process's alone.
@@ -98,19 +98,16 @@ async fn learn(context: &Arc<Context>, deposit: Deposit, receipt: Receipt) -> Re
     Ok(())
 }
 
-/// Begins another operation for evidence of one that has ended, with the records that came with it. They
-/// have the time at which they are recorded now: what was forgotten until then is not known for it. `None`
+/// Begins another operation for evidence of one that has ended, with the opening that came with it. Its
+/// records have the time at which they are recorded now: what was forgotten until then is not known for it. `None`
 /// if nothing follows from the evidence, or if another operation holds its row.
 async fn begin_anew(
     context: &Context,
-    opening: Vec<Entry>,
+    opening: Box<Opening>,
     late: Late,
 ) -> Result<Option<Operation>, Halt> {
-    let mut records: Vec<_> = opening.into_iter().map(|entry| entry.record).collect();
     // Those that made rows meanwhile may be forgotten: a list from before proves nothing any more.
-    if let Some(Record::Prepared(opening)) = records.first_mut() {
-        opening.before = None;
-    }
+    let mut records = vec![Record::Prepared(Opening { before: None, ..*opening })];
     let (mut operation, _) = index::begin(context.new_id(), context.entries(records.clone()))?;
     let follows = on(&mut operation, Event::Evidence(late.clone()), &context.policy)?;
     let Some(follows) = follows else { return Ok(None) };
@@ -180,7 +177,7 @@ pub(super) fn forward(
 /// takes. (An exclusive journal takes no operation away.)
 pub(super) fn hand_in(context: &Context, operation: &Operation, late: Late) {
     let journal = Arc::clone(&context.journal);
-    let opening = vec![index::opening(operation)];
+    let opening = Box::new(index::opening(operation));
     let deposit = Deposit { operation: operation.id, opening, late };
     tokio::spawn(async move {
         let Some(shared) = journal.shared() else { return };

@@ -1,6 +1,7 @@
 //! Operations for the tests of the pure core.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::operation::Operation;
@@ -95,4 +96,17 @@ fn call(method: &str) -> IdCall {
 
 fn pointer(text: &str) -> Pointer {
     Pointer::parse(text).unwrap()
+}
+
+/// The entry with which `operation` began.
+pub(super) fn began(operation: &Operation) -> Entry {
+    let opening = super::index::opening(operation);
+    Entry { at: operation.intent, record: Record::Prepared(opening) }
+}
+
+/// Operations as the sagas read them.
+pub(super) fn shared<'a>(
+    operations: impl IntoIterator<Item = &'a Operation>,
+) -> Vec<Arc<Operation>> {
+    operations.into_iter().cloned().map(Arc::new).collect()
 }

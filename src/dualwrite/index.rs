@@ -4,7 +4,7 @@
 use super::operation::{Illegal, Operation, Phase};
 use crate::journal::{Append, Index, Of, State};
 use crate::model::{
-    Entry, Kind, Opening, OperationId, Plan, Record, Resolution, ResourceId, Stored, Timestamp,
+    Entry, Kind, Opening, OperationId, Plan, Resolution, ResourceId, Stored, Timestamp,
 };
 
 /// The operation that begins with `entries`, and what is to be appended.
@@ -31,18 +31,17 @@ pub fn go_on(operation: &Operation, entries: Vec<Entry>) -> Result<(Operation, A
     Ok((after, Append { operation: operation.id, begins: false, index, entries }))
 }
 
-/// The entry with which `operation` began.
+/// What `operation` began with.
 #[must_use]
-pub fn opening(operation: &Operation) -> Entry {
-    let opening = Opening {
+pub fn opening(operation: &Operation) -> Opening {
+    Opening {
         plan: Plan::clone(&operation.plan),
         intent: operation.intent,
         principal: operation.principal.clone(),
         pass: operation.pass,
         before: operation.before.clone(),
         targets: operation.targets.clone(),
-    };
-    Entry { at: operation.intent, record: Record::Prepared(opening) }
+    }
 }
 
 /// How the journal finds `operation`.

@@ -1,7 +1,7 @@
 //! What an answer with an id means: a new row, one that was found, or neither proven
 //! (docs/design/CORE.md, section 2). Pure.
 
-use std::borrow::Borrow;
+use std::sync::Arc;
 
 use super::operation::{Operation, Phase};
 use super::outcome::CreateOutcome;
@@ -34,23 +34,22 @@ pub fn needs_others(plan: &CreatePlan) -> bool {
 /// the id; `others` are the creates on the type that may not know their row. Both are asked for only if
 /// the plan [needs](needs_others) them.
 #[must_use]
-pub fn judge<O: Borrow<Operation>>(
+pub fn judge(
     own: &Operation,
     plan: &CreatePlan,
     status: u16,
     id: ResourceId,
     holder: Option<&Operation>,
-    others: &[O],
+    others: &[Arc<Operation>],
 ) -> CreateOutcome {
     if plan.undo.call.for_id(&id).is_none() || plan.confirm.call.for_id(&id).is_none() {
         let why = "the id can't be one segment of a path, so that the row could not be undone";
         return CreateOutcome::Unproven { id, why };
     }
     let proof = proof(own, plan, status, &id);
-    let mut all = others.iter().map(Borrow::borrow);
-    let was_undone = all.any(|other| was_undone(other, &id));
+    let was_undone = others.iter().any(|other| was_undone(other, &id));
     let others = || {
-        let others = others.iter().map(Borrow::borrow);
+        let others = others.iter().map(Arc::as_ref);
         let is_recorded = |other: &Operation| other.pass != Some(PassReason::Unrecorded);
         others.filter(move |other| {
             is_recorded(other) && may_have_a_row(other) && !are_disjoint(own, other)

@@ -2,8 +2,8 @@
 
 mod matters;
 
-use std::borrow::Borrow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 pub use self::matters::{matters, was_undone};
 use super::operation::{Operation, Phase};
@@ -13,12 +13,12 @@ use crate::model::{Condition, DeletePlan, Kind, Resolution, ResourceId};
 
 /// The deletes among `others` that may have removed the row that `create` made, or still may, so that the
 /// create has to confirm it (the overlap rule, for the one that closes second).
-pub fn removers<'a, O: Borrow<Operation>>(
+pub fn removers<'a>(
     create: &'a Operation,
-    others: &'a [O],
+    others: &'a [Arc<Operation>],
     policy: &'a Policy,
 ) -> impl Iterator<Item = &'a Operation> {
-    others.iter().map(Borrow::borrow).filter(move |other: &&Operation| {
+    others.iter().map(Arc::as_ref).filter(move |other: &&Operation| {
         let means = match (&other.plan.kind, &create.bound) {
             (Kind::Create(_), _) | (_, None) => false,
             (Kind::Delete(DeletePlan::ById { .. }), Some(id)) => other.targets.ids.contains(id),
@@ -57,16 +57,15 @@ fn had_effect(delete: &Operation) -> bool {
 /// The rows that `delete` may have removed, and whether a create that is still without an id may
 /// have made one more.
 #[must_use]
-pub fn candidates<O: Borrow<Operation>>(
+pub fn candidates(
     delete: &Operation,
-    others: &[O],
+    others: &[Arc<Operation>],
     policy: &Policy,
 ) -> (BTreeSet<ResourceId>, bool) {
     let mut ids = delete.targets.ids.clone();
     let mut open = false;
     if delete.is_by_name() {
-        let others = others.iter().map(Borrow::borrow);
-        let beside = others.filter(|other: &&Operation| {
+        let beside = others.iter().filter(|other| {
             other.is_create() && !was_over(delete, other, policy) && !are_disjoint(other, delete)
         });
         for create in beside {

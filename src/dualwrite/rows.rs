@@ -5,7 +5,8 @@
 //! one. If each of them is certain to have told no client of a row, the row is *condemned*: an operation
 //! of its own removes it. Which of the makers made it does not matter, and all of them go on looking.
 
-use std::borrow::Borrow;
+use std::sync::Arc;
+
 use std::fmt;
 
 use serde_json::Value;
@@ -70,10 +71,10 @@ enum Ruling {
 /// all other creates on the type that may not know their row, as of a time after the list was answered;
 /// `all_known` tells whether the journal knows every create of the type.
 #[must_use]
-pub fn judge<O: Borrow<Operation>>(
+pub fn judge(
     own: &Operation,
     free: &[SightedRow],
-    others: &[O],
+    others: &[Arc<Operation>],
     all_known: bool,
 ) -> Judgement {
     let (mut judgement, mut reported, mut reason) = (Judgement::default(), Vec::new(), None);
@@ -81,8 +82,7 @@ pub fn judge<O: Borrow<Operation>>(
         if !may_have_made(own, row) {
             continue;
         }
-        let others = others.iter().map(Borrow::borrow);
-        let makers = others.filter(|other| may_have_made(other, row));
+        let makers = others.iter().map(Arc::as_ref).filter(|other| may_have_made(other, row));
         match rule_on(std::iter::once(own).chain(makers), all_known) {
             Ruling::Condemn if row.is_found => {
                 reported.push(row.id.clone());

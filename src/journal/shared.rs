@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use super::Error;
-use crate::model::{Entry, Late, OperationId};
+use crate::model::{Late, Opening, OperationId};
 
 /// The side of a journal that several processes (*replicas*) share.
 ///
@@ -89,12 +90,12 @@ pub enum Arrival {
 pub struct Receipt(pub i64);
 
 /// What a process learnt of an operation that it no longer owns.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Deposit {
     /// The operation.
     pub operation: OperationId,
-    /// The entries that it began with: it may be forgotten by now.
-    pub opening: Vec<Entry>,
+    /// What it began with: it may be forgotten by now.
+    pub opening: Box<Opening>,
     /// What was learnt.
     pub late: Late,
 }

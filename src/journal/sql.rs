@@ -97,8 +97,7 @@ CREATE INDEX bindings_of ON bindings (operation);
 CREATE TABLE evidence (
     receipt {serial} PRIMARY KEY,
     operation {id} NOT NULL,
-    opening {text} NOT NULL, -- the entries that it began with
-    late {text} NOT NULL
+    deposit {text} NOT NULL
 );
 CREATE INDEX evidence_of ON evidence (operation);
 "

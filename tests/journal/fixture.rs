@@ -98,6 +98,14 @@ pub(crate) fn prepared(kind: &str, intent: i64) -> Entry {
     begun(kind, intent, Kind::Delete(DeletePlan::ByProbe { probe: probe(), confirm: confirm() }))
 }
 
+/// What a delete by name begins with.
+pub(crate) fn opening(kind: &str, intent: i64) -> Box<Opening> {
+    match prepared(kind, intent).record {
+        Record::Prepared(opening) => Box::new(opening),
+        other => unreachable!("{other:?}"),
+    }
+}
+
 /// A create.
 pub(crate) fn create(intent: i64) -> Entry {
     let call = IdCall { method: "DELETE".into(), ..confirm().call };
@@ -222,7 +230,7 @@ fn know(written: Append) {
 }
 
 fn after(index: Option<Index>, entry: &Entry) -> Index {
-    let Some(mut index) = index else { return opening(entry) };
+    let Some(mut index) = index else { return first_index(entry) };
     let closed = matches!(entry.record, Record::Closed { .. });
     match &entry.record {
         Record::Finished { resolution } => {
@@ -257,7 +265,7 @@ fn after(index: Option<Index>, entry: &Entry) -> Index {
 }
 
 #[expect(clippy::panic, reason = "a fixture that was given another first record")]
-fn opening(entry: &Entry) -> Index {
+fn first_index(entry: &Entry) -> Index {
     let Record::Prepared(Opening { plan, intent, .. }) = &entry.record else {
         panic!("it begins otherwise")
     };

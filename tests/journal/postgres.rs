@@ -9,7 +9,7 @@ use authz_sidecar::model::{Late, OperationId, Span};
 use futures_util::future::try_join;
 use tokio_postgres::Client;
 
-use crate::fixture::{Calls, closed, committed, names, opened, prepared, registered};
+use crate::fixture::{Calls, closed, committed, names, opened, opening, prepared, registered};
 use crate::support::database::Database;
 use crate::support::eventually;
 
@@ -206,7 +206,7 @@ async fn p1_p2_whatever_the_database_defaults_to_a_commit_waits_for_the_disk() {
         let journal = database.open().await;
         let operation = opened(&journal, 1).await;
         journal.write(operation, vec![closed(2)]).await.unwrap();
-        let opening = vec![prepared("api_key", 3)];
+        let opening = opening("api_key", 3);
         let deposit = Deposit { operation: OperationId::new(), opening, late: Late::Sent };
         journal.shared().unwrap().deposit(deposit).await.unwrap();
         journal.shared().unwrap().release().await;

@@ -9,8 +9,8 @@ use authz_sidecar::journal::{Append, Arrival, Deposit, Error, Journal, Owner, Sh
 use authz_sidecar::model::{Late, OperationId};
 
 use crate::fixture::{
-    Calls, at, closed, committed, done, finished, id, model, names, next, opened, prepared,
-    resource,
+    Calls, at, closed, committed, done, finished, id, model, names, next, opened, opening,
+    prepared, resource,
 };
 use crate::postgres;
 use crate::support::database::Database;
@@ -214,7 +214,7 @@ async fn p3_evidence_is_accepted_after_a_take_over_and_reaches_the_owner_until_i
         let (old, new, operation, _) =
             database.taken_over(async |old| opened(&**old, 1).await).await;
         let late = Late::Row { id: id("k") };
-        let deposit = Deposit { operation, opening: vec![prepared("api_key", 1)], late };
+        let deposit = Deposit { operation, opening: opening("api_key", 1), late };
         old.shares().deposit(deposit.clone()).await.unwrap();
         for _ in 0..2 {
             let arrivals = new.shares().arrivals().await.unwrap();
@@ -243,7 +243,7 @@ async fn p3_evidence_of_a_forgotten_operation_reaches_every_replica_until_one_be
         assert!(other.shares().recover().await.unwrap().is_empty());
         new.write(operation, vec![finished(2)]).await.unwrap();
         assert_eq!(new.prune(at(1000), at(900)).await, Ok(1));
-        let (opening, late) = (vec![prepared("api_key", 1)], Late::Row { id: id("k") });
+        let (opening, late) = (opening("api_key", 1), Late::Row { id: id("k") });
         let deposit = Deposit { operation, opening, late };
         old.shares().deposit(deposit.clone()).await.unwrap();
         for replica in [&new, &other] {
@@ -271,7 +271,7 @@ async fn p3_evidence_of_a_finished_operation_of_a_dead_replica_is_adopted_with_i
         new.write(operation, vec![finished(2)]).await.unwrap();
         new.shares().release().await;
         old.shares()
-            .deposit(Deposit { operation, opening: vec![prepared("api_key", 1)], late: Late::Sent })
+            .deposit(Deposit { operation, opening: opening("api_key", 1), late: Late::Sent })
             .await
             .unwrap();
         let third = database.open().await;

@@ -257,9 +257,16 @@ async fn tell(journal: &Slow, arrivals: &mpsc::Sender<Arrival>, stored: &Stored)
 }
 
 async fn send(arrivals: &mpsc::Sender<Arrival>, stored: &Stored) {
-    let opening = stored.entries[..2].to_vec();
-    let deposit = Deposit { operation: stored.id, opening, late: Late::Sent };
+    let deposit = deposit(stored);
     arrivals.send(Arrival::Evidence { receipt: Receipt(1), deposit }).await.unwrap();
+}
+
+/// That the operation's request left late.
+fn deposit(stored: &Stored) -> Deposit {
+    let Record::Prepared(opening) = &stored.entries[0].record else {
+        panic!("it begins otherwise")
+    };
+    Deposit { operation: stored.id, opening: Box::new(opening.clone()), late: Late::Sent }
 }
 
 /// It is recorded only then, and what was forgotten until then is not known for it (P4).
@@ -282,8 +289,7 @@ async fn p3_evidence_of_a_forgotten_operation_begins_it_anew() {
 async fn p4_evidence_of_a_forgotten_create_condemns_nothing() {
     let (_world, journal, arrivals, stored, _) = left(|id| vec![deleted(id)]).await;
     let forgotten = unknown();
-    let opening = forgotten.entries[..1].to_vec();
-    let deposit = Deposit { operation: forgotten.id, opening, late: Late::Sent };
+    let deposit = deposit(&forgotten);
     arrivals.send(Arrival::Evidence { receipt: Receipt(1), deposit }).await.unwrap();
     let taken = || async { (journal.settled.load(Ordering::SeqCst) == 1).then_some(()) };
     eventually("the evidence is taken", taken).await;

@@ -162,7 +162,7 @@ fn an_end_needs_nobody() {
 #[test]
 fn p7_history_shows_no_principal() {
     let ended = after(create(Mode::Enforce, None), [answered(CreateOutcome::Rejected)]);
-    let entries = vec![super::super::index::opening(&ended)];
+    let entries = vec![crate::dualwrite::fixtures::began(&ended)];
     let stored = crate::model::Stored { id: ended.id, entries };
     let shown = history(&stored);
     assert_eq!(shown[0].record, serde_json::json!({"record": "prepared"}));

@@ -1,6 +1,6 @@
 //! From each history what the journal is told.
 
-use super::super::fixtures::{create, delete, delete_named, id};
+use super::super::fixtures::{began, create, delete, delete_named, id};
 use super::*;
 use crate::model::{Effect, Evidence, Mode, PassReason, Record, Timestamp, UndoReason, Words};
 
@@ -10,7 +10,7 @@ fn at(seconds: i64) -> Timestamp {
 
 /// After these records, of seconds 2, 3 and so on; it began at second 1.
 fn told(begun: &Operation, records: Vec<Record>) -> Index {
-    let (mut operation, append) = begin(begun.id, vec![opening(begun)]).unwrap();
+    let (mut operation, append) = begin(begun.id, vec![began(begun)]).unwrap();
     assert!(append.begins);
     let mut told = append.index;
     for (record, seconds) in records.into_iter().zip(2..) {

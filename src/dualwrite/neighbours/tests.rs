@@ -5,8 +5,8 @@ use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::dualwrite::fixtures::{create, create_named, delete, delete_named};
-use crate::dualwrite::index::{begin, go_on, opening};
+use crate::dualwrite::fixtures::{began, create, create_named, delete, delete_named};
+use crate::dualwrite::index::{begin, go_on};
 use crate::journal::{Append, Config, Error, Location, Metrics, SqlJournal, open};
 use crate::model::{
     Clock, Entry, Mode, OperationId, Record, Resolution, Resource, Stored, Timestamp,
@@ -38,7 +38,7 @@ impl Gated {
     }
 
     async fn keep(&self, operation: &Operation) {
-        self.inner.append(begin(operation.id, vec![opening(operation)]).unwrap().1).await.unwrap();
+        self.inner.append(begin(operation.id, vec![began(operation)]).unwrap().1).await.unwrap();
     }
 }
 

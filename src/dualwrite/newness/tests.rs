@@ -1,6 +1,6 @@
 //! What an answer with an id means, for each proof.
 
-use super::super::fixtures::{create, create_named, id};
+use super::super::fixtures::{create, create_named, id, shared};
 use super::*;
 use crate::model::{Effect, Entry, Kind, Mode, PassReason, Record, Timestamp};
 
@@ -61,7 +61,7 @@ impl Case {
         holder: Option<&Operation>,
         others: &[Operation],
     ) -> CreateOutcome {
-        judge(&self.own, &self.plan, status, id("k"), holder, others)
+        judge(&self.own, &self.plan, status, id("k"), holder, &shared(others))
     }
 
     fn alone(&self, status: u16) -> CreateOutcome {
@@ -146,7 +146,7 @@ fn p4_a_row_that_a_create_without_enforcement_may_have_made_is_not_new() {
 #[test]
 fn c4_p9_an_id_that_no_path_can_name_is_reported_at_once() {
     let case = Case::of(Newness::Always);
-    let told = judge::<Operation>(&case.own, &case.plan, 200, id("a/b"), None, &[]);
+    let told = judge(&case.own, &case.plan, 200, id("a/b"), None, &[]);
     let CreateOutcome::Unproven { id: row, why } = told else { panic!("{told:?}") };
     assert_eq!((row, why.contains("segment")), (id("a/b"), true));
 }

@@ -1,6 +1,6 @@
 //! The schedules that the overlap rule closes.
 
-use super::super::fixtures::{create, create_named, delete, delete_named, id, policy};
+use super::super::fixtures::{create, create_named, delete, delete_named, id, policy, shared};
 use super::*;
 use crate::model::{CreatePlan, Effect, Entry, Mode, Pointer, Record, Timestamp};
 
@@ -18,7 +18,7 @@ fn committed(text: &str) -> Operation {
 }
 
 fn may_be_removed(own: &Operation, others: &[Operation], policy: &Policy) -> bool {
-    removers(own, others, policy).next().is_some()
+    removers(own, &shared(others), policy).next().is_some()
 }
 
 #[test]
@@ -35,12 +35,12 @@ fn p3_a_create_confirms_its_row_when_a_delete_ran_beside_it() {
 #[test]
 fn p3_a_delete_by_name_looks_at_its_targets_and_at_what_was_made_beside_it() {
     let delete = after(delete_named("n", &["t"]), Record::Closed { effect: Effect::Past }, 3);
-    let (ids, open) = candidates(&delete, &[committed("k")], &policy());
+    let (ids, open) = candidates(&delete, &shared(&[committed("k")]), &policy());
     assert_eq!((ids.len(), open), (2, false));
-    let (ids, open) = candidates(&delete, &[create(Mode::Enforce, None)], &policy());
+    let (ids, open) = candidates(&delete, &shared(&[create(Mode::Enforce, None)]), &policy());
     assert_eq!((ids.len(), open), (1, true));
     let other = create_named("other", Mode::Enforce, None);
-    assert!(!candidates(&delete, &[other], &policy()).1);
+    assert!(!candidates(&delete, &shared(&[other]), &policy()).1);
 }
 
 /// A request that was answered has chosen its rows, however late it commits.
@@ -49,7 +49,7 @@ fn p3_a_create_that_was_sent_after_the_answer_to_a_delete_is_not_looked_at() {
     let ids = |seconds, policy: &Policy| {
         let delete =
             after(delete_named("n", &[]), Record::Closed { effect: Effect::Past }, seconds);
-        candidates(&delete, &[committed("k")], policy).0.len()
+        candidates(&delete, &shared(&[committed("k")]), policy).0.len()
     };
     let shared = Policy { apart: std::time::Duration::from_secs(10), ..policy() };
     assert_eq!([ids(1, &policy()), ids(0, &policy())], [1, 0]);
@@ -86,7 +86,7 @@ fn p9_a_delete_that_began_after_the_registration_does_not_hold_the_create_up() {
 #[test]
 fn p3_a_field_that_only_one_gives_keeps_no_delete_from_meaning_a_row() {
     let mut create = committed("k");
-    let plan = std::sync::Arc::make_mut(&mut create.plan);
+    let plan = Arc::make_mut(&mut create.plan);
     let Kind::Create(CreatePlan { probe: Some(probe), .. }) = &mut plan.kind else { panic!() };
     let field = Pointer::parse("/type").unwrap();
     probe.conditions.push(Condition { field, value: "github".into() });

@@ -1,6 +1,6 @@
 //! The schedules that the judgement of rows closes.
 
-use super::super::fixtures::{create, create_named, id};
+use super::super::fixtures::{create, create_named, id, shared};
 use super::*;
 use crate::model::{Effect, Entry, Ids, Mode, PassReason, Plan, Record, Timestamp};
 
@@ -33,7 +33,7 @@ fn with_before(rows: &[&str]) -> Operation {
 
 fn judged(own: &Operation, rows: &[&str], others: &[Operation]) -> Judgement {
     let free: Vec<_> = rows.iter().map(|text| row(text)).collect();
-    judge(own, &free, others, true)
+    judge(own, &free, &shared(others), true)
 }
 
 fn condemned(own: &Operation, rows: &[&str], others: &[Operation]) -> Vec<String> {
@@ -80,7 +80,7 @@ fn s1_p2_of_two_unknown_creates_of_one_name_each_has_every_row_removed() {
 
 #[test]
 fn s3_p4_where_a_rule_on_the_type_observes_no_row_is_condemned() {
-    let why = why(judge::<Operation>(&unknown(), &[row("r")], &[], false));
+    let why = why(judge(&unknown(), &[row("r")], &[], false));
     assert!(why.contains("observes") && why.contains("exclusive_writer"), "{why}");
 }
 
@@ -150,7 +150,7 @@ fn comes_back(create: Operation) -> Operation {
 #[test]
 fn p4_a_row_that_a_replayed_request_may_have_made_is_reported() {
     let mut replayed = unknown();
-    if let Kind::Create(plan) = &mut std::sync::Arc::make_mut(&mut replayed.plan).kind {
+    if let Kind::Create(plan) = &mut Arc::make_mut(&mut replayed.plan).kind {
         plan.replayed = true;
     }
     assert!(why(judged(&replayed, &["r"], &[])).contains("replay key"));
@@ -169,7 +169,7 @@ fn p2_a_row_that_may_have_gone_and_come_back_was_not_there_before() {
     let own = comes_back(with_before(&["r"]));
     let judged = |is_back| {
         let row = SightedRow { is_back, ..row("r") };
-        judge::<Operation>(&own, &[row], &[], true)
+        judge(&own, &[row], &[], true)
     };
     assert_eq!(judged(false), Judgement::default());
     assert!(why(judged(true)).contains("ids come back"));
@@ -188,6 +188,6 @@ fn p2_a_row_that_was_reported_does_not_end_its_report_while_it_is_there() {
 #[test]
 fn p4_a_row_that_a_later_create_passed_on_is_reported_and_never_condemned() {
     let row = SightedRow { is_found: true, ..row("r") };
-    let judged = judge::<Operation>(&unknown(), &[row], &[], true);
+    let judged = judge(&unknown(), &[row], &[], true);
     assert!(why(judged).contains("passed it on"));
 }

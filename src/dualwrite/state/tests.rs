@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::fixtures::{self, id, policy};
+use super::super::fixtures::{self, began, id, policy};
 use super::*;
-use crate::dualwrite::index::opening;
 use crate::dualwrite::operation::Illegal;
 use crate::model::{
     Effect, Entry, Ids, Mode, OperationId, PassReason, Plan, Record, Resolution, Stored,
@@ -113,7 +112,7 @@ proptest! {
         mut operation in any_operation(),
         events in prop::collection::vec((any_event(), 0..400i64), 0..25),
     ) {
-        let mut history = vec![opening(&operation)];
+        let mut history = vec![began(&operation)];
         for (event, seconds) in events {
             let before = operation.clone();
             let now = at(seconds);

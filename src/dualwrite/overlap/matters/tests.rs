@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::super::{candidates, owed_by, removers};
 use super::matters;
-use crate::dualwrite::fixtures::{create_named, delete, delete_named, id, policy};
+use crate::dualwrite::fixtures::{create_named, delete, delete_named, id, policy, shared};
 use crate::dualwrite::operation::Operation;
 use crate::dualwrite::rows::{SightedRow, judge};
 use crate::model::{
@@ -97,7 +97,7 @@ fn r1_p4_a_create_is_judged_by_those_that_matter_as_by_all() {
         for beside in pool().into_iter().filter(Operation::is_create) {
             let all = [other.clone(), beside];
             let some: Vec<_> = all.iter().filter(|other| matters(own, other)).cloned().collect();
-            let judged = |others: &[Operation]| judge(own, &rows, others, true);
+            let judged = |others: &[Operation]| judge(own, &rows, &shared(others), true);
             assert_eq!(judged(&some), judged(&all), "{all:?}");
         }
     }
@@ -111,7 +111,9 @@ fn r1_p3_a_create_that_stands_finds_the_same_deletes() {
             let some: Vec<_> = all.iter().filter(|other| matters(&own, other)).collect();
             let all: Vec<_> = all.iter().collect();
             let found = |others: &[&Operation]| -> Vec<_> {
-                removers(&own, others, &policy()).map(|delete| delete.id).collect()
+                removers(&own, &shared(others.iter().copied()), &policy())
+                    .map(|delete| delete.id)
+                    .collect()
             };
             assert_eq!(found(&some), found(&all), "{all:?}");
         }
@@ -125,7 +127,10 @@ fn r1_p3_a_delete_finds_the_same_rows() {
             let all = [other];
             let some: Vec<_> = all.iter().filter(|other| matters(&own, other)).collect();
             let all: Vec<_> = all.iter().collect();
-            assert_eq!(candidates(&own, &some, &policy()), candidates(&own, &all, &policy()));
+            assert_eq!(
+                candidates(&own, &shared(some.iter().copied()), &policy()),
+                candidates(&own, &shared(all.iter().copied()), &policy())
+            );
             let owed =
                 |others: &[&Operation]| -> BTreeSet<_> { owed_by(&own, others.iter().copied()) };
             assert_eq!(owed(&some), owed(&all), "{all:?}");

@@ -135,8 +135,12 @@ fn p3_a_delete_by_name_sees_to_the_row_that_a_discarded_undo_left() {
     take(&mut create, committed(), at(2)).unwrap();
     take(&mut create, not_acknowledged(UndoReason::Refused, false), at(2)).unwrap();
     let other = fixtures::delete_named("n", &[]);
-    assert!(candidates(&other, std::slice::from_ref(&create), &policy()).0.is_empty());
+    assert!(
+        candidates(&other, &fixtures::shared(std::slice::from_ref(&create)), &policy())
+            .0
+            .is_empty()
+    );
     take(&mut create, Event::Ordered(discard()), at(3)).unwrap();
-    let (ids, _) = candidates(&other, &[create], &policy());
+    let (ids, _) = candidates(&other, &fixtures::shared(&[create]), &policy());
     assert_eq!(ids, BTreeSet::from([id("k")]));
 }
