@@ -55,7 +55,7 @@ async fn take_in(context: &Arc<Context>, arrival: Arrival) {
 /// already. It is handed over once, so it is read however long the journal can't be reached.
 async fn adopt(context: &Arc<Context>, id: OperationId) -> Result<(), Halt> {
     let mut attempt = 0;
-    while !context.board.drives(id) {
+    while context.board.note(id).is_none() {
         // Anew: it may have been driven to its end by now.
         match context.operation(id).await {
             Err(Halt::Journal(Error::Unavailable(why))) => {

@@ -126,12 +126,7 @@ impl Board {
         }
     }
 
-    /// Whether this process drives an operation, so that letters to it are read.
-    pub(super) fn drives(&self, id: OperationId) -> bool {
-        self.driven(id).is_some()
-    }
-
-    /// The note on an operation, if there is one.
+    /// The note on an operation, if this process drives it, so that letters to it are read.
     pub(super) fn note(&self, id: OperationId) -> Option<Note> {
         self.driven(id).map(|driven| driven.note.borrow().clone())
     }

@@ -34,10 +34,14 @@ pub enum Refused {
     #[error("this process does not carry the operation on: {}", ELSEWHERE)]
     Elsewhere,
     /// A replica that lives carries it on.
-    #[error("replica {0} carries the operation on: order it at that sidecar's admin port")]
+    #[error(
+        "replica {0} carries the operation on: order it at that sidecar's admin port, or, if it died, once its lease has run out"
+    )]
     Of(String),
     /// Nobody attempts anything but a sidecar.
-    #[error("a journal alone attempts nothing: order it at the admin port of a sidecar that runs")]
+    #[error(
+        "a journal alone attempts nothing: order it at the admin port of the sidecar that runs, or start it"
+    )]
     NobodyRuns,
     /// The journal didn't take it.
     #[error(transparent)]

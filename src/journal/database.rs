@@ -33,7 +33,6 @@ pub struct SqlJournal {
     pub(super) reads: Arc<dyn Reads>,
     pub(super) standing: Arc<Standing>,
     pub(super) clock: Arc<JournalClock>,
-    pub(super) epoch: i64,
     /// Where several processes share it.
     pub(super) shared: Option<Box<dyn Shared>>,
 }
@@ -45,12 +44,6 @@ impl fmt::Debug for SqlJournal {
 }
 
 impl SqlJournal {
-    /// Numbers the starts of processes that share it; 0 where there is one process.
-    #[must_use]
-    pub fn epoch(&self) -> i64 {
-        self.epoch
-    }
-
     async fn stored(
         &self,
         statement: &'static str,

@@ -78,7 +78,6 @@ pub(super) async fn open(
     let reads = Arc::new(PostgresReads::new(connector, settings.statement_timeout.0));
     let clock = Arc::clone(&lease.clock);
     let arrivals = tokio::sync::Mutex::new(arrivals);
-    let epoch = lease.identity.epoch;
     let replica = Replica { reads: Arc::clone(&reads), lease, recovered, arrivals };
-    Ok(SqlJournal { queue, reads, standing, clock, epoch, shared: Some(Box::new(replica)) })
+    Ok(SqlJournal { queue, reads, standing, clock, shared: Some(Box::new(replica)) })
 }

@@ -77,8 +77,7 @@ CREATE TABLE operations (
     finished_at {number}
 ) {keyed};
 CREATE INDEX unfinished ON operations (id, owner) WHERE state < 2;
-CREATE INDEX open ON operations (opened_at) WHERE state = 0;
-CREATE INDEX finished ON operations (state, finished_at);
+CREATE INDEX by_state ON operations (state, finished_at);
 CREATE INDEX overlapping ON operations (resource_type, kind, id, settled_at) WHERE state < 3;
 CREATE TABLE entries (
     seq {serial} PRIMARY KEY,
@@ -148,8 +147,7 @@ const ENTRY: &str = "INSERT INTO entries (operation, at, record) VALUES ($1, $2,
 const FREE: &str = "DELETE FROM bindings WHERE resource_type = $1 AND resource_id = $2 AND EXISTS \
      (SELECT 1 FROM operations WHERE id = bindings.operation AND state >= 2)";
 
-pub(super) const OPEN: &str =
-    "SELECT opened_at, settled_at FROM operations WHERE state = 0 ORDER BY opened_at";
+pub(super) const OPEN: &str = "SELECT opened_at, settled_at FROM operations WHERE state = 0";
 
 pub(super) const FORGETTABLE: &str = "SELECT id FROM operations WHERE state = $1 \
      AND finished_at > $2 AND finished_at < $3 AND opened_at > $2 \
@@ -276,7 +274,8 @@ pub(super) async fn prune<S: Sql>(
     before: Timestamp,
 ) -> Result<usize, S::Error> {
     let time = Timestamp::from_micros;
-    let open = sql.run(OPEN, &[]).await?;
+    let mut open = sql.run(OPEN, &[]).await?;
+    open.sort();
     let open = open.iter().map(|row| match row[..] {
         [Number(opened_at), Number(settled_at)] => {
             (time(opened_at), (settled_at != NEVER).then(|| time(settled_at)))

@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 
 use self::count::Count;
 use self::file::Lock;
-use self::store::{EPOCH, SqliteStore};
+use self::store::SqliteStore;
 use super::database::{Reads, SqlJournal};
 use super::problem::Problem;
 use super::sql::{Row, Value};
@@ -58,7 +58,7 @@ pub(super) fn open(path: &Path, config: &Config, metrics: Metrics) -> Result<Sql
     let standing_of_reads = Arc::clone(&standing);
     let reads =
         SqliteReads { reading, standing: standing_of_reads, writer: Some(writer), _lock: lock };
-    Ok(SqlJournal { queue, reads: Arc::new(reads), standing, clock, epoch: EPOCH, shared: None })
+    Ok(SqlJournal { queue, reads: Arc::new(reads), standing, clock, shared: None })
 }
 
 /// The connection for reading, and what goes when the journal goes.

@@ -66,8 +66,8 @@ impl Place {
     /// Ends a replica's lease as if it had run out.
     async fn expire(&self, replica: &Replica) {
         match (self, replica) {
-            (Self::Postgres(database), Replica::Postgres(journal)) => {
-                postgres::expire(journal, &database.meddle().await).await;
+            (Self::Postgres(database), Replica::Postgres(_)) => {
+                postgres::expire(&database.meddle().await).await;
             }
             (Self::Model(database), Replica::Model(way)) => database.expire(way.epoch()),
             _ => unreachable!("a replica of another place"),

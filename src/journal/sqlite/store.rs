@@ -25,7 +25,7 @@ const SPARE_PAGES: i64 = 1024;
 const RELEASE_PAGES: i64 = 256;
 
 /// Owns all operations: there is one process.
-pub(super) const EPOCH: i64 = 0;
+const EPOCH: i64 = 0;
 
 /// Counts a commit; gives how many there are with it.
 const COUNT: &str = "UPDATE commits SET number = number + 1 RETURNING number";
