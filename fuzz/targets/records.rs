@@ -46,7 +46,7 @@ fuzz_target!(|input: &str| {
             }
         }
         let bounds = Config::default().bounds();
-        let ledger = Ledger::new(journal, bounds, true);
+        let ledger = Ledger::new(journal, bounds);
         // What is kept is told, and takes an order.
         if let Ok(Some(account)) = ledger.show(id).await {
             serde_json::to_string(&account).expect("an account can be written");
