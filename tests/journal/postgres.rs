@@ -2,16 +2,17 @@
 //! loses nothing. What replicas promise each other is in `replicas.rs`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use authz_sidecar::journal::{Arrival, Deposit, Error, Journal, Owner, SqlJournal};
 use authz_sidecar::model::{Late, OperationId, Span};
-use futures_util::future::try_join;
+use futures_util::future::{join_all, try_join};
 use tokio_postgres::Client;
 
 use crate::fixture::{Calls, closed, committed, names, opened, opening, prepared, registered};
 use crate::support::database::Database;
 use crate::support::eventually;
+use crate::support::postgres::Postgres;
 
 /// The epoch of the replica that opened its database first.
 const FIRST: i64 = 1;
@@ -231,8 +232,38 @@ async fn a_server_without_fsync_is_refused() {
 #[tokio::test]
 async fn replicas_that_start_at_once_make_the_tables_once() {
     let database = Database::new().await;
-    let _all = futures_util::future::join_all((0..6).map(|_| database.open())).await;
+    let _all = join_all((0..6).map(|_| database.open())).await;
     let count = "SELECT count(DISTINCT epoch) FROM replicas WHERE NOT dead";
     let row = database.meddle().await.query_one(count, &[]).await.unwrap();
     assert_eq!(row.get::<_, i64>(0), 6);
+}
+
+/// Each waits for its own time, and not for those before it as well.
+#[tokio::test]
+async fn p8_reads_that_get_no_connection_fail_together() {
+    let place = tempfile::tempdir().unwrap();
+    let host = place.path().join("s");
+    std::os::unix::fs::symlink(Postgres::shared().host(), &host).unwrap();
+    let database = Database::of(host.clone()).await;
+    let mut config = database.config();
+    config.postgres.statement_timeout = Span(Duration::from_secs(1));
+    let journal = database.try_open(config).await.unwrap();
+    let operation = opened(&journal, 1).await;
+    assert!(journal.operation(operation).await.unwrap().is_some());
+    let client = database.meddle().await;
+    // From here on there is somebody at its place who takes connections and never answers.
+    std::fs::remove_file(&host).unwrap();
+    std::fs::create_dir(&host).unwrap();
+    let silent = std::os::unix::net::UnixListener::bind(host.join(".s.PGSQL.5432")).unwrap();
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    client.query(cut, &[]).await.unwrap();
+    let began = Instant::now();
+    let reads = join_all((0..6).map(|_| journal.operation(operation))).await;
+    assert!(reads.iter().all(|read| matches!(read, Err(Error::Unavailable(_)))), "{reads:?}");
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    drop(silent);
+    std::fs::remove_dir_all(&host).unwrap();
+    std::os::unix::fs::symlink(Postgres::shared().host(), &host).unwrap();
+    eventually("a read", || async { journal.operation(operation).await.ok() }).await;
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
-use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::super::Error;
@@ -47,29 +46,29 @@ impl Reads for PostgresReads {
         statement: &'static str,
         values: Vec<Value<'static>>,
     ) -> Result<Vec<Row>, Error> {
-        let mut read = self.try_once(statement, &values).await?;
-        if matches!(&read, Ok(Err(error)) if error.is_closed()) {
-            read = self.try_once(statement, &values).await?;
-        }
-        match read {
-            Ok(read) => read.map_err(|error| Error::Unavailable(told(&error))),
-            Err(_) => Err(Error::Unavailable("no answer within statement_timeout".into())),
-        }
+        let read = async {
+            let mut read = self.try_once(statement, &values).await?;
+            if matches!(&read, Err(error) if error.is_closed()) {
+                read = self.try_once(statement, &values).await?;
+            }
+            read.map_err(|error| Error::Unavailable(told(&error)))
+        };
+        timeout(self.timeout, read).await.unwrap_or_else(|_| {
+            // It may answer later, what nobody asked any more.
+            drop(self.link.try_lock().map(|mut link| link.take()));
+            Err(Error::Unavailable("no answer within statement_timeout".into()))
+        })
     }
 }
-
-type Read = Result<Result<Vec<Row>, tokio_postgres::Error>, Elapsed>;
 
 impl PostgresReads {
     async fn try_once(
         &self,
         statement: &'static str,
         values: &[Value<'_>],
-    ) -> Result<Read, Problem> {
-        let link = self.link().await?;
-        let read = timeout(self.timeout, link.run(statement, values)).await;
-        if !matches!(read, Ok(Ok(_))) {
-            // It has ended, or it may answer later, what nobody asked any more.
+    ) -> Result<Result<Vec<Row>, tokio_postgres::Error>, Problem> {
+        let read = self.link().await?.run(statement, values).await;
+        if read.is_err() {
             self.link.lock().await.take();
         }
         Ok(read)
