@@ -231,6 +231,26 @@ async fn p3_evidence_that_comes_right_after_the_end_begins_another_operation() {
     assert!(operation.is_finished());
 }
 
+/// Nobody carries it on, so that nobody reads the letter: it is adopted first.
+#[tokio::test]
+async fn p1_evidence_that_comes_before_its_create_is_adopted_strands_nothing() {
+    let world = World::without_sidecar().await;
+    let key = world.given("k");
+    let id = ResourceId::new(&key).unwrap();
+    let (journal, arrivals) = Slow::new();
+    let mut stored = registered(&id, 0);
+    stored.entries.truncate(2);
+    let (_, append) = begin(stored.id, stored.entries.clone()).unwrap();
+    journal.inner.append(append).await.unwrap();
+    let recovered = process(&world, Arc::clone(&journal)).recover().await.unwrap();
+    tokio::spawn(recovered.carry_on());
+    let deposit = Deposit { late: Late::Row { id }, ..deposit(&stored) };
+    arrivals.send(Arrival::Evidence { receipt: Receipt(1), deposit }).await.unwrap();
+    journal.ends(stored.id).await;
+    assert!(world.keys.rows().is_empty(), "no client was told of it");
+    assert!(!world.is_registered(&key));
+}
+
 /// Its driver reads no letter any more, and the end is on its way to the journal.
 #[tokio::test]
 async fn p3_evidence_that_comes_while_the_end_is_written_is_not_lost() {
