@@ -259,7 +259,7 @@ fn there_is_a_place_for_each_record_at_each_stage_and_no_place_twice() {
     for stage in ["before", "written", "committed"] {
         let prefix = format!("journal.{stage}.");
         // As many as `model::Record` has variants.
-        assert_eq!(places.iter().filter(|place| place.starts_with(&prefix)).count(), 13);
+        assert_eq!(places.iter().filter(|place| place.starts_with(&prefix)).count(), 12);
     }
 }
 

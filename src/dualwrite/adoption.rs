@@ -166,10 +166,21 @@ pub(super) fn forward(
 ) {
     letters.close();
     while let Ok(letter) = letters.try_recv() {
-        // What has a receipt comes again.
-        if let Letter::Evidence(late, None) = letter {
-            hand_in(context, operation, late);
+        if let Letter::Evidence(late, receipt) = letter {
+            pass_on(context, operation, late, receipt);
         }
+    }
+}
+
+/// Leaves evidence that can't be taken here to whoever can: what has a receipt comes again by itself.
+pub(super) fn pass_on(
+    context: &Context,
+    operation: &Operation,
+    late: Late,
+    receipt: Option<Receipt>,
+) {
+    if receipt.is_none() {
+        hand_in(context, operation, late);
     }
 }
 

@@ -256,15 +256,22 @@ impl Driver {
     /// Takes a letter; what is to be done is asked anew afterwards.
     async fn read(&mut self, letter: Letter) -> Result<(), Halt> {
         match letter {
-            // It ended meanwhile: the evidence comes again, and begins another one.
-            Letter::Evidence(..) if self.operation.is_finished() => Ok(()),
+            // It ended meanwhile: the evidence begins another one.
+            Letter::Evidence(late, receipt) if self.operation.is_finished() => {
+                adoption::pass_on(&self.context, &self.operation, late, receipt);
+                Ok(())
+            }
             Letter::Evidence(late, receipt) => {
-                match self.take(Event::Evidence(late)).await {
+                match self.take(Event::Evidence(late.clone())).await {
+                    Ok(()) => {}
                     // That one removes the row, or it is another create's.
                     Err(Halt::Journal(journal::Error::Taken { holder, resource })) => {
                         tracing::warn!(%holder, %resource, "the row that was named late has another operation");
                     }
-                    taken => taken?,
+                    Err(halt) => {
+                        adoption::pass_on(&self.context, &self.operation, late, receipt);
+                        return Err(halt);
+                    }
                 }
                 if let Some(receipt) = receipt {
                     adoption::settle(&self.context, receipt).await;

@@ -220,12 +220,16 @@ pub(super) async fn append<S: Sql>(
     }
     if let Some(resource) = call.index.held() {
         let values = [resource.kind.as_str().into(), resource.id.as_str().into(), operation.into()];
-        let bound = sql.run(BIND, &values);
-        let (_, holder) = tokio::try_join!(biased; bound, sql.run(HOLDER, &values[..2]))?;
-        if let Some([Id(holder)]) = holder.first().map(Vec::as_slice)
-            && *holder != operation.uuid()
-        {
-            return Ok(Err(Error::Taken { resource, holder: (*holder).into() }));
+        let holder = loop {
+            let bound = sql.run(BIND, &values);
+            let (_, holder) = tokio::try_join!(biased; bound, sql.run(HOLDER, &values[..2]))?;
+            // Another may free the id between the two: then it is bound at the next try.
+            if let Some([Id(holder)]) = holder.first().map(Vec::as_slice) {
+                break OperationId::from(*holder);
+            }
+        };
+        if holder != operation {
+            return Ok(Err(Error::Taken { resource, holder }));
         }
     }
     put(sql, epoch, call).await?;

@@ -25,7 +25,7 @@ pub fn evidence(operation: &Operation, event: &Event) -> Option<Late> {
         Event::Acknowledged { .. } | Event::NotAcknowledged { .. } => {
             Some(Late::Row { id: operation.bound.clone()? })
         }
-        // Evidence itself waits in the journal until it is taken.
+        // Evidence itself is passed on by the driver, which knows whether it waits in the journal.
         _ => None,
     }
 }

@@ -188,14 +188,17 @@ impl PostgresStore {
         let Identity { epoch, token } = self.lease.identity;
         let connected = async {
             let link = self.connector.connect().await?;
-            for statement in sql::WRITES {
-                link.prepare(statement).await?;
-            }
-            let found = link.run(COMMITS, &[Value::Number(epoch), Value::Id(token)]).await?;
+            let asked = async {
+                for statement in sql::WRITES {
+                    link.prepare(statement).await?;
+                }
+                link.run(COMMITS, &[Value::Number(epoch), Value::Id(token)]).await
+            };
+            let found = within(self.timeout, asked).await;
+            let found = found.map_err(|(why, _)| Problem::unreachable(why))?;
             Ok::<_, Problem>((link, found))
         };
-        let late = |_| Err(Problem::unreachable("no answer within statement_timeout"));
-        let connected = timeout(self.timeout, connected).await.unwrap_or_else(late);
+        let connected = connected.await;
         let was_known = self.lease.standing.set_unreachable(connected.is_err());
         match connected {
             Ok((link, found)) => {
