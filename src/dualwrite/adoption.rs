@@ -43,7 +43,7 @@ async fn take_in(context: &Arc<Context>, arrival: Arrival) {
             (deposit.operation, learn(context, deposit, receipt).await)
         }
     };
-    // Evidence comes again; whoever took this process over gets the rest.
+    // Evidence comes again; the process that took this one over gets the rest.
     if let Err(halt) = taken
         && !halt.is_fenced()
     {
@@ -172,7 +172,7 @@ pub(super) fn forward(
     }
 }
 
-/// Leaves evidence that can't be taken here to whoever can: what has a receipt comes again by itself.
+/// Leaves evidence that can't be taken here to a process that can: what has a receipt comes again by itself.
 pub(super) fn pass_on(
     context: &Context,
     operation: &Operation,

@@ -19,7 +19,7 @@ use crate::model::{Late, OperationId, Order, Timestamp};
 /// Failed attempts in a row from which on an operation counts as stuck.
 pub(super) const STUCK_AFTER: u32 = 5;
 
-/// Letters that may wait for one operation. Its driver reads them between two attempts; whoever
+/// Letters that may wait for one operation. Its driver reads them between two attempts; who
 /// posts more waits for room.
 const CAPACITY: usize = 16;
 
@@ -76,7 +76,7 @@ pub(super) struct Note {
     pub(super) waits_for: Option<&'static str>,
 }
 
-/// How far a driven operation is, for whoever waits for it.
+/// How far a driven operation is, for those that wait for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Progress {
     /// At work.

@@ -146,7 +146,7 @@ fn obstacle(
             }
             None if note.is_stuck() => (
                 "",
-                "mend what the last failure names: credentials, service, back end; it is tried again and again",
+                "correct what the last failure names: credentials, service, back end; it is tried again and again",
             ),
             None => return nothing,
         },

@@ -65,10 +65,10 @@ pub fn candidates(
     let mut ids = delete.targets.ids.clone();
     let mut open = false;
     if delete.is_by_name() {
-        let beside = others.iter().filter(|other| {
+        let overlapping = others.iter().filter(|other| {
             other.is_create() && !was_over(delete, other, policy) && !are_disjoint(other, delete)
         });
-        for create in beside {
+        for create in overlapping {
             match (&create.phase, &create.bound) {
                 // What is undone is deregistered by its own operation.
                 (Phase::Undoing(_) | Phase::Finished(Resolution::Undone), _) => {}

@@ -153,14 +153,15 @@ pub(super) const FORGETTABLE: &str = "SELECT id FROM operations WHERE state = $1
      AND finished_at > $2 AND finished_at < $3 AND opened_at > $2 \
      AND id NOT IN (SELECT operation FROM evidence) ORDER BY finished_at LIMIT $4";
 
-/// The operation itself first: that waits for whoever is writing to it, whose entries go with it then.
+/// The operation itself first: that waits for a process that is writing to it. It stays if it is open again by then,
+/// with all that belongs to it; else what was written goes, too.
 const FORGET: [&str; 3] = [
-    "DELETE FROM operations WHERE id = $1",
-    "DELETE FROM entries WHERE operation = $1",
-    "DELETE FROM bindings WHERE operation = $1",
+    "DELETE FROM operations WHERE id = $1 AND state >= 2",
+    "DELETE FROM entries WHERE operation = $1 AND NOT EXISTS (SELECT 1 FROM operations WHERE id = $1)",
+    "DELETE FROM bindings WHERE operation = $1 AND NOT EXISTS (SELECT 1 FROM operations WHERE id = $1)",
 ];
 
-/// What [`append`] runs.
+/// What [`append`] runs, once it knows the owner.
 pub(super) const WRITES: [&str; 5] = [HOLDER, BIND, INDEX, ENTRY, FREE];
 
 /// Operations forgotten in one transaction: some milliseconds, for which appends wait.

@@ -18,7 +18,7 @@ use super::mailbox;
 use super::read::PostgresReads;
 use crate::model::OperationId;
 
-/// Arrivals that may wait for whoever takes them.
+/// Arrivals that may wait until they are taken.
 pub(super) const ARRIVALS: usize = 1024;
 
 /// This process, as one of those that share the journal.

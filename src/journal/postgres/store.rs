@@ -2,7 +2,7 @@
 //!
 //! A cut connection breaks nothing: it connects again, reads how far its commits came, and goes on.
 //! COMMIT is sent only once all else was answered. So a transaction whose COMMIT is under way holds the lock on its
-//! row of `writers`, and whoever gets that lock later knows what became of it.
+//! row of `writers`, and a process that gets that lock later knows what became of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -58,10 +58,10 @@ const COUNT: &str =
 const COMMITS: &str = "UPDATE writers SET batch = writers.batch FROM replicas r \
      WHERE writers.epoch = $1 AND r.epoch = $1 AND r.token = $2 RETURNING writers.batch";
 
-/// Held by the one replica that forgets: `AuSd`, beside the schema's.
+/// Held by the one replica that forgets: `AuSd` in ASCII, next to the schema's.
 const PRUNE_LOCK: &str = "SELECT 0::bigint WHERE pg_try_advisory_xact_lock(1098208100)";
 
-/// Replicas that died long ago; whoever has no row counts as dead.
+/// Replicas that died long ago; a replica without a row counts as dead.
 const FORGET_REPLICAS: &str = "WITH gone AS ( \
          DELETE FROM replicas WHERE dead AND lease_until < clock_timestamp() - interval '1 day' \
          RETURNING epoch) \

@@ -53,7 +53,7 @@ impl Count {
             return Ok(());
         }
         let what = format!("{noted} commits were acknowledged, and {commits} can be read");
-        let remedy = "the log beside it (-wal) is damaged or lost, so restore the volume from a copy that holds \
+        let remedy = "its log (the file named -wal) is damaged or lost, so restore the volume from a copy that holds \
                       all files of one moment, or accept the loss as docs/OPERATIONS.md tells";
         Err(Problem::new(what, remedy))
     }
