@@ -9,7 +9,9 @@ use authz_sidecar::model::{Late, OperationId, Span};
 use futures_util::future::{join_all, try_join};
 use tokio_postgres::Client;
 
-use crate::fixture::{Calls, closed, committed, names, opened, opening, prepared, registered};
+use crate::fixture::{
+    Calls, at, closed, committed, finished, names, opened, opening, prepared, registered,
+};
 use crate::support::database::Database;
 use crate::support::eventually;
 use crate::support::postgres::Postgres;
@@ -266,4 +268,29 @@ async fn p8_reads_that_get_no_connection_fail_together() {
     std::fs::remove_dir_all(&host).unwrap();
     std::os::unix::fs::symlink(Postgres::shared().host(), &host).unwrap();
     eventually("a read", || async { journal.operation(operation).await.ok() }).await;
+}
+
+/// What another replica writes meanwhile is waited for.
+#[tokio::test]
+async fn p4_an_operation_that_is_open_again_while_it_is_to_be_forgotten_stays_with_its_records() {
+    let database = Database::new().await;
+    let journal = Arc::new(database.open().await);
+    let operation = opened(&*journal, 1).await;
+    journal.write(operation, vec![finished(2)]).await.unwrap();
+    let other = database.meddle().await;
+    let opens = "BEGIN; UPDATE operations SET state = 0, finished_at = NULL";
+    other.batch_execute(opens).await.unwrap();
+    let prune = tokio::spawn({
+        let journal = Arc::clone(&journal);
+        async move { journal.prune(at(1000), at(900)).await }
+    });
+    let client = database.meddle().await;
+    let waiting = "SELECT 1 FROM pg_stat_activity \
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("the prune waits", || async { client.query_opt(waiting, &[]).await.unwrap() }).await;
+    other.batch_execute("COMMIT").await.unwrap();
+    prune.await.unwrap().unwrap();
+    assert_eq!(names(&*journal, operation).await, ["prepared", "finished"]);
+    let kept = client.query_one("SELECT count(*) FROM operations", &[]).await.unwrap();
+    assert_eq!(kept.get::<_, i64>(0), 1);
 }
