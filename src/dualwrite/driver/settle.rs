@@ -14,7 +14,7 @@ use crate::dualwrite::settle::{
 };
 use crate::dualwrite::state::Settled;
 use crate::journal::Of;
-use crate::model::{Commits, Confirm, CreatePlan, DeletePlan, Kind, Probe, ResourceId, Timestamp};
+use crate::model::{Commits, Confirm, CreatePlan, DeletePlan, Kind, ResourceId, Timestamp};
 
 impl Driver {
     pub(super) async fn settle(&mut self) -> Result<Event, Trouble> {
@@ -103,18 +103,17 @@ impl Driver {
             return Ok(saw(BTreeSet::new(), true));
         }
         let removed = removed(removers, &policy);
-        let (gone, over) = self.look(&plan.confirm, None, [id].into(), asked, removed).await?;
+        let (gone, over) = self.look(&plan.confirm, [id].into(), asked, removed).await?;
         Ok(saw(gone, over))
     }
 
     /// The rows that a delete may have removed: its targets, and what creates that overlap it made.
     async fn settle_targets(&mut self, plan: &DeletePlan) -> Result<Event, Trouble> {
         let (asked, policy) = (self.context.now(), self.context.policy);
-        let (confirm, probe, creates, deletes) = match plan {
-            DeletePlan::ById { confirm, .. } => (confirm, None, Vec::new(), Vec::new()),
-            DeletePlan::ByProbe { confirm, probe } => (
+        let (confirm, creates, deletes) = match plan {
+            DeletePlan::ById { confirm, .. } => (confirm, Vec::new(), Vec::new()),
+            DeletePlan::ByProbe { confirm, .. } => (
                 confirm,
-                Some(probe),
                 self.context.others(&self.operation, Of::Creates).await?,
                 self.context.others(&self.operation, Of::Deletes).await?,
             ),
@@ -123,7 +122,7 @@ impl Driver {
         let owed = owed_by(&self.operation, creates.iter().chain(&deletes).map(Arc::as_ref));
         let rows = &(&ids - &self.operation.gone) - &owed;
         let removed = until(&self.operation, &policy);
-        let (gone, over) = self.look(confirm, probe, rows, asked, removed).await?;
+        let (gone, over) = self.look(confirm, rows, asked, removed).await?;
         Ok(saw(gone, over && is_exhausted(&self.operation, open, asked, &policy)))
     }
 
@@ -132,7 +131,6 @@ impl Driver {
     async fn look(
         &mut self,
         confirm: &Confirm,
-        probe: Option<&Probe>,
         rows: BTreeSet<ResourceId>,
         asked: Timestamp,
         removed: End,
@@ -151,21 +149,16 @@ impl Driver {
         }
         // One look when all can be proven costs less than one for each.
         self.nothing_before = waits;
-        let listed = self.listed(probe.filter(|_| asks.len() > 1)).await;
         let mut failure = None;
         for id in asks {
-            let seen = if listed.contains(&id) {
-                Presence::Present
-            } else {
-                let service = &self.context.service;
-                match service.confirm(confirm, &id, &self.memory.credentials).await {
-                    Ok(seen) => seen,
-                    // The others need not wait for it.
-                    Err(error) => {
-                        failure.get_or_insert(error);
-                        over = false;
-                        continue;
-                    }
+            let service = &self.context.service;
+            let seen = match service.confirm(confirm, &id, &self.memory.credentials).await {
+                Ok(seen) => seen,
+                // The others need not wait for it.
+                Err(error) => {
+                    failure.get_or_insert(error);
+                    over = false;
+                    continue;
                 }
             };
             // Anew: a create may have learnt meanwhile that the id is its own.
@@ -194,14 +187,6 @@ impl Driver {
         let (maker, policy) = (maker.as_ref(), &context.policy);
         let end = made(id, operation, maker, policy);
         Ok((end, all_known && never_was(id, operation, maker, asked, policy)))
-    }
-
-    /// Which rows a list shows to be there, so that only the others need a question each. No
-    /// list, no saving: then each row is asked for.
-    async fn listed(&self, probe: Option<&Probe>) -> BTreeSet<ResourceId> {
-        let Some(probe) = probe else { return BTreeSet::new() };
-        let rows = self.context.service.list(probe, &self.memory.credentials).await;
-        rows.unwrap_or_default().into_iter().map(|row| row.id).collect()
     }
 }
 
