@@ -1,5 +1,7 @@
 //! The service answers a create with a row that it did not make for it.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use crate::client::Call;
@@ -138,6 +140,24 @@ async fn p4_a_row_that_is_not_proven_new_is_never_undone_if_it_can_not_be_regist
     world.keys.remove(&live);
     world.quiescent().await;
     assert!(!world.is_registered(&live));
+}
+
+/// A read that lags could show a row that was deleted before the create was sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_an_unproven_row_is_looked_at_no_earlier_than_reads_may_lag() {
+    const LAG: Duration = Duration::from_millis(700);
+    let world = World::with(|settings| {
+        settings.replay_headers = "[Idempotency-Key]";
+        settings.owned = "keeps_owner";
+        settings.read_lag = "700ms";
+    })
+    .await;
+    let live = world.given("k");
+    answers(&world, 200, &live);
+    let began = Instant::now();
+    with_key(world.create("k")).send().await.expect(200);
+    assert!(began.elapsed() >= LAG);
+    assert_eq!(world.keys.calls(Route::Get), 1);
 }
 
 /// The service repeats the answer of a create whose row its client has deleted (schedule 31 of docs/DESIGN.md).

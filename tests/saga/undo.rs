@@ -1,5 +1,7 @@
 //! A create that does not stand is undone, and the undo itself fails.
 
+use std::time::{Duration, Instant};
+
 use crate::support::keys::{AGENT, Fault, Gate, Route};
 use crate::support::provider::DEREGISTER;
 use crate::world::World;
@@ -156,4 +158,28 @@ async fn r2_p9_an_undo_that_the_service_refuses_time_and_again_is_reported_with_
     let row = world.keys.rows().pop_first().unwrap();
     world.keys.remove(&row);
     world.quiescent().await;
+}
+
+/// The undo's first DELETE was accepted, and the row came after it: that the row is there after L tells nothing of the
+/// service.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_delete_that_was_accepted_before_the_row_could_be_there_reports_nothing() {
+    const L: Duration = Duration::from_millis(1500);
+    let world = World::with(|settings| settings.reply = "10s").await;
+    let gate = Gate::closed();
+    world.keys.on(Route::Create, Fault::once().lands_after(&gate));
+    world.keys.on(Route::Get, Fault::always().status(500));
+    world.provider.register().answers(403);
+    let create = tokio::spawn(world.create("k").send());
+    world.has_asked(Route::Delete, 1).await;
+    world.has_asked(Route::Get, 1).await;
+    let accepted = Instant::now();
+    gate.open();
+    while accepted.elapsed() <= L {
+        world.has_asked(Route::Get, world.keys.calls(Route::Get) + 1).await;
+    }
+    world.keys.mend();
+    create.await.unwrap().expect_undone("done");
+    assert!(world.keys.calls(Route::Delete) > 1);
+    world.comes_to_nothing().await;
 }

@@ -162,8 +162,7 @@ async fn ask(number: usize, world: &World, planned: &Planned, running: Running) 
             let client = &mut state.clients[number];
             client.asked = Some(state.now);
             client.observed = observed;
-            client.enforced =
-                !observed && planned.wish.creates() && !matches!(planned.wish, Wish::Own { .. });
+            client.enforced = !observed && planned.wish.registers();
         });
         // A task of its own, as the proxy does: a client that hangs up changes nothing.
         let serving = async move { running.dual_write.serve(matched, request).await };
@@ -231,6 +230,10 @@ fn written(state: &State, wish: &Wish) -> (Method, String, Option<Value>) {
         Wish::Own { agent, name } => {
             let body = json!({"agent_id": agent, "name": name});
             (Method::POST, "/agent_api_keys".to_owned(), Some(body))
+        }
+        Wish::Aside { agent, name } => {
+            let body = json!({"agent_id": agent, "name": name});
+            (Method::POST, "/agents/register".to_owned(), Some(body))
         }
         Wish::Webhook { agent, name } => {
             let body = json!({"agent_name": format!("name-of-{agent}"), "source": "github",

@@ -216,8 +216,7 @@ impl State {
             Whose::Client(maker) => {
                 let client = &self.clients[maker];
                 let owner = client.planned.user.clone();
-                let own = matches!(client.planned.wish, Wish::Own { .. });
-                ((!own).then_some(Edge { owner, parent }), client.enforced)
+                (client.planned.wish.registers().then_some(Edge { owner, parent }), client.enforced)
             }
             _ => (Some(Edge { owner: "outsider".into(), parent }), true),
         }

@@ -112,7 +112,10 @@ impl Authorizer for Way {
         let (edge, key) = (Edge { owner, parent }, id.clone());
         let effect = move |state: &mut State| {
             state.say("back end", "commits", |_| format!("registers {key}"));
-            state.provider.edges.insert(key.clone(), edge.clone());
+            let edge = edge.clone();
+            let kept = state.provider.edges.get(&key).filter(|_| state.schedule.habits.keeps_owner);
+            let edge = kept.cloned().unwrap_or(edge);
+            state.provider.edges.insert(key.clone(), edge);
             state.happens_on(&key, Event::Registered);
         };
         self.attempt(what, effect).await?;

@@ -88,7 +88,7 @@ pub(crate) struct Times {
     pub(crate) lease: Duration,
 }
 
-/// How the service does things.
+/// How the service and the back end do things.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own")]
 pub(crate) struct Habits {
@@ -108,6 +108,8 @@ pub(crate) struct Habits {
     pub(crate) upserts: bool,
     /// A POST of a document with an `Idempotency-Key` that was seen repeats the first answer.
     pub(crate) replays: bool,
+    /// The back end leaves the owner of what is registered as it is.
+    pub(crate) keeps_owner: bool,
     /// The rules of documents have a probe.
     pub(crate) documents_probed: bool,
 }
@@ -164,6 +166,11 @@ pub(crate) enum Wish {
     },
     /// A create by an agent itself, which nothing is registered for.
     Own {
+        agent: String,
+        name: String,
+    },
+    /// A request that makes a key on the side, and does not tell its id.
+    Aside {
         agent: String,
         name: String,
     },
@@ -224,13 +231,20 @@ impl Wish {
         matches!(self, Self::Put { .. } | Self::Post { .. } | Self::DeleteDocument { .. })
     }
 
+    /// Whether the row that it makes, if it makes one, is to be registered.
+    pub(crate) fn registers(&self) -> bool {
+        self.creates() && !matches!(self, Self::Own { .. } | Self::Aside { .. })
+    }
+
     /// The agent and the name that it is about, where it says so.
     pub(crate) fn subject(&self) -> Option<(&str, &str)> {
         match self {
             Self::Create { agent, name, .. } | Self::DeleteByName { agent, name, .. } => {
                 Some((agent.id(), name.trim()))
             }
-            Self::Webhook { agent, name } | Self::Own { agent, name } => Some((agent, name.trim())),
+            Self::Webhook { agent, name }
+            | Self::Own { agent, name }
+            | Self::Aside { agent, name } => Some((agent, name.trim())),
             Self::Put { folder, name, .. } | Self::Post { folder, name, .. } => {
                 Some((folder, name.trim()))
             }

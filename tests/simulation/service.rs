@@ -121,6 +121,7 @@ fn work(state: &mut State, asked: &Asked, manner: &Manner) -> Told {
         ("POST", ["agent_api_keys", rest @ ..]) => {
             keys::create(state, asked, manner, !rest.is_empty())
         }
+        ("POST", ["agents", "register"]) => keys::aside(state, asked, manner),
         ("GET", ["agent_api_keys"]) => list(state, asked, |row| !row.is_document(), Value::Array),
         ("GET", ["agents", "name", name]) => {
             Told::json(200, &json!({"id": name.trim_start_matches("name-of-")}))

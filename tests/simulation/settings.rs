@@ -43,10 +43,18 @@ pub(crate) fn bounds(times: &Times) -> dualwrite::Config {
     }
 }
 
-/// What configurations differ in: which rules observe, whether documents are probed for, whether a list may
-/// hide rows, so that it can't tell which rows there are before a create, and whether the service commits
-/// before it answers.
-type Variant = (Observes, bool, bool, bool);
+/// What configurations differ in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+struct Variant {
+    observes: Observes,
+    documents_probed: bool,
+    /// Lists may hide rows, so that they can't tell which rows there are before a create.
+    hides: bool,
+    /// The service commits before it answers.
+    early: bool,
+    keeps_owner: bool,
+}
 
 /// The configuration of a replica.
 pub(crate) fn config(schedule: &Schedule, replica: usize) -> Arc<Config> {
@@ -54,15 +62,21 @@ pub(crate) fn config(schedule: &Schedule, replica: usize) -> Arc<Config> {
         static PARSED: RefCell<BTreeMap<Variant, Arc<Config>>> = RefCell::default();
     }
     let habits = &schedule.habits;
-    let (observes, early) = (schedule.observes[replica], schedule.service.commit_before_answers());
-    let variant = (observes, habits.documents_probed, habits.hides, early);
+    let variant = Variant {
+        observes: schedule.observes[replica],
+        documents_probed: habits.documents_probed,
+        hides: habits.hides,
+        early: schedule.service.commit_before_answers(),
+        keeps_owner: habits.keeps_owner,
+    };
     PARSED.with_borrow_mut(|parsed| {
         let config = parsed.entry(variant).or_insert_with(|| parse(variant));
         Arc::clone(config)
     })
 }
 
-fn parse((observes, documents_probed, hides, early): Variant) -> Arc<Config> {
+fn parse(variant: Variant) -> Arc<Config> {
+    let Variant { observes, documents_probed, hides, early, keeps_owner } = variant;
     let shipped = include_str!("../../config/agentex.yaml");
     let (_, rules) = shipped.split_once("\nrules:\n").expect("it has rules");
     // Small pages, so that lists have several.
@@ -86,6 +100,9 @@ fn parse((observes, documents_probed, hides, early): Variant) -> Arc<Config> {
     for rule in rules_observed {
         let name = format!("  - name: {rule}\n");
         text = text.replace(&name, &format!("{name}    mode: observe\n"));
+    }
+    if keeps_owner {
+        text = text.replace("authz:\n", "authz:\n  register: keeps_owner\n");
     }
     if early {
         text = text.replace("\n    match:", "\n    commits: before_answer\n    match:");

@@ -2,7 +2,7 @@
 
 use super::super::fixtures::{create, create_named, delete, delete_named, id, policy, shared};
 use super::*;
-use crate::model::{CreatePlan, Effect, Entry, Mode, Pointer, Record, Timestamp};
+use crate::model::{CreatePlan, Effect, Entry, Ids, Mode, Pointer, Record, Timestamp};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
@@ -92,4 +92,35 @@ fn p3_a_field_that_only_one_gives_keeps_no_delete_from_meaning_a_row() {
     probe.conditions.push(Condition { field, value: "github".into() });
     assert!(may_be_removed(&create, &[delete_named("n", &[])], &policy()));
     assert!(!may_be_removed(&create, &[delete_named("m", &[])], &policy()));
+}
+
+/// On the way to the service a DELETE that was answered may be repeated.
+#[test]
+fn p3_where_ids_come_back_a_delete_may_have_removed_a_row_that_was_made_after_its_answer() {
+    let mut own = committed("k");
+    let answered = |seconds| {
+        let closed = Record::Closed { effect: Effect::Past };
+        [after(delete(&["k"], true), closed, seconds)]
+    };
+    assert!(!may_be_removed(&own, &answered(0), &policy()));
+    Arc::make_mut(&mut own.plan).ids = Ids::Reused;
+    assert!(may_be_removed(&own, &answered(0), &policy()));
+    assert!(!may_be_removed(&own, &answered(-120), &policy()));
+}
+
+#[test]
+fn p3_a_row_that_a_delete_listed_after_another_had_ended_is_owed_by_nobody_else() {
+    let own = delete_named("n", &["k"]);
+    let ended = |seconds| {
+        let phase = Phase::Finished(Resolution::Deregistered);
+        let gone = [id("k")].into();
+        Operation { gone, phase, since: at(seconds), ..delete_named("n", &["k"]) }
+    };
+    let owed = |other: &Operation| owed_by(&own, [other].into_iter());
+    assert_eq!(owed(&ended(0)), BTreeSet::new());
+    assert_eq!(owed(&ended(1)), [id("k")].into());
+    assert_eq!(owed(&Operation { phase: Phase::Looking, ..ended(0) }), [id("k")].into());
+    // A person answers for it.
+    let discarded = Phase::Finished(Resolution::Discarded);
+    assert_eq!(owed(&Operation { phase: discarded, ..ended(1) }), BTreeSet::new());
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::fixtures::{create, delete, delete_named, id, policy};
 use super::*;
-use crate::model::{Entry, Evidence, Mode, Record, UndoReason};
+use crate::model::{Entry, Evidence, Mode, PassReason, Record, UndoReason};
 
 /// L of the fixtures' policy, in seconds.
 const L: i64 = 120;
@@ -194,4 +194,17 @@ fn p3_a_row_that_was_shown_under_another_spelling_was_there() {
     assert!(!never(&closed(delete_named("n", &["k"])), None, 2));
     // By then the journal may have forgotten whose it was.
     assert!(!never(&unseen, None, 2 + L));
+}
+
+/// An observed create passes although it is not known whether its registration landed.
+#[test]
+fn p3_the_registration_of_a_row_that_was_passed_on_may_land_until_l_has_passed() {
+    let mut create = create(Mode::Observe, None);
+    let apply = |create: &mut Operation, record, seconds| {
+        create.apply(&Entry { at: at(seconds), record }).unwrap();
+    };
+    apply(&mut create, Record::Committed { id: id("k"), is_new: true }, 2);
+    assert_eq!(registered(&create, &policy()), None);
+    apply(&mut create, Record::Passed { id: id("k"), why: PassReason::Observed }, 3);
+    assert_eq!(registered(&create, &policy()), Some(at(3 + L)));
 }

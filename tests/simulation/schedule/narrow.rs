@@ -30,6 +30,7 @@ impl Habits {
         trims: false,
         upserts: false,
         replays: false,
+        keeps_owner: false,
         documents_probed: true,
     };
 }

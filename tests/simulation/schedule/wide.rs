@@ -94,6 +94,7 @@ impl Habits {
             trims: seldom(rng, 25),
             upserts: seldom(rng, 100),
             replays: rng.bool(),
+            keeps_owner: seldom(rng, 60),
             documents_probed: rng.bool(),
         }
     }
@@ -148,6 +149,7 @@ struct Wishes {
     agents: usize,
     users: usize,
     own: bool,
+    aside: bool,
     spaces: bool,
     /// How many of them are about documents, of 256.
     documents: u8,
@@ -160,6 +162,7 @@ impl Wishes {
             agents: rng.usize(1..=2),
             users: rng.usize(1..=2),
             own: rng.u8(..) < 30,
+            aside: rng.u8(..) < 40,
             spaces: rng.u8(..) < 60,
             documents: *rng.choice(&[0, 0, 0, 255, 128]).expect("some"),
         }
@@ -201,6 +204,7 @@ impl Wishes {
             0..9 => Wish::Create { agent: spelled(id, rng), name, kind },
             9..12 => Wish::Webhook { agent: id, name },
             12 if self.own => Wish::Own { agent: id, name },
+            12..14 if self.aside => Wish::Aside { agent: id, name },
             12..14 => Wish::Delete(rng.usize(..)),
             14..17 => Wish::DeleteNewest,
             _ => {

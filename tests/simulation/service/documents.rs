@@ -24,7 +24,7 @@ pub(super) fn put(state: &mut State, asked: &Asked, manner: &Manner, id: &str) -
 
 /// Makes a document under a new id, unless the replay key or the name finds one.
 pub(super) fn post(state: &mut State, asked: &Asked, manner: &Manner) -> Told {
-    let key = asked.key.clone().filter(|_| state.schedule.habits.replays);
+    let key = replay_key(state, asked);
     if let Some(key) = &key {
         if let Some(row) = state.service.replays.get(key).cloned() {
             return found(state, asked, 201, &row);
@@ -65,7 +65,7 @@ fn make(state: &mut State, asked: &Asked, manner: &Manner, id: String) -> Told {
     };
     let row = state.new_row(asked, id, folder, name, DOCUMENT.to_owned());
     let answer = told(201, &row);
-    let key = asked.key.clone().filter(|_| state.schedule.habits.replays);
+    let key = replay_key(state, asked);
     state.service.pending.insert(row.id.clone());
     state.service.pending.extend(key.clone());
     commit(state, manner, move |state| {
@@ -76,6 +76,14 @@ fn make(state: &mut State, asked: &Asked, manner: &Manner, id: String) -> Told {
         state.insert(row);
     });
     answer
+}
+
+/// The key under which an answer is repeated. Where the one that asks is registered as the owner of what it is
+/// answered, each user has keys of their own.
+fn replay_key(state: &State, asked: &Asked) -> Option<String> {
+    let key = asked.key.as_ref().filter(|_| state.schedule.habits.replays)?;
+    let whose = asked.user.as_ref().filter(|_| state.schedule.habits.keeps_owner);
+    Some(format!("{key} of {whose:?}"))
 }
 
 fn told(status: u16, row: &Row) -> Told {

@@ -35,6 +35,18 @@ pub(super) fn create(state: &mut State, asked: &Asked, manner: &Manner, webhook:
     Told::json(200, &answer)
 }
 
+/// Makes a key on the side, of which the answer does not tell.
+pub(super) fn aside(state: &mut State, asked: &Asked, manner: &Manner) -> Told {
+    let (Some(agent), Some(name)) = (asked.text("agent_id"), asked.text("name")) else {
+        return Told::json(422, &json!({"detail": "invalid"}));
+    };
+    let answer = Told::json(200, &json!({"agent": agent}));
+    let id = state.service.next_id();
+    let row = state.new_row(asked, id, agent, name, "external".into());
+    commit(state, manner, move |state| state.insert(row));
+    answer
+}
+
 /// Removes any of the keys of a name; the answer does not say which.
 pub(super) fn remove(state: &mut State, asked: &Asked, manner: &Manner, name: &str) -> Told {
     let rows: Vec<_> = state.service.there.values().cloned().collect();

@@ -1,6 +1,7 @@
 //! Lists of several pages whose rows shift while they are read.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,6 +14,9 @@ use crate::dualwrite::peers::service_circuit;
 use crate::http::breaker::Metrics;
 use crate::model::{Kind, Mode, Page, Span};
 use crate::upstream::{self, Transport};
+
+/// λ.
+const READ_LAG: Duration = Duration::from_millis(1);
 
 /// A service that shows these ids, answer by answer.
 struct Pages(Mutex<VecDeque<&'static [&'static str]>>);
@@ -31,15 +35,12 @@ impl Transport for Pages {
 /// What a list of pages of two rows comes to, if the service gives these answers.
 async fn listed(answers: &[&'static [&'static str]]) -> Option<Vec<String>> {
     let transport = Arc::new(Pages(Mutex::new(answers.iter().copied().collect())));
-    let second = std::time::Duration::from_secs(1);
-    let (read_lag, call) = (Span(second / 1000), Span(second));
+    let (read_lag, call) = (Span(READ_LAG), Span(Duration::from_secs(1)));
     let config = Config { read_lag, call, ..Config::default() };
     let circuit = service_circuit(Metrics::default());
     let (headers, host) = (HeaderMap::new(), HeaderValue::from_static("keys"));
     let service = Service { transport: transport.clone(), circuit, headers, host, config };
-    let create = create(Mode::Enforce, None);
-    let Kind::Create(plan) = &create.plan.kind else { panic!("a create") };
-    let mut probe = plan.probe.clone().unwrap();
+    let mut probe = probe();
     probe.page = Some(Page { parameter: "page".into(), size: 2 });
     let rows = service.list(&probe, &Credentials::default()).await;
     assert!(rows.is_err() || lock(&transport.0).is_empty(), "it was not read to the end");
@@ -67,4 +68,33 @@ async fn p2_a_list_that_changes_with_every_reading_proves_nothing() {
         .flat_map(|n| -> [&[&str]; 2] { [if n % 2 == 0 { &["a", "b"] } else { &["b", "c"] }, &[]] })
         .collect();
     assert_eq!(listed(&answers).await, None);
+}
+
+/// Within λ all of them could show the same state, from before the row was made.
+#[tokio::test(start_paused = true)]
+async fn p2_the_readings_of_a_list_of_several_pages_are_further_apart_than_reads_may_lag() {
+    let began = tokio::time::Instant::now();
+    let whole: [&[&str]; 2] = [&["a", "b"], &[]];
+    assert!(listed(&[whole, whole, whole].concat()).await.is_some());
+    assert!(began.elapsed() >= 2 * READ_LAG);
+}
+
+/// A service may show each caller their own rows only.
+#[test]
+fn p2_who_asks_with_other_credentials_reads_a_list_of_their_own() {
+    let of = |user: &'static str| {
+        let request = Request::builder().header("authorization", user).body(()).unwrap();
+        Credentials::of_caller(&request.into_parts().0)
+    };
+    let (lists, probe) = (Lists::default(), probe());
+    let one = lists.line(&probe, &of("one"));
+    assert!(Arc::ptr_eq(&one, &lists.line(&probe, &of("one"))));
+    assert!(!Arc::ptr_eq(&one, &lists.line(&probe, &of("other"))));
+    assert!(!Arc::ptr_eq(&one, &lists.line(&probe, &Credentials::default())));
+}
+
+fn probe() -> Probe {
+    let create = create(Mode::Enforce, None);
+    let Kind::Create(plan) = &create.plan.kind else { panic!("a create") };
+    plan.probe.clone().unwrap()
 }

@@ -104,6 +104,21 @@ fn p4_a_create_that_is_answered_with_a_condemned_id_is_refused_and_looked_for() 
     assert!(matches!(other.phase, Phase::Reported(_)));
 }
 
+/// A create that nobody enforces is told of the row that another operation holds, unless that removes it.
+#[test]
+fn p1_a_create_that_is_not_enforced_passes_on_the_row_of_another_unless_it_is_being_removed() {
+    let phase = |mode, pass, condemned| {
+        let mut create = fixtures::create(mode, pass);
+        take(&mut create, Event::Taken { id: id("k"), condemned }, at(2)).unwrap();
+        create.phase
+    };
+    let bypassed = |condemned| phase(Mode::Enforce, Some(PassReason::Bypass), condemned);
+    assert_eq!(bypassed(false), Phase::Finished(Resolution::Found));
+    assert!(!matches!(bypassed(true), Phase::Finished(_)));
+    let observed = Phase::Finished(Resolution::Found);
+    assert_eq!(phase(Mode::Observe, None, true), observed, "it refuses nothing");
+}
+
 /// As `PUT` makes rows: another row may come under the same id.
 #[test]
 fn p4_a_row_that_may_have_come_back_is_reported_and_not_undone() {
