@@ -83,7 +83,7 @@ pub fn candidates(
 
 /// The rows that others have on record as gone. The operation that recorded a row deregisters it, so that
 /// many deletes of one name don't each deregister what the others removed. A discarded one no longer does.
-/// A row that `own` listed after another operation had ended has come back, so that operation does not either.
+/// Where ids come back, a row that `own` listed may be another than the one that an operation which ended removed.
 #[must_use]
 pub fn owed_by<'a>(
     own: &Operation,
@@ -91,7 +91,7 @@ pub fn owed_by<'a>(
 ) -> BTreeSet<ResourceId> {
     let others = others.filter(|other| !other.is_discarded());
     let owed = others.flat_map(|other| {
-        let is_over = other.is_finished() && other.since < own.intent;
+        let is_over = other.is_finished() && own.reuses_ids();
         other.gone.iter().filter(move |id| !(is_over && own.targets.ids.contains(*id)))
     });
     owed.cloned().collect()

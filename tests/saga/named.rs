@@ -134,3 +134,36 @@ async fn p4_a_create_is_refused_unsent_while_the_row_before_it_is_undone() {
     put(&world, "k").send().await.expect(201);
     assert!(world.is_registered("k"));
 }
+
+/// Where a service commits before it answers, each of these ends at once.
+async fn early() -> World {
+    let put = PUT.replace("commits: late", "commits: before_answer");
+    World::with(|settings| {
+        settings.more_rules = Box::leak(put.into_boxed_str());
+        settings.commits = "before_answer";
+        settings.call = "5s";
+    })
+    .await
+}
+
+/// While a delete by name asks for its rows, another delete removes one, and it is made again.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_row_that_came_back_while_a_delete_listed_it_leaves_no_edge() {
+    let world = early().await;
+    put(&world, "k").send().await.expect(201);
+    world.quiescent().await;
+    let gate = Gate::closed();
+    world.keys.on(Route::List, Fault::once().held_before(&gate));
+    let by_name = tokio::spawn(world.delete_by_name("n").send());
+    gate.reached(1).await;
+    world.delete("k").send().await.expect(200);
+    world.quiescent().await;
+    put(&world, "k").send().await.expect(201);
+    world.quiescent().await;
+    assert!(world.is_registered("k"));
+    gate.open();
+    by_name.await.unwrap().expect(200);
+    world.quiescent().await;
+    assert!(world.keys.rows().is_empty(), "it went");
+    assert!(!world.is_registered("k"));
+}

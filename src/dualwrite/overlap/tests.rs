@@ -109,18 +109,17 @@ fn p3_where_ids_come_back_a_delete_may_have_removed_a_row_that_was_made_after_it
 }
 
 #[test]
-fn p3_a_row_that_a_delete_listed_after_another_had_ended_is_owed_by_nobody_else() {
-    let own = delete_named("n", &["k"]);
-    let ended = |seconds| {
-        let phase = Phase::Finished(Resolution::Deregistered);
-        let gone = [id("k")].into();
-        Operation { gone, phase, since: at(seconds), ..delete_named("n", &["k"]) }
-    };
-    let owed = |other: &Operation| owed_by(&own, [other].into_iter());
-    assert_eq!(owed(&ended(0)), BTreeSet::new());
-    assert_eq!(owed(&ended(1)), [id("k")].into());
-    assert_eq!(owed(&Operation { phase: Phase::Looking, ..ended(0) }), [id("k")].into());
+fn p3_where_ids_come_back_a_delete_that_ended_owes_nothing_of_the_rows_that_another_listed() {
+    let mut own = delete_named("n", &["k"]);
+    let of = |phase| Operation { gone: [id("k")].into(), phase, ..delete_named("n", &["k"]) };
+    let ended = of(Phase::Finished(Resolution::Deregistered));
+    let owed = |own: &Operation, other: &Operation| owed_by(own, [other].into_iter());
+    assert_eq!(owed(&own, &ended), [id("k")].into());
     // A person answers for it.
-    let discarded = Phase::Finished(Resolution::Discarded);
-    assert_eq!(owed(&Operation { phase: discarded, ..ended(1) }), BTreeSet::new());
+    assert_eq!(owed(&own, &of(Phase::Finished(Resolution::Discarded))), BTreeSet::new());
+    Arc::make_mut(&mut own.plan).ids = Ids::Reused;
+    assert_eq!(owed(&own, &ended), BTreeSet::new());
+    assert_eq!(owed(&own, &of(Phase::Looking)), [id("k")].into());
+    own.targets.ids.clear();
+    assert_eq!(owed(&own, &ended), [id("k")].into());
 }
