@@ -309,3 +309,30 @@ async fn a_caller_that_goes_away_takes_nothing_back() {
     })
     .await;
 }
+
+/// The end of a delete frees the id of the row that is gone, whichever create holds it; but a create that still
+/// removes its row, or a registration of it, keeps it until it has ended.
+#[tokio::test]
+async fn p4_nobody_frees_an_id_whose_holder_has_not_ended() {
+    each(|journal| async move {
+        let held = resource("api_key", "k");
+        let holder = async || journal.holder(&held).await.unwrap().map(|stored| stored.id);
+        let end = async |seconds| {
+            let delete = opened(&*journal, 1).await;
+            let mut append = next(delete, vec![finished(seconds)]);
+            append.index.frees = vec![id("k")];
+            journal.append(append).await.unwrap();
+        };
+        let create = opened(&*journal, 1).await;
+        for records in [vec![committed(2, "k")], vec![undoing(3, "k")]] {
+            journal.write(create, records).await.unwrap();
+            end(4).await;
+            assert_eq!(holder().await, Some(create));
+        }
+        journal.write(create, vec![finished(5)]).await.unwrap();
+        assert_eq!(holder().await, Some(create), "it stands");
+        end(6).await;
+        assert_eq!(holder().await, None);
+    })
+    .await;
+}

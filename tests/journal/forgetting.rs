@@ -160,3 +160,17 @@ async fn p8_many_windows_and_more_than_one_step_s_worth_of_operations_between_th
     })
     .await;
 }
+
+/// A request whose lists take long is recorded with an earlier intent than those that were recorded before it.
+#[tokio::test]
+async fn p4_what_the_oldest_intent_needs_is_kept_in_whatever_order_operations_began() {
+    each(|journal| async move {
+        opened(&*journal, 300).await;
+        opened(&*journal, 100).await;
+        opened(&*journal, 200).await;
+        let (needed, old) = (done(&*journal, 10, 95).await, done(&*journal, 10, 89).await);
+        assert_eq!(journal.prune(at(1000), at(990)).await, Ok(1));
+        assert_eq!(kept(&*journal, &[needed, old]).await, [true, false]);
+    })
+    .await;
+}
