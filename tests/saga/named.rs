@@ -1,5 +1,7 @@
 //! Requests that name the id of the row that they make: the id of a row that is gone comes back.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use crate::client::Call;
@@ -166,4 +168,82 @@ async fn p3_a_row_that_came_back_while_a_delete_listed_it_leaves_no_edge() {
     world.quiescent().await;
     assert!(world.keys.rows().is_empty(), "it went");
     assert!(!world.is_registered("k"));
+}
+
+/// The caller's principal is refused, and what was sent with the configured one is not answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_create_is_refused_unsent_while_a_deregistration_by_the_stand_in_may_land() {
+    let world = world().await;
+    put(&world, "k").send().await.expect(201);
+    world.provider.deregister().once().answers(403);
+    let late = world.provider.deregister().once().lands_after();
+    world.delete("k").send().await.expect(200);
+    late.arrived(1).await;
+    let again = async || (world.asked(DEREGISTER) > 2).then_some(());
+    eventually("another attempt", again).await;
+    put(&world, "k").send().await.expect(503);
+    late.release();
+    world.quiescent().await;
+    put(&world, "k").send().await.expect(201);
+    assert!(world.is_registered("k"));
+}
+
+/// Until L after the undo's last DELETE, it may remove the row that the next request makes.
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_a_create_is_refused_unsent_while_the_delete_of_an_undo_may_land() {
+    const L: Duration = Duration::from_millis(1500);
+    let set = |settings: &mut Settings| (settings.more_rules, settings.reply) = (PUT, "100ms");
+    let world = World::with(set).await;
+    world.provider.register().once().answers(403);
+    world.keys.on(Route::Delete, Fault::always().without_effect());
+    put(&world, "k").send().await.expect_undone("pending");
+    let began = Instant::now();
+    while began.elapsed() < L / 2 {
+        world.has_asked(Route::Delete, world.keys.calls(Route::Delete) + 1).await;
+    }
+    world.keys.mend();
+    eventually("the row went", async || world.keys.rows().is_empty().then_some(())).await;
+    let went = Instant::now();
+    eventually("another", async || (put(&world, "k").send().await.status == 201).then_some(()))
+        .await;
+    assert!(went.elapsed() > L * 4 / 5, "{:?}", went.elapsed());
+}
+
+/// The list from before the create shows a row which was undone until the create was sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_row_that_was_undone_since_the_list_and_came_back_is_not_taken_for_the_old_one() {
+    const PROBE: &str = "    probe:
+      sees: all
+      before: true
+      request: GET /agent_api_keys
+      query: { agent_id: $request.body#/agent_id }
+      rows: ''
+      where: { /name: $request.body#/name }
+      row: { id: /id }
+";
+    let rule = PUT.replace("commits: late", "commits: before_answer") + PROBE;
+    let world = World::with(|settings| {
+        settings.more_rules = Box::leak(rule.into_boxed_str());
+        (settings.commits, settings.reply, settings.call) = ("before_answer", "100ms", "5s");
+    })
+    .await;
+    world.provider.register().once().answers(403);
+    world.keys.on(Route::Delete, Fault::always().without_effect().status(503));
+    put(&world, "k").send().await.expect_undone("pending");
+    let gate = Gate::closed();
+    world.keys.on(Route::List, Fault::once().held_after(&gate));
+    world.keys.on(Route::Put, Fault::once().cut_in_body());
+    let again = tokio::spawn(put(&world, "k").send());
+    gate.reached(1).await;
+    world.keys.mend();
+    let known = async || {
+        let operations = world.operations().await;
+        operations.iter().all(|one| one["phase"] != "undoing").then_some(())
+    };
+    eventually("the first is undone", known).await;
+    world.keys.on(Route::Put, Fault::once().cut_in_body());
+    gate.open();
+    again.await.unwrap().expect(502);
+    let reported = world.operation_in("reported").await;
+    assert_eq!(world.keys.rows(), ["k".to_owned()].into(), "{reported}");
 }
