@@ -28,7 +28,7 @@ use crate::support::eventually;
 use crate::world::World;
 
 /// A process on that journal, between the world's service and back end.
-fn process(world: &World, journal: Arc<Slow>) -> DualWrite {
+pub(crate) fn process(world: &World, journal: Arc<Slow>) -> DualWrite {
     let config = Config::parse("test.yaml", &world.yaml(), []).unwrap();
     let mut registry = Registry::default();
     let clock = journal.clock();

@@ -1,10 +1,21 @@
 //! The journal is full, slow or broken: nothing is done before what it rests on is durable.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use authz_sidecar::config::Config;
+use authz_sidecar::model::DecodedPath;
+use authz_sidecar::rules;
+use bytes::Bytes;
+use http::Request;
 use rusqlite::Connection;
+use serde_json::json;
 
-use crate::support::keys::{Fault, Gate, Route};
+use crate::adoption::process;
+use crate::shared::Slow;
+use crate::support::eventually;
+use crate::support::keys::{AGENT, Fault, Gate, Route};
 use crate::support::provider::REGISTER;
 use crate::world::World;
 
@@ -218,4 +229,40 @@ async fn p2_a_journal_that_breaks_before_registered_leaves_the_create_to_recover
     drop(stalled);
     world.restart().await;
     world.comes_to_nothing().await;
+}
+
+/// Whether a delete removed the row meanwhile can't be read just then.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_create_asks_again_for_the_deletes_beside_it_where_the_journal_can_not_be_read() {
+    let world = World::without_sidecar().await;
+    let (journal, _arrivals) = Slow::new();
+    let process = Arc::new(process(&world, Arc::clone(&journal)));
+    let config = Config::parse("test.yaml", &world.yaml(), []).unwrap();
+    let serve = |method: &str, target: String, body: String| {
+        let path = DecodedPath::parse(&target).unwrap();
+        let request = Request::builder().method(method).uri(&target).header("x-user-id", "alice");
+        let request = request.body(Bytes::from(body)).unwrap();
+        let route = config.rules.route(request.method(), &path);
+        let rules::Route::Matched(matched) = route else { panic!("a rule") };
+        let process = Arc::clone(&process);
+        tokio::spawn(async move { process.serve(matched, request).await.status() })
+    };
+    let creating = Gate::closed();
+    world.keys.on(Route::Create, Fault::once().held_after(&creating));
+    let body = json!({"agent_id": AGENT, "name": "k"}).to_string();
+    let create = serve("POST", "/agent_api_keys".into(), body);
+    creating.reached(1).await;
+    let recorded = journal.other_than(&[]);
+    let id = world.keys.rows().first().unwrap().clone();
+    let delete = serve("DELETE", format!("/agent_api_keys/{id}"), String::new());
+    assert_eq!(delete.await.unwrap(), 200);
+    let delete = journal.other_than(&[recorded]);
+    journal.ends(delete).await;
+    journal.blind.store(1, Ordering::SeqCst);
+    creating.open();
+    assert_eq!(create.await.unwrap(), 200);
+    let read = async || (journal.blind.load(Ordering::SeqCst) == 0).then_some(());
+    eventually("a reading failed", read).await;
+    let gone = async || (!world.is_registered(&id)).then_some(());
+    eventually("the registration is removed", gone).await;
 }

@@ -19,6 +19,8 @@ pub(crate) struct Slow {
     pub(crate) inner: MemoryJournal,
     /// How many readings of an operation fail from now on.
     pub(crate) unreadable: AtomicUsize,
+    /// How many readings of those that met a window fail from now on.
+    pub(crate) blind: AtomicUsize,
     /// Whether what begins an operation is answered, once it is kept.
     pub(crate) answers: tokio::sync::watch::Sender<bool>,
     /// Whether what ends an operation is kept.
@@ -33,6 +35,7 @@ impl Slow {
         let journal = Self {
             inner: MemoryJournal::new(),
             unreadable: AtomicUsize::new(0),
+            blind: AtomicUsize::new(0),
             answers: tokio::sync::watch::Sender::new(true),
             keeps_ends: tokio::sync::watch::Sender::new(true),
             arrivals: tokio::sync::Mutex::new(arrivals),
@@ -61,6 +64,15 @@ impl Slow {
     }
 }
 
+/// Fails as often as the test wants.
+fn fails(wanted: &AtomicUsize) -> Result<(), Error> {
+    let left = |left: usize| left.checked_sub(1);
+    match wanted.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left) {
+        Ok(_) => Err(Error::Unavailable("as the test wants".into())),
+        Err(_) => Ok(()),
+    }
+}
+
 #[async_trait]
 impl Journal for Slow {
     async fn append(&self, append: Append) -> Result<(), Error> {
@@ -86,11 +98,8 @@ impl Journal for Slow {
     }
 
     async fn operation(&self, id: OperationId) -> Result<Option<Stored>, Error> {
-        let left = |left: usize| left.checked_sub(1);
-        match self.unreadable.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left) {
-            Ok(_) => Err(Error::Unavailable("as the test wants".into())),
-            Err(_) => self.inner.operation(id).await,
-        }
+        fails(&self.unreadable)?;
+        self.inner.operation(id).await
     }
 
     async fn holder(&self, resource: &Resource) -> Result<Option<Stored>, Error> {
@@ -103,6 +112,7 @@ impl Journal for Slow {
         after: Option<OperationId>,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
+        fails(&self.blind)?;
         self.inner.overlapping(window, after, limit).await
     }
 
