@@ -19,6 +19,10 @@ use crate::support::postgres::Postgres;
 /// The epoch of the replica that opened its database first.
 const FIRST: i64 = 1;
 
+/// Cuts all connections but that which asks for it.
+const CUT: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+
 /// Ends the lease of the replicas that are [`frozen`] as if it had run out.
 pub(crate) async fn expire(client: &Client) {
     let expire = "UPDATE replicas SET lease = interval '0', \
@@ -57,6 +61,55 @@ async fn p2_a_take_over_waits_for_a_write_that_is_under_way() {
     assert_eq!(arrivals, [Arrival::Adopted(operation)]);
     let kept = names(&new, operation).await;
     assert_eq!(kept, ["prepared", "closed"], "nothing comes after a take-over");
+}
+
+/// From the end of a release on, another replica decides: nothing may be kept after it.
+#[tokio::test]
+async fn p2_a_release_waits_for_a_write_that_is_under_way() {
+    let database = Database::new().await;
+    let replica = Arc::new(frozen(&database).await);
+    let operation = opened(&*replica, 1).await;
+    let (blocker, client) = (database.meddle().await, database.meddle().await);
+    blocker.batch_execute("BEGIN; LOCK TABLE entries IN SHARE MODE").await.unwrap();
+    let writer = Arc::clone(&replica);
+    let write = tokio::spawn(async move { writer.write(operation, vec![closed(2)]).await });
+    let waiting = "SELECT count(*) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let wait = async |count: i64| {
+        let waiting = client.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0);
+        (waiting == count).then_some(())
+    };
+    eventually("the write waits", || wait(1)).await;
+    let released = tokio::spawn(async move { replica.shared().unwrap().release().await });
+    eventually("the release waits, too", || wait(2)).await;
+    blocker.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(write.await.unwrap(), Ok(()));
+    released.await.unwrap();
+    let dead = "SELECT dead FROM replicas WHERE epoch = $1";
+    assert!(client.query_one(dead, &[&FIRST]).await.unwrap().get::<_, bool>(0));
+}
+
+/// The statement that adopts was committed, and its answer lost: the operation belongs to a replica that was not told.
+#[tokio::test]
+async fn p2_p3_what_was_adopted_with_an_answer_that_was_lost_is_handed_out_all_the_same() {
+    let database = Database::new().await;
+    let old = frozen(&database).await;
+    let left = opened(&old, 1).await;
+    let new = database.open().await;
+    let shared = new.shared().unwrap();
+    assert!(shared.recover().await.unwrap().is_empty());
+    let client = database.meddle().await;
+    expire(&client).await;
+    assert_eq!(shared.arrivals().await.unwrap(), [Arrival::Adopted(left)]);
+    let other = frozen(&database).await;
+    let adopted = opened(&other, 2).await;
+    let owner = "UPDATE operations SET owner = (SELECT owner FROM operations WHERE id = $1) \
+                 WHERE id = $2";
+    client.execute(owner, &[&left.uuid(), &adopted.uuid()]).await.unwrap();
+    client.query(CUT, &[]).await.unwrap();
+    let told =
+        async { while !shared.arrivals().await.unwrap().contains(&Arrival::Adopted(adopted)) {} };
+    tokio::time::timeout(Duration::from_secs(20), told).await.expect("it is handed out");
 }
 
 #[tokio::test]
@@ -145,13 +198,11 @@ async fn p2_cut_connections_break_nothing_and_lose_nothing() {
         });
     }
     drop(wrote);
-    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
-               WHERE datname = current_database() AND pid <> pg_backend_pid()";
     let (mut cuts, mut operations) = (0, Vec::new());
     while let Some(operation) = written.recv().await {
         operations.push(operation);
         if operations.len() % 4 == 0 {
-            cuts += client.query_one(cut, &[]).await.unwrap().get::<_, i64>(0);
+            cuts += client.query(CUT, &[]).await.unwrap().len();
         }
     }
     assert_eq!(operations.len(), 200);
@@ -257,9 +308,7 @@ async fn p8_reads_that_get_no_connection_fail_together() {
     std::fs::remove_file(&host).unwrap();
     std::fs::create_dir(&host).unwrap();
     let silent = std::os::unix::net::UnixListener::bind(host.join(".s.PGSQL.5432")).unwrap();
-    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-               WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    client.query(cut, &[]).await.unwrap();
+    client.query(CUT, &[]).await.unwrap();
     let began = Instant::now();
     let reads = join_all((0..6).map(|_| journal.operation(operation))).await;
     assert!(reads.iter().all(|read| matches!(read, Err(Error::Unavailable(_)))), "{reads:?}");
