@@ -86,8 +86,6 @@ pub enum DeleteOutcome {
     NotSent,
     /// The service said no: nothing was removed.
     Refused,
-    /// The service found no such row: if there was one, some request has removed it.
-    NoRow,
     /// Rows may be gone: each has to be looked at.
     Look(Effect),
 }
@@ -125,7 +123,7 @@ pub fn create(seen: &Seen) -> (CreateOutcome, ClientGets) {
 #[must_use]
 pub fn delete(seen: &Seen) -> (DeleteOutcome, ClientGets) {
     use ClientGets::{BadAnswer, ServiceAnswer, TimedOut, Unreachable};
-    use DeleteOutcome::{Look, NoRow, NotSent, Refused};
+    use DeleteOutcome::{Look, NotSent, Refused};
     let (status, body) = match seen {
         Seen::NotSent => return (NotSent, Unreachable),
         Seen::TimedOut => return (Look(Effect::MayCome), TimedOut),
@@ -135,8 +133,8 @@ pub fn delete(seen: &Seen) -> (DeleteOutcome, ClientGets) {
     let passed_on = if *body == BodySeen::Cut { BadAnswer } else { ServiceAnswer };
     let outcome = match status {
         202 => Look(Effect::MayCome),
-        200..=299 => Look(Effect::Past),
-        404 | 410 => NoRow,
+        // If there is no such row, the same request may have removed it: the way to the service may repeat it.
+        200..=299 | 404 | 410 => Look(Effect::Past),
         304 | 307 | 308 => Refused,
         408 => Look(Effect::MayCome),
         400..=499 => Refused,

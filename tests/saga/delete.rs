@@ -260,3 +260,17 @@ async fn p3_a_service_that_refuses_connections_deletes_nothing() {
     world.delete(&id).send().await.expect(200);
     world.comes_to_nothing().await;
 }
+
+/// The look-up before shows what a reader sees that lags behind, and the way to the service repeats the DELETE: the
+/// first removes the row, and the second is answered. (Found by the simulation.)
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_row_that_no_answer_told_of_is_deregistered_once_it_is_gone() {
+    let world = World::with(|settings| settings.read_lag = "300ms").await;
+    let id = world.made("k").await;
+    world.quiescent().await;
+    world.keys.on(Route::Get, Fault::once().status(404));
+    world.keys.on(Route::Delete, Fault::once().status(404));
+    world.delete(&id).send().await.expect(404);
+    assert!(world.keys.rows().is_empty(), "it went");
+    world.comes_to_nothing().await;
+}

@@ -20,7 +20,7 @@ pub fn evidence(operation: &Operation, event: &Event) -> Option<Late> {
             | CreateOutcome::Disputed(_)
             | CreateOutcome::Unproven { .. },
         )
-        | Event::DeleteAnswered(DeleteOutcome::NoRow | DeleteOutcome::Look(_)) => Some(Late::Sent),
+        | Event::DeleteAnswered(DeleteOutcome::Look(_)) => Some(Late::Sent),
         // Also where none was acknowledged: an attempt may land.
         Event::Acknowledged { .. } | Event::NotAcknowledged { .. } => {
             Some(Late::Row { id: operation.bound.clone()? })

@@ -29,7 +29,7 @@ pub fn on(
             Some(create_answered(operation, outcome))
         }
         (Phase::Prepared, Event::DeleteAnswered(outcome)) if !operation.is_create() => {
-            Some(delete_answered(operation, outcome))
+            Some(delete_answered(outcome))
         }
         (Phase::Prepared, Event::Restarted) => Some(closed(Effect::MayCome)),
         (Phase::Committed, Event::Restarted) => {
@@ -122,17 +122,10 @@ fn reported(rows: Vec<ResourceId>, why: impl Into<String>) -> Record {
     Record::Reported { rows, why: why.into() }
 }
 
-fn delete_answered(operation: &Operation, outcome: DeleteOutcome) -> Record {
-    let was_unseen = operation.is_by_id() && !operation.targets.seen;
+fn delete_answered(outcome: DeleteOutcome) -> Record {
     match outcome {
         DeleteOutcome::NotSent => finished(Resolution::NotSent),
         DeleteOutcome::Refused => finished(Resolution::NotDeleted),
-        // There was no such row, neither before nor then. Where ids come back, the way to the service may repeat the
-        // request, which then meets a row that came under that id.
-        DeleteOutcome::NoRow if was_unseen && !operation.reuses_ids() => {
-            finished(Resolution::NotDeleted)
-        }
-        DeleteOutcome::NoRow => closed(Effect::Past),
         DeleteOutcome::Look(effect) => closed(effect),
     }
 }

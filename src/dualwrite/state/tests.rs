@@ -4,16 +4,13 @@ mod orders;
 mod waiting;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::super::fixtures::{self, began, id, policy};
 use super::*;
 use crate::dualwrite::operation::Illegal;
-use crate::model::{
-    Effect, Entry, Ids, Mode, OperationId, PassReason, Plan, Record, Resolution, Stored,
-};
+use crate::model::{Effect, Entry, Mode, OperationId, PassReason, Record, Resolution, Stored};
 
 /// Applies what `event` makes, as the runner does.
 fn take(
@@ -62,7 +59,6 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(DeleteOutcome::NotSent),
         Just(DeleteOutcome::Refused),
         Just(DeleteOutcome::Look(Effect::Past)),
-        Just(DeleteOutcome::NoRow),
         Just(DeleteOutcome::Look(Effect::Past)),
         Just(DeleteOutcome::Look(Effect::MayCome)),
     ];
@@ -262,23 +258,6 @@ fn c3_p3_p4_the_answer_to_a_delete_proves_nothing_and_its_row_is_asked_for() {
         take(&mut gone, settled(&["k"], false), at(2)).unwrap();
         assert_eq!(next(&gone, at(2), &policy()), Task::Make(Call::Deregister([id("k")].into())));
     }
-}
-
-#[test]
-fn p8_a_delete_of_nothing_that_the_service_finds_no_row_for_has_ended() {
-    let nothing = Event::DeleteAnswered(DeleteOutcome::NoRow);
-    let mut delete = fixtures::delete(&["k"], false);
-    take(&mut delete, nothing.clone(), at(1)).unwrap();
-    assert_eq!(delete.phase, Phase::Finished(Resolution::NotDeleted));
-    // Somebody removed a row that was there.
-    let mut delete = fixtures::delete(&["k"], true);
-    take(&mut delete, nothing.clone(), at(1)).unwrap();
-    assert_eq!(next(&delete, at(1), &policy()), Task::Make(Call::Settle));
-    // A proxy may repeat it, and a row may have come under that id by then. (Found by the simulation.)
-    let mut delete = fixtures::delete(&["k"], false);
-    delete.plan = Arc::new(Plan { ids: Ids::Reused, ..(*delete.plan).clone() });
-    take(&mut delete, nothing, at(1)).unwrap();
-    assert_eq!(next(&delete, at(1), &policy()), Task::Make(Call::Settle));
 }
 
 #[test]
