@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use authz_sidecar::journal::{
-    Append, Config, Error, Index, Journal, Location, Metrics, Of, OpenError, SqlJournal, State,
-    Window, open,
+    Append, Arrival, Config, Error, Index, Journal, Location, Metrics, Of, OpenError, SqlJournal,
+    State, Window, open,
 };
 use authz_sidecar::model::{
     As, Call, Commits, Confirm, CreatePlan, DeletePlan, Effect, Entry, Evidence, IdCall, Ids, Kind,
@@ -15,6 +16,7 @@ use authz_sidecar::model::{
 };
 use futures_util::FutureExt;
 use futures_util::future::try_join_all;
+use tokio::time::timeout;
 
 use crate::support::database::Database;
 use crate::support::memory::MemoryJournal;
@@ -64,6 +66,12 @@ pub(crate) fn meddle(path: &Path, sql: &str) {
     rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
 }
 
+/// What others left to a replica.
+pub(crate) async fn arrivals(replica: &dyn Journal) -> Vec<Arrival> {
+    let arrivals = replica.shared().unwrap().arrivals();
+    timeout(Duration::from_secs(20), arrivals).await.expect("something arrives").unwrap()
+}
+
 /// Runs `test` on a journal of each kind.
 pub(crate) async fn each<F: Future<Output = ()>>(test: impl Fn(std::sync::Arc<dyn Journal>) -> F) {
     test(std::sync::Arc::new(MemoryJournal::new())).await;
@@ -73,7 +81,7 @@ pub(crate) async fn each<F: Future<Output = ()>>(test: impl Fn(std::sync::Arc<dy
     let database = Database::new().await;
     test(std::sync::Arc::new(database.open().await)).await;
     let database = std::sync::Arc::default();
-    test(std::sync::Arc::new(model::way(&database, std::time::Duration::from_secs(2)))).await;
+    test(std::sync::Arc::new(model::way(&database, Duration::from_secs(2)))).await;
 }
 
 pub(crate) fn at(seconds: i64) -> Timestamp {

@@ -10,7 +10,7 @@ use futures_util::future::{join_all, try_join};
 use tokio_postgres::Client;
 
 use crate::fixture::{
-    Calls, at, closed, committed, finished, names, opened, opening, prepared, registered,
+    self, Calls, at, closed, committed, finished, names, opened, opening, prepared, registered,
 };
 use crate::support::database::Database;
 use crate::support::eventually;
@@ -57,7 +57,7 @@ async fn p2_a_take_over_waits_for_a_write_that_is_under_way() {
     assert!(!dead.get::<_, bool>(0), "whose write may yet be acknowledged");
     blocker.batch_execute("COMMIT").await.unwrap();
     assert_eq!(write.await.unwrap(), Ok(()));
-    let arrivals = new.shared().unwrap().arrivals().await.unwrap();
+    let arrivals = fixture::arrivals(&new).await;
     assert_eq!(arrivals, [Arrival::Adopted(operation)]);
     let kept = names(&new, operation).await;
     assert_eq!(kept, ["prepared", "closed"], "nothing comes after a take-over");
@@ -100,7 +100,7 @@ async fn p2_p3_what_was_adopted_with_an_answer_that_was_lost_is_handed_out_all_t
     assert!(shared.recover().await.unwrap().is_empty());
     let client = database.meddle().await;
     expire(&client).await;
-    assert_eq!(shared.arrivals().await.unwrap(), [Arrival::Adopted(left)]);
+    assert_eq!(fixture::arrivals(&new).await, [Arrival::Adopted(left)]);
     let other = frozen(&database).await;
     let adopted = opened(&other, 2).await;
     let owner = "UPDATE operations SET owner = (SELECT owner FROM operations WHERE id = $1) \
@@ -108,7 +108,7 @@ async fn p2_p3_what_was_adopted_with_an_answer_that_was_lost_is_handed_out_all_t
     client.execute(owner, &[&left.uuid(), &adopted.uuid()]).await.unwrap();
     client.query(CUT, &[]).await.unwrap();
     let told =
-        async { while !shared.arrivals().await.unwrap().contains(&Arrival::Adopted(adopted)) {} };
+        async { while !fixture::arrivals(&new).await.contains(&Arrival::Adopted(adopted)) {} };
     tokio::time::timeout(Duration::from_secs(20), told).await.expect("it is handed out");
 }
 
@@ -168,7 +168,7 @@ async fn a_transaction_that_stands_still_does_not_keep_a_lease() {
     expire(&database.meddle().await).await;
     let new = database.open().await;
     new.shared().unwrap().recover().await.unwrap();
-    let arrivals = new.shared().unwrap().arrivals().await.unwrap();
+    let arrivals = fixture::arrivals(&new).await;
     assert_eq!(arrivals, [Arrival::Adopted(operation)]);
 }
 

@@ -9,8 +9,8 @@ use authz_sidecar::journal::{Append, Arrival, Deposit, Error, Journal, Owner, Sh
 use authz_sidecar::model::{Late, OperationId};
 
 use crate::fixture::{
-    Calls, at, closed, committed, done, finished, id, model, names, next, opened, opening,
-    prepared, resource,
+    Calls, arrivals, at, closed, committed, done, finished, id, model, names, next, opened,
+    opening, prepared, resource,
 };
 use crate::postgres;
 use crate::support::database::Database;
@@ -149,7 +149,7 @@ async fn p2_what_is_under_way_at_a_take_over_comes_whole_before_it_or_not_at_all
         tokio::task::yield_now().await;
         if new.shares().recover().await.unwrap().is_empty() {
             // A write was under way, for whose end a take-over waits.
-            assert_eq!(new.shares().arrivals().await, Ok(vec![Arrival::Adopted(operation)]));
+            assert_eq!(arrivals(&*new).await, [Arrival::Adopted(operation)]);
         }
         let seen = names(&*new, operation).await.len();
         let answers = calls.join_all().await;
@@ -217,7 +217,7 @@ async fn p3_evidence_is_accepted_after_a_take_over_and_reaches_the_owner_until_i
         let deposit = Deposit { operation, opening: opening("api_key", 1), late };
         old.shares().deposit(deposit.clone()).await.unwrap();
         for _ in 0..2 {
-            let arrivals = new.shares().arrivals().await.unwrap();
+            let arrivals = arrivals(&*new).await;
             let [Arrival::Evidence { receipt, deposit: told }] = &arrivals[..] else {
                 panic!("{arrivals:?}")
             };
@@ -247,7 +247,7 @@ async fn p3_evidence_of_a_forgotten_operation_reaches_every_replica_until_one_be
         let deposit = Deposit { operation, opening, late };
         old.shares().deposit(deposit.clone()).await.unwrap();
         for replica in [&new, &other] {
-            let arrivals = replica.shares().arrivals().await.unwrap();
+            let arrivals = arrivals(&**replica).await;
             let [Arrival::Evidence { deposit: told, .. }] = &arrivals[..] else {
                 panic!("{arrivals:?}")
             };
@@ -276,7 +276,7 @@ async fn p3_evidence_of_a_finished_operation_of_a_dead_replica_is_adopted_with_i
             .unwrap();
         let third = database.open().await;
         assert!(third.shares().recover().await.unwrap().is_empty(), "it is finished");
-        let arrivals = third.shares().arrivals().await.unwrap();
+        let arrivals = arrivals(&*third).await;
         assert!(
             matches!(&arrivals[..], [Arrival::Evidence { deposit, .. }] if deposit.operation == operation)
         );
@@ -302,10 +302,10 @@ async fn a_running_replica_adopts_what_another_left_within_a_lease_and_each_once
         let mut adopted = Vec::new();
         while adopted.len() < left.len() {
             let arrivals = tokio::select! {
-                arrivals = replicas[0].shares().arrivals() => arrivals,
-                arrivals = replicas[1].shares().arrivals() => arrivals,
+                arrivals = arrivals(&*replicas[0]) => arrivals,
+                arrivals = arrivals(&*replicas[1]) => arrivals,
             };
-            for arrival in arrivals.unwrap() {
+            for arrival in arrivals {
                 let Arrival::Adopted(operation) = arrival else { panic!("{arrival:?}") };
                 adopted.push(operation);
             }

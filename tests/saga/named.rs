@@ -70,12 +70,11 @@ async fn p1_rows_that_come_and_go_quickly_under_one_id_are_refused_and_never_rep
 }
 
 /// The deregistration of the old row would come after the registration of the new one.
-#[tokio::test(flavor = "multi_thread")]
-async fn p1_a_create_is_refused_unsent_until_the_old_row_is_deregistered() {
-    let world = world().await;
+async fn is_refused_until_deregistered(world: World, delete: impl FnOnce(&World) -> Call) {
     put(&world, "k").send().await.expect(201);
+    world.quiescent().await;
     world.provider.deregister().answers(503);
-    world.delete("k").send().await.expect(200);
+    delete(&world).send().await.expect(200);
     let refused = put(&world, "k").send().await.expect(503);
     assert!(refused.text("detail").contains("not finished with this row yet; nothing was sent"));
     assert_eq!(world.keys.calls(Route::Put), 1);
@@ -86,21 +85,44 @@ async fn p1_a_create_is_refused_unsent_until_the_old_row_is_deregistered() {
     assert!(world.is_registered("k"));
 }
 
-/// A deregistration that was not answered may land up to L later.
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_create_is_refused_unsent_while_a_deregistration_may_land() {
+async fn p1_a_create_is_refused_unsent_until_the_old_row_is_deregistered() {
+    is_refused_until_deregistered(early().await, |world| world.delete("k")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_create_is_refused_unsent_until_a_row_deleted_by_name_is_deregistered() {
+    is_refused_until_deregistered(early().await, |world| world.delete_by_name("n")).await;
+}
+
+/// A deregistration that was not answered may land up to L later. The back end refuses `refused` before it.
+async fn is_refused_while_one_lands(refused: usize) {
     let world = world().await;
     put(&world, "k").send().await.expect(201);
+    for _ in 0..refused {
+        world.provider.deregister().once().answers(403);
+    }
     let late = world.provider.deregister().once().lands_after();
     world.delete("k").send().await.expect(200);
     late.arrived(1).await;
-    let again = async || (world.asked(DEREGISTER) > 1).then_some(());
+    let again = async || (world.asked(DEREGISTER) > refused + 1).then_some(());
     eventually("another attempt", again).await;
     put(&world, "k").send().await.expect(503);
     late.release();
     world.quiescent().await;
     put(&world, "k").send().await.expect(201);
     assert!(world.is_registered("k"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_create_is_refused_unsent_while_a_deregistration_may_land() {
+    is_refused_while_one_lands(0).await;
+}
+
+/// The caller's principal is refused, and what was sent with the configured one is not answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_create_is_refused_unsent_while_a_deregistration_by_the_stand_in_may_land() {
+    is_refused_while_one_lands(1).await;
 }
 
 /// The DELETE would remove the row, or not, and its deregistration come before the registration.
@@ -168,24 +190,6 @@ async fn p3_a_row_that_came_back_while_a_delete_listed_it_leaves_no_edge() {
     world.quiescent().await;
     assert!(world.keys.rows().is_empty(), "it went");
     assert!(!world.is_registered("k"));
-}
-
-/// The caller's principal is refused, and what was sent with the configured one is not answered.
-#[tokio::test(flavor = "multi_thread")]
-async fn p1_a_create_is_refused_unsent_while_a_deregistration_by_the_stand_in_may_land() {
-    let world = world().await;
-    put(&world, "k").send().await.expect(201);
-    world.provider.deregister().once().answers(403);
-    let late = world.provider.deregister().once().lands_after();
-    world.delete("k").send().await.expect(200);
-    late.arrived(1).await;
-    let again = async || (world.asked(DEREGISTER) > 2).then_some(());
-    eventually("another attempt", again).await;
-    put(&world, "k").send().await.expect(503);
-    late.release();
-    world.quiescent().await;
-    put(&world, "k").send().await.expect(201);
-    assert!(world.is_registered("k"));
 }
 
 /// Until L after the undo's last DELETE, it may remove the row that the next request makes.

@@ -1,8 +1,10 @@
 //! From each history what the journal is told.
 
+use std::sync::Arc;
+
 use super::super::fixtures::{began, create, delete, delete_named, id};
 use super::*;
-use crate::model::{Effect, Evidence, Mode, PassReason, Record, Timestamp, UndoReason, Words};
+use crate::model::{Effect, Evidence, Ids, Mode, PassReason, Record, Timestamp, UndoReason, Words};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
@@ -32,6 +34,10 @@ fn removes() -> Operation {
 
 fn by_name() -> Operation {
     delete_named("n", &["k"])
+}
+
+fn reuse(operation: &mut Operation) {
+    Arc::make_mut(&mut operation.plan).ids = Ids::Reused;
 }
 
 fn committed() -> Record {
@@ -150,6 +156,32 @@ fn p4_a_life_begins_with_the_intent_and_ends_where_the_service_s_part_is_over() 
     // Evidence that closes it again moves its end.
     assert_eq!(ends(removes(), vec![closed(), deleted(), closed()]), Some(at(4)));
     assert_eq!(ends(removes(), vec![closed(), Record::Resumed]), Some(at(3)), "as after a crash");
+}
+
+/// However long it takes to deregister its row, a request that names the row must find it.
+#[test]
+fn p1_where_ids_come_back_a_removal_matters_until_it_has_ended() {
+    let undone = || vec![committed(), undoing(), deleted()];
+    let deleted = || vec![closed(), deleted()];
+    let deregistered = || finished(Resolution::Deregistered);
+    for (mut begun, records, end) in [
+        (removes(), deleted(), deregistered()),
+        (by_name(), deleted(), deregistered()),
+        (enforced(), undone(), finished(Resolution::Undone)),
+    ] {
+        let ends = |begun: &Operation, records| told(begun, records).settled_at;
+        let last = i64::try_from(records.len()).unwrap();
+        let (settled, over) = (at(last), at(last + 2));
+        let ended: Vec<_> = records.iter().cloned().chain([end]).collect();
+        assert_eq!(ends(&begun, ended.clone()), Some(settled), "elsewhere: {records:?}");
+        reuse(&mut begun);
+        assert_eq!(ends(&begun, records.clone()), None, "{records:?}");
+        assert_eq!(ends(&begun, ended), Some(over), "{records:?}");
+    }
+    let mut stands = enforced();
+    reuse(&mut stands);
+    let stood = told(&stands, vec![committed(), registered()]).settled_at;
+    assert_eq!(stood, Some(at(3)), "deletes find it by its id");
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub fn on(
         (Phase::Committed, Event::Restarted) => {
             bound.map(|id| not_acknowledged(operation, id, UndoReason::Crash, true))
         }
-        (Phase::Finished(_) | Phase::Reported(_), Event::Restarted) => None,
+        (Phase::Finished(_), Event::Restarted) => None,
         // What an earlier process sent last may still land, and its times may be of another start of the machine.
         (_, Event::Restarted) => Some(Record::Resumed),
         (Phase::Committed, Event::Acknowledged { ambiguous }) => {

@@ -56,13 +56,19 @@ fn r2_p9_a_create_that_stays_unknown_is_reported_to_a_person() {
     assert!(matches!(create.phase, Phase::Reported(_)), "{:?}", create.phase);
 }
 
-/// It waits for a person, over any number of restarts.
+/// Its last registration may have been sent just before a machine was restarted whose wall clock was an hour behind.
 #[test]
-fn p8_a_restart_adds_no_record_to_what_was_reported() {
+fn s4_p3_after_a_restart_the_registration_of_a_reported_row_is_waited_for_anew() {
+    let (hour, l) = (3600, 120);
     let mut create = fixtures::create(Mode::Enforce, None);
-    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(10)).unwrap();
-    take(&mut create, Event::Expired, at(2000)).unwrap();
-    assert!(take(&mut create, Event::Restarted, at(2001)).unwrap().is_none());
+    take(&mut create, committed(), at(10)).unwrap();
+    take(&mut create, not_acknowledged(UndoReason::Deadline, true), at(10)).unwrap();
+    take(&mut create, Event::GivenUp("test".into()), at(11)).unwrap();
+    take(&mut create, Event::Restarted, at(hour)).unwrap();
+    assert!(matches!(create.phase, Phase::Reported(_)), "{:?}", create.phase);
+    let seen = Settled { gone: BTreeSet::from([id("k")]), over: true };
+    take(&mut create, Event::Settled(seen), at(hour + 1)).unwrap();
+    assert_eq!(next(&create, at(hour + 1), &policy()), Task::Wait(at(hour + l)));
 }
 
 /// It may show its caller only some rows: that it lacks one proves nothing.
