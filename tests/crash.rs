@@ -33,6 +33,7 @@ use crash::journal::Journal;
 use crash::lane::Lane;
 use crash::ledger::{Create, Delete, Ledger, Refusal, Target};
 use crash::plan::{Kill, Plan};
+use crash::quirks::Faults;
 use crash::round::Outcome;
 use crash::tally::{Line, Tally};
 use support::database::Database;
@@ -315,7 +316,8 @@ async fn p2_p3_what_is_killed_under_load_loses_nothing() {
             let service = Arc::clone(&service);
             tokio::spawn(async move {
                 let name = format!("lane{number}");
-                let mut lane = Lane::sidecar(&name, service, Journal::Sqlite, true).await;
+                let mut lane =
+                    Lane::sidecar(&name, service, Journal::Sqlite, true, &Faults::default()).await;
                 for round in 0..3 {
                     let plan = Plan::new(seed, number * 3 + round, false);
                     let outcome = round_of(&mut lane, &plan).await;
@@ -335,7 +337,9 @@ async fn p2_p3_what_is_killed_under_load_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_planted_between_service_and_back_end_is_found() {
     let service = Arc::new(Service::start(Options::default()).await);
-    let mut lane = Lane::sidecar("planted", Arc::clone(&service), Journal::Sqlite, true).await;
+    let mut lane =
+        Lane::sidecar("planted", Arc::clone(&service), Journal::Sqlite, true, &Faults::default())
+            .await;
     let mut rounds = 0..20;
     // The first round that leaves something.
     let (ledger, seen) = loop {
@@ -360,7 +364,9 @@ async fn what_is_planted_between_service_and_back_end_is_found() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_round_in_which_the_service_broke_l_is_void_and_is_run_again() {
     let service = Arc::new(Service::start(Options::default()).await);
-    let mut lane = Lane::sidecar("void", Arc::clone(&service), Journal::Sqlite, true).await;
+    let mut lane =
+        Lane::sidecar("void", Arc::clone(&service), Journal::Sqlite, true, &Faults::default())
+            .await;
     let first = Kill::After(2 * Bounds::default().exchange);
     let plan = Plan { first, again: Vec::new(), provider: Vec::new(), ..Plan::new(5, 0, false) };
     let database = Database::meddle_with(&service).await;
@@ -391,7 +397,9 @@ async fn a_round_in_which_the_service_broke_l_is_void_and_is_run_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p2_a_row_that_is_lost_with_no_standstill_is_found_and_not_void() {
     let service = Arc::new(Service::start(Options::default()).await);
-    let mut lane = Lane::sidecar("lost", Arc::clone(&service), Journal::Sqlite, true).await;
+    let mut lane =
+        Lane::sidecar("lost", Arc::clone(&service), Journal::Sqlite, true, &Faults::default())
+            .await;
     // They are told of, and never committed.
     service.fault("POST /agent_api_keys").hang_commit().arm().await;
     let mut rounds = 0..20;

@@ -237,7 +237,8 @@ async fn fresh(shared: &Shared) -> Lane {
         return Lane::in_process(&name, Arc::clone(&shared.service)).await;
     }
     let journal = Journal::new(shared.run.postgres).await;
-    Lane::sidecar(&name, Arc::clone(&shared.service), journal, shared.run.exclusive).await
+    let (service, run) = (Arc::clone(&shared.service), &shared.run);
+    Lane::sidecar(&name, service, journal, run.exclusive, &run.faults).await
 }
 
 fn add(shared: &Shared, line: &Line) {

@@ -14,6 +14,7 @@ use super::journal::{Journal, Records};
 use super::ledger::Ledger;
 use super::person::TOKEN;
 use super::plant::Plant;
+use super::quirks::Faults;
 use super::victim::Victim;
 use crate::support::provider::Provider;
 use crate::support::service::Service;
@@ -48,13 +49,14 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// A lane with a sidecar that has this journal, and may or may not take it that nobody else
-    /// writes to the service.
+    /// A lane with a sidecar that has this journal, may or may not take it that nobody else writes to the
+    /// service, and expects these faults of that.
     pub async fn sidecar(
         name: &str,
         service: Arc<Service>,
         journal: Journal,
         exclusive: bool,
+        faults: &Faults,
     ) -> Self {
         let provider = Provider::start();
         let config = Config::new(&service.upstream(), &provider.url());
@@ -64,7 +66,8 @@ impl Lane {
         std::fs::write(&token, TOKEN).unwrap();
         let file = token.path().to_str().unwrap();
         let config = config.set("/credentials/admin/token_file", file);
-        let victim = Victim::sidecar(journal.configure(bounds.configure(config))).await;
+        let config = journal.configure(faults.configure(bounds.configure(config)));
+        let victim = Victim::sidecar(config).await;
         let lane = Self::new(name, service, provider, victim, (journal, token));
         Self { exclusive, ..lane }
     }

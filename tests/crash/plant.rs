@@ -11,6 +11,7 @@ use super::journal::Journal;
 use super::lane::Lane;
 use super::ledger::Ledger;
 use super::plan::Plan;
+use super::quirks::Faults;
 use super::tally::{Line, Tally};
 use crate::support::eventually;
 use crate::support::service::Service;
@@ -64,7 +65,8 @@ impl Plant {
     /// Runs rounds with it until something is found; gives what, with all of the rounds added up.
     pub async fn raise(self, service: Arc<Service>) -> (BTreeSet<Kind>, Tally) {
         let name = format!("planted-{self:?}").to_lowercase();
-        let mut lane = Lane::sidecar(&name, service, Journal::Sqlite, true).await;
+        let mut lane =
+            Lane::sidecar(&name, service, Journal::Sqlite, true, &Faults::default()).await;
         lane.plant = Some(self);
         if self == Self::Stuck {
             lane.patience = PATIENCE;

@@ -8,6 +8,7 @@ use fastrand::Rng;
 
 use super::bounds::Bounds;
 use crate::support::service::quirks::Quirks;
+use crate::support::sidecar::Config;
 
 /// A quirk, as the command line names it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -68,6 +69,19 @@ impl Faults {
     /// Whether there are none.
     pub fn are_old(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// A configuration that tells of what the service does with these. Where its answers may be repeated, creates with
+    /// a replay key are served only if registering a row twice does no harm.
+    pub fn configure(&self, config: Config) -> Config {
+        if !self.0.contains(&Quirk::Replay) {
+            return config;
+        }
+        let replays = |config: Config, rule: &&str| {
+            config.rule(rule, "/replay_headers", vec!["idempotency-key"])
+        };
+        let creates = ["create-key", "create-webhook-key"];
+        creates.iter().fold(config, replays).set("/authz/register", "keeps_owner")
     }
 
     /// Those of a round: each or not, and one at least where there are any.
