@@ -31,13 +31,11 @@ pub(crate) struct Client {
     pub(crate) enforced: bool,
     /// Whether the rule that it met observes on that replica.
     pub(crate) observed: bool,
-    /// Whether the service answered it a row that it did not make.
-    pub(crate) found: bool,
+    /// When the row was made that the service answered it and that it did not make.
+    pub(crate) found: Option<Duration>,
     /// The rows that it named, made or removed.
     pub(crate) rows: BTreeSet<String>,
     pub(crate) told: Option<Told>,
-    /// When it was told.
-    pub(crate) told_at: Duration,
 }
 
 impl Client {
@@ -47,16 +45,15 @@ impl Client {
             asked: None,
             enforced: false,
             observed: false,
-            found: false,
+            found: None,
             rows: BTreeSet::new(),
             told: None,
-            told_at: Duration::ZERO,
         }
     }
 
     /// Whether it was told of the row with this id, which its request had not made.
     pub(crate) fn found_row(&self, id: &str) -> bool {
-        self.found && self.acknowledged() == Some(id)
+        self.found.is_some() && self.acknowledged() == Some(id)
     }
 
     /// The id of the row that it was told stands.
@@ -117,7 +114,7 @@ pub(crate) async fn run(number: usize, world: Arc<World>, replicas: Vec<Arc<Repl
                 Told::Nothing => "nothing".into(),
                 Told::Answer { status, body } => format!("{status} {body}"),
             });
-            (state.clients[number].told, state.clients[number].told_at) = (Some(told), state.now);
+            state.clients[number].told = Some(told);
             state.judge_answer(number);
             again.then(|| {
                 state.clients.push(Client::new(planned.clone()));

@@ -56,9 +56,13 @@ impl State {
             return;
         }
         let id = &row.id;
-        let told =
-            |client: &Client| client.acknowledged() == Some(id) && client.told_at >= row.made;
-        let told = self.clients.iter().position(told);
+        // Where ids come back, a client may have been told of an earlier row.
+        let is_of = |(number, client): &(usize, &Client)| {
+            client.found == Some(row.made) || row.maker == Whose::Client(*number)
+        };
+        let told = self.clients.iter().enumerate().filter(is_of);
+        let told = { told }.find(|(_, client)| client.acknowledged() == Some(id));
+        let told = told.map(|(number, _)| number);
         // Observed requests are not kept apart from others that name the same id.
         if told.is_some_and(|client| self.clients[client].observed) && id.starts_with('d') {
             return;
@@ -115,7 +119,7 @@ impl State {
         let registered =
             acknowledged.is_some_and(|at| client.asked.is_some_and(|asked| *at >= asked));
         // What a request only found is registered by the request that made it.
-        if client.enforced && !client.found && !registered {
+        if client.enforced && client.found.is_none() && !registered {
             let what = format!("client {number} was told of {id}, which was not acknowledged");
             self.breaks(Kind::P1, what);
         }
@@ -264,19 +268,24 @@ impl State {
                 let own =
                     |(row, by): &(Row, Whose)| (row.maker == Whose::Client(number)).then_some(*by);
                 let by = self.service.removed.get(id).map(own);
-                let stands = self.service.there.contains_key(id) || client.found;
+                let stands = self.service.there.contains_key(id) || client.found.is_some();
                 if !stands && matches!(by, None | Some(Some(Whose::Sidecar))) {
                     let what = format!("client {number} was told of {id}, which is lost");
                     self.breaks(Kind::P2, what);
                 }
             } else if matches!(told, Told::Answer { .. }) && told.undo() != Some("unknown") {
-                let others = |id: &String| {
-                    self.clients.iter().any(|client| client.acknowledged() == Some(id))
+                // Another request may have been answered the row, and its client be gone.
+                let others = |row: &Row| {
+                    self.clients.iter().any(|client| {
+                        let left = client.told == Some(Told::Nothing);
+                        client.acknowledged() == Some(&row.id)
+                            || left && client.found == Some(row.made)
+                    })
                 };
                 let mine = |row: &&Row| row.maker == Whose::Client(number);
-                let left = self.service.there.values().filter(mine).map(|row| row.id.clone());
-                let left: Vec<_> =
-                    left.filter(|id| !reported.contains(id) && !others(id)).collect();
+                let left = self.service.there.values().filter(mine);
+                let left = left.filter(|row| !reported.contains(&row.id) && !others(row));
+                let left: Vec<_> = left.map(|row| row.id.clone()).collect();
                 for id in left {
                     let what = format!("client {number} was told of a failure, and {id} stands");
                     self.breaks(Kind::P2, what);

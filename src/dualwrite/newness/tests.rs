@@ -131,6 +131,17 @@ fn p1_a_found_row_that_an_unknown_create_may_have_made_is_told_to_nobody() {
     assert_eq!(Case::status().answered(200, None, &[of_another_name]), found(false));
 }
 
+/// The answer may name the row that went, or another that came under its id.
+#[test]
+fn p1_p4_a_found_row_whose_id_was_undone_lately_is_told_to_nobody() {
+    let finished = Record::Finished { resolution: Resolution::Undone };
+    let undone = after(undone(), finished, 0);
+    let case = Case::status();
+    assert_eq!(case.answered(200, None, &[undone.clone()]), CreateOutcome::Disputed(id("k")));
+    let other = judge(&case.own, &case.plan, 200, id("other"), None, &shared(&[undone]));
+    assert_eq!(other, CreateOutcome::Found { id: id("other"), held: false });
+}
+
 #[test]
 fn p4_a_row_that_a_create_without_enforcement_may_have_made_is_not_new() {
     let bypassed = cut(create(Mode::Enforce, Some(PassReason::Bypass)));

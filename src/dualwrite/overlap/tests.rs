@@ -70,6 +70,14 @@ fn p3_a_delete_that_was_answered_before_a_create_was_sent_did_not_choose_its_row
     assert!(!may_be_removed(&own, &[closed(Effect::Past, 1 - 11)], &shared));
 }
 
+/// It had removed the row of a create whose id nobody knew yet.
+#[test]
+fn p3_a_delete_that_ended_without_a_row_may_have_removed_that_of_a_create_which_closes_later() {
+    let ended = Record::Finished { resolution: Resolution::NotDeleted };
+    let looked = after(delete_named("n", &[]), Record::Closed { effect: Effect::Past }, 2);
+    assert!(may_be_removed(&committed("k"), &[after(looked, ended, 3)], &policy()));
+}
+
 /// Schedule 15 of docs/DESIGN.md: a client that repeats a delete every minute.
 #[test]
 fn p9_a_delete_that_began_after_the_registration_does_not_hold_the_create_up() {

@@ -92,6 +92,16 @@ fn c3_p2_a_request_shows_its_effect_until_the_service_has_committed_and_readers_
     }
 }
 
+/// Its exchange was given up at second 2, and a late answer named the row at 50: the service commits later still.
+#[test]
+fn c3_p2_the_row_of_a_late_answer_may_be_yet_to_come_until_l_after_that_answer() {
+    let mut create = after(create(Mode::Enforce, None), vec![closed(Effect::MayCome)]);
+    let (evidence, reason) = (Evidence::LateAnswer, UndoReason::Unknown);
+    let undoing = Record::Undoing { id: id("k"), evidence, reason, ambiguous: true };
+    create.apply(&Entry { at: at(50), record: undoing }).unwrap();
+    assert_eq!(until(&create, &policy()), Some(at(50 + L)));
+}
+
 #[test]
 fn p3_a_time_of_another_replica_s_is_waited_for_by_the_slowest_clock() {
     let shared = Policy { apart: std::time::Duration::from_secs(10), ..policy() };

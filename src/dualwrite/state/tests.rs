@@ -217,6 +217,8 @@ fn p2_a_crash_undoes_what_was_not_registered_and_confirms_what_was() {
     let mut registered = create.clone();
     take(&mut create, Event::Restarted, at(2)).unwrap();
     assert_eq!(create.phase, Phase::Undoing(UndoReason::Crash));
+    take(&mut create, settled(&["k"], false), at(3)).unwrap();
+    assert_eq!(next(&create, at(3), &policy()), Task::Wait(at(2 + 120)), "it may have left");
     take(&mut registered, Event::Acknowledged { ambiguous: false }, at(2)).unwrap();
     take(&mut registered, Event::Restarted, at(3)).unwrap();
     assert_eq!(next(&registered, at(3), &policy()), Task::Make(Call::Settle));

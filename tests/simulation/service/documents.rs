@@ -54,7 +54,7 @@ pub(super) fn post(state: &mut State, asked: &Asked, manner: &Manner) -> Told {
 fn found(state: &mut State, asked: &Asked, status: u16, row: &Row) -> Told {
     state.touches(asked, &row.id);
     if let Some(client) = asked.client {
-        state.clients[client].found = true;
+        state.clients[client].found = Some(row.made);
     }
     told(status, row)
 }

@@ -4,7 +4,7 @@ use super::super::super::fixtures::{create, delete, id, policy};
 use super::super::super::settle::until;
 use super::super::{Call, Settled, Task, next, on};
 use super::*;
-use crate::model::{Entry, Kind, Mode, PassReason, Timestamp};
+use crate::model::{Entry, Ids, Kind, Mode, PassReason, Timestamp};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
@@ -140,4 +140,18 @@ fn p4_a_late_id_undoes_no_row_that_is_not_proven_new() {
     }
     take(&mut replayed, Event::Restarted, 10);
     assert_eq!(tell(&mut replayed, row(), 20), Some("reported"));
+}
+
+/// What became of the id since the report may be forgotten.
+#[test]
+fn p4_where_ids_come_back_a_late_id_of_a_create_that_was_reported_undoes_nothing() {
+    for (ids, follows) in [(Ids::Fresh, "undoing"), (Ids::Reused, "reported")] {
+        let mut create = create(Mode::Enforce, None);
+        std::sync::Arc::make_mut(&mut create.plan).ids = ids;
+        take(&mut create, Event::Restarted, 10);
+        let mut unknown = create.clone();
+        assert_eq!(tell(&mut unknown, row(), 20), Some("undoing"), "it never ended");
+        take(&mut create, Event::Expired, 9000);
+        assert_eq!(tell(&mut create, row(), 9001), Some(follows));
+    }
 }

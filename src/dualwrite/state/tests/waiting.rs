@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::model::{As, DeletePlan, Kind, Sees};
+use crate::model::{As, Commits, DeletePlan, Kind, Sees};
 
 /// The wall clock was set forward by an hour while no process ran: what was recorded before seems old.
 #[test]
@@ -28,6 +28,16 @@ fn s4_p2_after_a_restart_what_is_unknown_is_waited_for_anew() {
     take(&mut undone, Event::Restarted, at(hour)).unwrap();
     assert_eq!(until(&undone, &policy()), Some(at(hour + 120)));
     assert_eq!(registered(&undone, &policy()), Some(at(hour + 120)));
+}
+
+/// Also where a request that is answered is committed: nobody knows whether this one was.
+#[test]
+fn p2_p3_what_was_sent_before_a_crash_may_have_its_effect_until_l_has_passed() {
+    for mut operation in [fixtures::create(Mode::Enforce, None), fixtures::delete(&["k"], true)] {
+        Arc::make_mut(&mut operation.plan).commits = Commits::BeforeAnswer;
+        take(&mut operation, Event::Restarted, at(10)).unwrap();
+        assert_eq!(until(&operation, &policy()), Some(at(10 + 120)));
+    }
 }
 
 /// A read may be λ old: it shows nothing of what happened since.
