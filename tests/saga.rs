@@ -29,6 +29,10 @@ mod delete;
 mod delete_by_name;
 #[path = "saga/journal.rs"]
 mod journal;
+#[path = "saga/lease.rs"]
+mod lease;
+#[path = "saga/lists.rs"]
+mod lists;
 #[path = "saga/named.rs"]
 mod named;
 #[path = "saga/newness.rs"]

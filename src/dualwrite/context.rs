@@ -19,7 +19,7 @@ use super::service::{Lists, Service};
 use super::state::{Policy, evidence, on};
 use super::{Event, Illegal, Parts, index};
 use crate::authz::{Authorizer, Circuits};
-use crate::journal::{self, Journal, Of, Shared, Window};
+use crate::journal::{self, Journal, Of, Shared};
 use crate::model::{
     Bounds, Clock, Entry, Kind, Mode, Opening, OperationId, Record, Resolution, Resource,
     ResourceId, ResourceType, Timestamp,
@@ -209,19 +209,14 @@ impl Context {
         records.into_iter().map(|record| Entry { at, record }).collect()
     }
 
-    /// Every other create, or delete, on the type of `own` that [matters](super::overlap::matters) to its
-    /// rows and whose life reaches to within L + λ before its intent, or later.
+    /// Every other create, or delete, on the type of `own` that meets its [window](index::window) and
+    /// [matters](super::overlap::matters) to its rows.
     pub(super) async fn others(
         &self,
         own: &Operation,
         of: Of,
     ) -> Result<Vec<Arc<Operation>>, Halt> {
-        let window = Window {
-            resource_type: own.plan.resource_type.clone(),
-            of,
-            from: own.intent.minus(self.policy.bounds.late_sight() + 2 * self.policy.apart),
-        };
-        self.neighbours.of(own, window).await
+        self.neighbours.of(own, index::window(own, of, &self.policy)).await
     }
 
     /// The operation that `resource` is bound to.

@@ -2,7 +2,8 @@
 //! The journal draws no conclusions from records; they are drawn here. Pure.
 
 use super::operation::{Illegal, Operation, Phase};
-use crate::journal::{Append, Index, Of, State};
+use super::state::Policy;
+use crate::journal::{Append, Index, Of, State, Window};
 use crate::model::{
     Entry, Kind, Opening, OperationId, Plan, Resolution, ResourceId, Stored, Timestamp,
 };
@@ -66,6 +67,16 @@ pub fn index(operation: &Operation) -> Index {
 fn freed(operation: &Operation) -> Vec<ResourceId> {
     let gone = operation.gone.iter().filter(|_| operation.reuses_ids());
     operation.bound.iter().chain(gone).cloned().collect()
+}
+
+/// Where the journal finds what may matter to `own`: all whose life reaches to within L + λ before its intent, or later.
+#[must_use]
+pub fn window(own: &Operation, of: Of, policy: &Policy) -> Window {
+    Window {
+        resource_type: own.plan.resource_type.clone(),
+        of,
+        from: own.intent.minus(policy.bounds.late_sight() + 2 * policy.apart),
+    }
 }
 
 fn state(operation: &Operation) -> State {

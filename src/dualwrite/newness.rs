@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::operation::{Operation, Phase};
 use super::outcome::CreateOutcome;
-use super::overlap::{are_disjoint, was_undone};
-use super::rows::may_have_a_row;
+use super::overlap::are_disjoint;
+use super::rows::{may_have_a_row, was_undone};
 use crate::model::{CreatePlan, Newness, PassReason, Resolution, ResourceId};
 
 /// What the rule's proof says of a row, by itself.

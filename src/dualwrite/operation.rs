@@ -162,12 +162,8 @@ impl Operation {
             Record::Deleted { ids } => self.gone.extend(ids.iter().cloned()),
             Record::Reported { rows, .. } => {
                 self.reported = rows.iter().cloned().collect();
-                if self.may_be_registering(&entry.record) {
-                    self.registering = Some(entry.at);
-                } else {
-                    // An id that the service answered may have turned out to be another's.
-                    self.bound = None;
-                }
+                // A row that it holds may be being registered, also by a process of which evidence has just come.
+                self.registering = self.bound.as_ref().map_or(self.registering, |_| Some(entry.at));
             }
             Record::Retried { .. } => self.retries = self.retries.saturating_add(1),
             _ => {}
@@ -188,7 +184,6 @@ impl Operation {
         match record {
             Record::Registered { ambiguous, .. } | Record::Undoing { ambiguous, .. } => *ambiguous,
             Record::Passed { .. } => self.phase == Phase::Committed,
-            Record::Reported { .. } => matches!(self.phase, Phase::Committed | Phase::Undoing(_)),
             _ => false,
         }
     }

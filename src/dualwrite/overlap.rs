@@ -5,7 +5,7 @@ mod matters;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-pub use self::matters::{matters, was_undone};
+pub use self::matters::matters;
 use super::operation::{Operation, Phase};
 use super::settle::{chosen, until};
 use super::state::Policy;

@@ -27,6 +27,29 @@ pub struct SightedRow {
     pub json: Value,
 }
 
+impl SightedRow {
+    /// Notes whose the row is: `holder` is another operation that holds its id, `creates` are the other creates on the
+    /// type, and `deletes`, where ids come back, those that may have removed an earlier row. Gives whether a create that
+    /// does not know its row may have made it.
+    pub(super) fn place(
+        &mut self,
+        holder: Option<&Operation>,
+        creates: &[Arc<Operation>],
+        deletes: &[Arc<Operation>],
+    ) -> bool {
+        // Where ids come back, the row that an operation holds may have gone, and this be another.
+        let is_removed = |holder: &Operation| {
+            holder.reuses_ids() && (holder.is_condemned() || holder.is_row_gone())
+        };
+        self.is_back = holder.is_some_and(is_removed)
+            || deletes.iter().any(|delete| may_have_removed(delete, &self.id))
+            || creates.iter().any(|create| was_undone(create, &self.id));
+        // A create that found the row did not make it.
+        self.is_found = holder.is_some_and(Operation::has_found);
+        self.is_back || self.is_found || holder.is_none()
+    }
+}
+
 impl fmt::Debug for SightedRow {
     /// Without what the service says of it (promise P7).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -148,9 +171,15 @@ fn may_have_made(create: &Operation, row: &SightedRow) -> bool {
     may_have_a_row(create) && is_as_asked && (!was_there || is_back)
 }
 
-/// Whether `delete` may have removed a row with this id.
+/// Whether the row `id` of `create` was undone lately: an answer may name a row which is gone, and another may have
+/// come under its id.
 #[must_use]
-pub fn may_have_removed(delete: &Operation, id: &ResourceId) -> bool {
+pub fn was_undone(create: &Operation, id: &ResourceId) -> bool {
+    create.bound.as_ref() == Some(id) && create.phase == Phase::Finished(Resolution::Undone)
+}
+
+/// Whether `delete` may have removed a row with this id.
+fn may_have_removed(delete: &Operation, id: &ResourceId) -> bool {
     delete.is_by_name() || delete.targets.ids.contains(id) || delete.gone.contains(id)
 }
 

@@ -13,15 +13,19 @@ use authz_sidecar::dualwrite::{self, DualWrite, Parts};
 use authz_sidecar::http::breaker;
 use authz_sidecar::journal::{Arrival, Deposit, Journal, Receipt};
 use authz_sidecar::model::{
-    As, Call, Clock, Commits, Condition, Confirm, CreatePlan, DeletePlan, Effect, Entry, IdCall,
-    Ids, Kind, Late, Mode, Newness, Opening, OperationId, Order, Plan, Pointer, Probe, Record,
-    Resolution, ResourceId, ResourceType, Row, Sees, Stored, SystemClock, Targets, Timestamp, Undo,
+    As, Call, Clock, Commits, Condition, Confirm, CreatePlan, DecodedPath, DeletePlan, Effect,
+    Entry, IdCall, Ids, Kind, Late, Mode, Newness, Opening, OperationId, Order, Plan, Pointer,
+    Probe, Record, Resolution, ResourceId, ResourceType, Row, Sees, Stored, SystemClock, Targets,
+    Timestamp, Undo,
 };
 use authz_sidecar::principal::{self, Resolver};
+use authz_sidecar::rules;
 use authz_sidecar::upstream;
-use http::{HeaderMap, HeaderValue};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::shared::Slow;
 use crate::support::eventually;
@@ -52,6 +56,24 @@ pub(crate) fn process(world: &World, journal: Arc<Slow>) -> DualWrite {
         metrics: dualwrite::Metrics::new(&mut registry),
         config: config.bounds.clone(),
     })
+}
+
+/// Has that process serve alice's request.
+pub(crate) fn serve(
+    world: &World,
+    process: &Arc<DualWrite>,
+    method: &str,
+    target: String,
+    body: String,
+) -> JoinHandle<StatusCode> {
+    let config = Config::parse("test.yaml", &world.yaml(), []).unwrap();
+    let path = DecodedPath::parse(&target).unwrap();
+    let request = Request::builder().method(method).uri(&target).header("x-user-id", "alice");
+    let request = request.body(Bytes::from(body)).unwrap();
+    let route = config.rules.route(request.method(), &path);
+    let rules::Route::Matched(matched) = route else { panic!("a rule") };
+    let process = Arc::clone(process);
+    tokio::spawn(async move { process.serve(matched, request).await.status() })
 }
 
 fn plan(rule: &str, kind: Kind) -> Plan {
@@ -101,7 +123,7 @@ fn stored(
 }
 
 /// A delete whose row is gone, and that is to be deregistered.
-fn deleted(id: &ResourceId) -> Stored {
+pub(crate) fn deleted(id: &ResourceId) -> Stored {
     let kind = Kind::Delete(DeletePlan::ById { id: id.clone(), confirm: confirm() });
     let ids = vec![id.clone()];
     let targets = Targets { ids: [id.clone()].into(), seen: true };
@@ -117,7 +139,7 @@ fn closed(at: i64) -> Stored {
 }
 
 /// A create that was registered.
-fn registered(id: &ResourceId, at: i64) -> Stored {
+pub(crate) fn registered(id: &ResourceId, at: i64) -> Stored {
     let kind = Kind::Create(CreatePlan {
         id: Pointer::parse("/id").unwrap(),
         names: None,
@@ -142,7 +164,7 @@ fn registered(id: &ResourceId, at: i64) -> Stored {
 
 /// A world with a process, what others left in its journal, and a key that is registered and gone. The
 /// last of what they left is handed over.
-async fn left(
+pub(crate) async fn left(
     operations: impl FnOnce(&ResourceId) -> Vec<Stored>,
 ) -> (World, Arc<Slow>, mpsc::Sender<Arrival>, Stored, String) {
     let world = World::without_sidecar().await;
@@ -160,7 +182,7 @@ async fn left(
 }
 
 /// A create with an unknown outcome, before which there was no row.
-fn unknown() -> Stored {
+pub(crate) fn unknown() -> Stored {
     let kind = Kind::Create(CreatePlan {
         id: Pointer::parse("/id").unwrap(),
         names: None,
@@ -282,7 +304,7 @@ async fn send(arrivals: &mpsc::Sender<Arrival>, stored: &Stored) {
 }
 
 /// That the operation's request left late.
-fn deposit(stored: &Stored) -> Deposit {
+pub(crate) fn deposit(stored: &Stored) -> Deposit {
     let Record::Prepared(opening) = &stored.entries[0].record else {
         panic!("it begins otherwise")
     };

@@ -4,15 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use authz_sidecar::config::Config;
-use authz_sidecar::model::DecodedPath;
-use authz_sidecar::rules;
-use bytes::Bytes;
-use http::Request;
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::adoption::process;
+use crate::adoption::{process, serve};
 use crate::shared::Slow;
 use crate::support::eventually;
 use crate::support::keys::{AGENT, Fault, Gate, Route};
@@ -237,16 +232,7 @@ async fn p3_a_create_asks_again_for_the_deletes_beside_it_where_the_journal_can_
     let world = World::without_sidecar().await;
     let (journal, _arrivals) = Slow::new();
     let process = Arc::new(process(&world, Arc::clone(&journal)));
-    let config = Config::parse("test.yaml", &world.yaml(), []).unwrap();
-    let serve = |method: &str, target: String, body: String| {
-        let path = DecodedPath::parse(&target).unwrap();
-        let request = Request::builder().method(method).uri(&target).header("x-user-id", "alice");
-        let request = request.body(Bytes::from(body)).unwrap();
-        let route = config.rules.route(request.method(), &path);
-        let rules::Route::Matched(matched) = route else { panic!("a rule") };
-        let process = Arc::clone(&process);
-        tokio::spawn(async move { process.serve(matched, request).await.status() })
-    };
+    let serve = |method, target, body| serve(&world, &process, method, target, body);
     let creating = Gate::closed();
     world.keys.on(Route::Create, Fault::once().held_after(&creating));
     let body = json!({"agent_id": AGENT, "name": "k"}).to_string();

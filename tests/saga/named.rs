@@ -28,6 +28,16 @@ const PUT: &str = "
       gone_on: [404]
 ";
 
+const PROBE: &str = "    probe:
+      sees: all
+      before: true
+      request: GET /agent_api_keys
+      query: { agent_id: $request.body#/agent_id }
+      rows: ''
+      where: { /name: $request.body#/name }
+      row: { id: /id }
+";
+
 async fn world() -> World {
     World::with(|settings| settings.more_rules = PUT).await
 }
@@ -125,6 +135,25 @@ async fn p1_a_create_is_refused_unsent_while_a_deregistration_by_the_stand_in_ma
     is_refused_while_one_lands(1).await;
 }
 
+/// What the process sent that died may land up to L later, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_create_is_refused_unsent_while_a_deregistration_from_before_a_crash_may_land() {
+    let mut world = early().await;
+    put(&world, "k").send().await.expect(201);
+    world.quiescent().await;
+    let late = world.provider.deregister().once().lands_after();
+    world.delete("k").send().await.expect(200);
+    late.arrived(1).await;
+    world.restart().await;
+    let again = async || (world.asked(DEREGISTER) > 1).then_some(());
+    eventually("another attempt", again).await;
+    put(&world, "k").send().await.expect(503);
+    late.release();
+    world.quiescent().await;
+    put(&world, "k").send().await.expect(201);
+    assert!(world.is_registered("k"));
+}
+
 /// The DELETE would remove the row, or not, and its deregistration come before the registration.
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_a_delete_is_refused_unsent_while_a_create_names_its_row() {
@@ -213,24 +242,20 @@ async fn p4_a_create_is_refused_unsent_while_the_delete_of_an_undo_may_land() {
     assert!(went.elapsed() > L * 4 / 5, "{:?}", went.elapsed());
 }
 
-/// The list from before the create shows a row which was undone until the create was sent.
-#[tokio::test(flavor = "multi_thread")]
-async fn p2_a_row_that_was_undone_since_the_list_and_came_back_is_not_taken_for_the_old_one() {
-    const PROBE: &str = "    probe:
-      sees: all
-      before: true
-      request: GET /agent_api_keys
-      query: { agent_id: $request.body#/agent_id }
-      rows: ''
-      where: { /name: $request.body#/name }
-      row: { id: /id }
-";
+/// As [`early`], with a list from before each create.
+async fn with_probe() -> World {
     let rule = PUT.replace("commits: late", "commits: before_answer") + PROBE;
-    let world = World::with(|settings| {
+    World::with(|settings| {
         settings.more_rules = Box::leak(rule.into_boxed_str());
         (settings.commits, settings.reply, settings.call) = ("before_answer", "100ms", "5s");
     })
-    .await;
+    .await
+}
+
+/// The list from before the create shows a row which was undone until the create was sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_row_that_was_undone_since_the_list_and_came_back_is_not_taken_for_the_old_one() {
+    let world = with_probe().await;
     world.provider.register().once().answers(403);
     world.keys.on(Route::Delete, Fault::always().without_effect().status(503));
     put(&world, "k").send().await.expect_undone("pending");
@@ -245,6 +270,25 @@ async fn p2_a_row_that_was_undone_since_the_list_and_came_back_is_not_taken_for_
         operations.iter().all(|one| one["phase"] != "undoing").then_some(())
     };
     eventually("the first is undone", known).await;
+    world.keys.on(Route::Put, Fault::once().cut_in_body());
+    gate.open();
+    again.await.unwrap().expect(502);
+    let reported = world.operation_in("reported").await;
+    assert_eq!(world.keys.rows(), ["k".to_owned()].into(), "{reported}");
+}
+
+/// The same of a row that its client deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_row_that_was_deleted_since_the_list_and_came_back_is_not_taken_for_the_old_one() {
+    let world = with_probe().await;
+    put(&world, "k").send().await.expect(201);
+    world.quiescent().await;
+    let gate = Gate::closed();
+    world.keys.on(Route::List, Fault::once().held_after(&gate));
+    let again = tokio::spawn(put(&world, "k").send());
+    gate.reached(1).await;
+    world.delete("k").send().await.expect(200);
+    world.quiescent().await;
     world.keys.on(Route::Put, Fault::once().cut_in_body());
     gate.open();
     again.await.unwrap().expect(502);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::support::eventually;
 use crate::support::keys::{AGENT, Fault, Gate, Route};
 use crate::support::provider::REGISTER;
 use crate::world::World;
@@ -322,4 +323,40 @@ async fn r3_p8_however_many_look_for_rows_they_take_a_share_of_the_service_s_tim
     // One that rests for four times the length of each takes a fifth.
     let (busy, all) = (TAKES * lists, began.elapsed());
     assert!(busy < all / 4, "{lists} lists, {busy:?} of {all:?}");
+}
+
+/// Its client was told nothing of the row, and no list could prove whose it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_an_id_that_is_answered_long_after_the_exchange_was_given_up_is_undone() {
+    let exchange = Duration::from_millis(200);
+    let world = World::with(|settings| {
+        (settings.exclusive_writer, settings.exchange) = (false, "200ms");
+        settings.late_effect = "5s";
+    })
+    .await;
+    let gate = Gate::closed();
+    world.keys.on(Route::Create, Fault::once().held_after(&gate));
+    let began = Instant::now();
+    world.create("k").send().await.expect(504);
+    while began.elapsed() < 4 * exchange {
+        world.get("/elsewhere").send().await.expect(200);
+    }
+    gate.open();
+    world.operation_in("undoing").await;
+    let gone = async || world.keys.rows().is_empty().then_some(());
+    eventually("the row is removed", gone).await;
+}
+
+/// They may wait for a person for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_p9_what_is_reported_keeps_no_other_request_out() {
+    let world = World::with(|settings| {
+        (settings.exclusive_writer, settings.open_operations) = (false, 1);
+    })
+    .await;
+    world.keys.on(Route::Create, Fault::once().status(500));
+    world.create("k").send().await.expect(500);
+    world.create("other").send().await.expect(503);
+    world.operation_in("reported").await;
+    world.create("other").send().await.expect(200);
 }

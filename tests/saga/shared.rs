@@ -1,14 +1,14 @@
 //! A shared journal in memory, which answers, fails and hands over what a test wants.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use authz_sidecar::journal::{
     Append, Arrival, Deposit, Error, Journal, Owner, Receipt, Shared, Window,
 };
-use authz_sidecar::model::{Clock, OperationId, Resource, Stored, Timestamp};
+use authz_sidecar::model::{Clock, Late, OperationId, Resource, Stored, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::support::eventually;
@@ -25,6 +25,18 @@ pub(crate) struct Slow {
     pub(crate) answers: tokio::sync::watch::Sender<bool>,
     /// Whether what ends an operation is kept.
     pub(crate) keeps_ends: tokio::sync::watch::Sender<bool>,
+    /// Whether the lease holds for certain.
+    pub(crate) holds_lease: AtomicBool,
+    /// How often something was not to leave because of that.
+    pub(crate) held_back: AtomicUsize,
+    /// Whether other replicas own all operations.
+    pub(crate) disowned: AtomicBool,
+    /// How many records were refused because of that.
+    pub(crate) refused: AtomicUsize,
+    /// How many deposits fail from now on.
+    pub(crate) undeposited: AtomicUsize,
+    /// The evidence that was handed in.
+    pub(crate) deposits: Mutex<Vec<Deposit>>,
     arrivals: tokio::sync::Mutex<mpsc::Receiver<Arrival>>,
     pub(crate) settled: AtomicUsize,
 }
@@ -38,6 +50,12 @@ impl Slow {
             blind: AtomicUsize::new(0),
             answers: tokio::sync::watch::Sender::new(true),
             keeps_ends: tokio::sync::watch::Sender::new(true),
+            holds_lease: AtomicBool::new(true),
+            held_back: AtomicUsize::new(0),
+            disowned: AtomicBool::new(false),
+            refused: AtomicUsize::new(0),
+            undeposited: AtomicUsize::new(0),
+            deposits: Mutex::default(),
             arrivals: tokio::sync::Mutex::new(arrivals),
             settled: AtomicUsize::new(0),
         };
@@ -55,6 +73,18 @@ impl Slow {
         let kept = self.inner.entries().into_iter();
         let mut others = kept.map(|stored| stored.id).filter(|id| !known.contains(id));
         others.next().expect("there is another")
+    }
+
+    /// Waits until something was counted so often.
+    pub(crate) async fn counts(&self, counter: &AtomicUsize, times: usize) {
+        let counted = || async { (counter.load(Ordering::SeqCst) >= times).then_some(()) };
+        eventually("it was counted", counted).await;
+    }
+
+    /// Waits until evidence was handed in, and gives it.
+    pub(crate) async fn deposited(&self) -> Late {
+        let deposit = || async { self.deposits.lock().unwrap().pop() };
+        eventually("evidence is handed in", deposit).await.late
     }
 
     /// Waits until the last record of an operation is its end.
@@ -77,6 +107,10 @@ fn fails(wanted: &AtomicUsize) -> Result<(), Error> {
 impl Journal for Slow {
     async fn append(&self, append: Append) -> Result<(), Error> {
         let begins = append.begins;
+        if self.disowned.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(Error::NotOwned(append.operation));
+        }
         if append.index.is_finished() {
             let mut keeps = self.keeps_ends.subscribe();
             keeps.wait_for(|keeps| *keeps).await.expect("the journal lives");
@@ -140,7 +174,11 @@ impl Shared for Slow {
     }
 
     fn may_act(&self) -> Result<(), Error> {
-        Ok(())
+        if self.holds_lease.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.held_back.fetch_add(1, Ordering::SeqCst);
+        Err(Error::Unavailable("the lease may have run out".into()))
     }
 
     async fn recover(&self) -> Result<Vec<OperationId>, Error> {
@@ -158,7 +196,9 @@ impl Shared for Slow {
         Ok(None)
     }
 
-    async fn deposit(&self, _: Deposit) -> Result<(), Error> {
+    async fn deposit(&self, deposit: Deposit) -> Result<(), Error> {
+        fails(&self.undeposited)?;
+        self.deposits.lock().unwrap().push(deposit);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::support::eventually;
 use crate::support::keys::{AGENT, Fault, Gate, Route};
 use crate::support::provider::DEREGISTER;
 use crate::world::World;
@@ -182,4 +183,53 @@ async fn p2_a_delete_that_was_accepted_before_the_row_could_be_there_reports_not
     create.await.unwrap().expect_undone("done");
     assert!(world.keys.calls(Route::Delete) > 1);
     world.comes_to_nothing().await;
+}
+
+/// What the sidecar may do can change: an undo that is refused for want of credentials is tried on.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_an_undo_whose_caller_is_not_accepted_is_tried_until_it_is() {
+    let world = World::with(|settings| settings.reply = "100ms").await;
+    world.provider.register().answers(403);
+    world.keys.on(Route::Delete, Fault::always().without_effect().status(403));
+    world.create("k").send().await.expect_undone("pending");
+    world.has_asked(Route::Delete, 14).await;
+    assert_eq!(world.operations().await[0]["phase"], "undoing");
+    world.keys.mend();
+    world.comes_to_nothing().await;
+}
+
+/// The service may refuse to delete what is not there yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_an_undo_that_is_refused_before_the_row_has_to_be_there_is_tried_on() {
+    let world = World::with(|settings| {
+        (settings.reply, settings.late_effect) = ("100ms", "6s");
+    })
+    .await;
+    world.provider.register().answers(403);
+    world.keys.on(Route::Delete, Fault::always().without_effect().status(409));
+    world.create("k").send().await.expect_undone("pending");
+    world.has_asked(Route::Delete, 14).await;
+    assert_eq!(world.operations().await[0]["phase"], "undoing");
+    world.keys.mend();
+    let gone = async || world.keys.rows().is_empty().then_some(());
+    eventually("the row is removed", gone).await;
+}
+
+/// A read may not show for λ what the DELETE did.
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_p2_a_row_that_may_be_gone_for_a_reader_that_lags_is_not_reported_to_stay() {
+    const L: Duration = Duration::from_millis(1500);
+    const LAG: Duration = Duration::from_millis(1000);
+    let world = World::with(|settings| {
+        (settings.reply, settings.commits, settings.read_lag) = ("100ms", "before_answer", "1s");
+    })
+    .await;
+    world.provider.register().answers(403);
+    world.keys.on(Route::Delete, Fault::always().without_effect());
+    world.create("k").send().await.expect_undone("pending");
+    world.has_asked(Route::Delete, 1).await;
+    let first = Instant::now();
+    world.operation_in("reported").await;
+    // The first that counts was accepted once the row had to be seen, λ after its create.
+    assert!(first.elapsed() > LAG + L + LAG / 2, "{:?}", first.elapsed());
 }

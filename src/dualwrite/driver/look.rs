@@ -6,9 +6,7 @@ use super::{Driver, Trouble};
 use crate::dualwrite::Event;
 use crate::dualwrite::context::{Context, Halt};
 use crate::dualwrite::driver::{Memory, drive};
-use crate::dualwrite::operation::Operation;
-use crate::dualwrite::overlap::was_undone;
-use crate::dualwrite::rows::{Judgement, Verdict, judge, may_have_removed};
+use crate::dualwrite::rows::{Judgement, Verdict, judge};
 use crate::journal::{self, Of};
 use crate::model::{
     Effect, Evidence, Kind, Opening, Plan, Record, ResourceId, Timestamp, UndoReason,
@@ -43,7 +41,6 @@ impl Driver {
         };
         self.refusals = 0;
         let others = self.context.others(&self.operation, Of::Creates).await?;
-        // Where ids come back, the row that an operation holds may have gone, and this be another.
         let deletes = if self.operation.reuses_ids() {
             self.context.others(&self.operation, Of::Deletes).await?
         } else {
@@ -53,15 +50,7 @@ impl Driver {
         for mut row in rows {
             let holder = self.context.holder(&self.operation.resource(&row.id)).await?;
             let holder = holder.filter(|holder| holder.id != self.operation.id);
-            let is_removed = holder.as_ref().is_some_and(|holder| {
-                holder.reuses_ids() && (holder.is_condemned() || holder.is_row_gone())
-            });
-            let was_removed = deletes.iter().any(|delete| may_have_removed(delete, &row.id))
-                || others.iter().any(|other| was_undone(other, &row.id));
-            row.is_back = is_removed || was_removed;
-            // A create that found the row did not make it.
-            row.is_found = holder.as_ref().is_some_and(Operation::has_found);
-            if row.is_back || row.is_found || holder.is_none() {
+            if row.place(holder.as_ref(), &others, &deletes) {
                 free.push(row);
             }
         }

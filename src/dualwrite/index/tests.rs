@@ -1,8 +1,9 @@
 //! From each history what the journal is told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::super::fixtures::{began, create, delete, delete_named, id};
+use super::super::fixtures::{began, create, delete, delete_named, id, policy};
 use super::*;
 use crate::model::{Effect, Evidence, Ids, Mode, PassReason, Record, Timestamp, UndoReason, Words};
 
@@ -184,6 +185,20 @@ fn p1_where_ids_come_back_a_removal_matters_until_it_has_ended() {
     assert_eq!(stood, Some(at(3)), "deletes find it by its id");
 }
 
+/// What was sent may have its effect L later, and a read may show it λ later still, by either clock.
+#[test]
+fn p3_p4_whatever_may_matter_yet_meets_the_window() {
+    let mut policy = policy();
+    policy.bounds.read_lag = Duration::from_secs(30);
+    policy.apart = Duration::from_secs(10);
+    let own = create(Mode::Enforce, None);
+    let from = at(1 - 120 - 30 - 2 * 10);
+    assert_eq!(window(&own, Of::Deletes, &policy).from, from);
+    let settled = |seconds| Index { settled_at: Some(seconds), ..index(&removes()) };
+    assert!(settled(from).meets(&window(&own, Of::Deletes, &policy)));
+    assert!(!settled(from).meets(&window(&own, Of::Creates, &policy)));
+}
+
 #[test]
 fn p4_a_create_holds_the_row_that_is_its_own() {
     let holds = |records| told(&enforced(), records).holds;
@@ -199,4 +214,34 @@ fn p4_a_create_holds_the_row_that_is_its_own() {
     assert_eq!(holds(undone.clone()), Some(id("k")));
     let ended = undone.into_iter().chain([finished(Resolution::Undone)]).collect();
     assert_eq!(holds(ended), None);
+    let found_gone = vec![committed(), registered(), deleted(), finished(Resolution::Deregistered)];
+    assert_eq!(holds(found_gone), None);
+}
+
+/// A list that lags may show the row of a create that stood: it stays that create's where no other row gets the id.
+#[test]
+fn p1_p4_a_delete_frees_the_ids_of_its_rows_where_ids_come_back() {
+    let ended = || vec![closed(), deleted(), finished(Resolution::Deregistered)];
+    let mut delete = removes();
+    assert_eq!(told(&delete, ended()).frees, []);
+    reuse(&mut delete);
+    assert_eq!(told(&delete, ended()).frees, [id("k")]);
+    assert_eq!(told(&delete, vec![closed(), deleted()]).frees, [], "it may be registered yet");
+}
+
+#[test]
+fn p1_what_holds_a_row_is_unsettled_until_the_row_stands_or_nothing_is_left_of_it() {
+    let after = |records: Vec<Record>| {
+        let mut operation = enforced();
+        for (record, seconds) in records.into_iter().zip(2..) {
+            operation.apply(&Entry { at: at(seconds), record }).unwrap();
+        }
+        operation.is_unsettled()
+    };
+    assert!(after(vec![committed()]));
+    assert!(after(vec![committed(), undoing()]));
+    assert!(!after(vec![committed(), registered()]));
+    assert!(after(vec![committed(), registered(), deleted()]), "it is to be deregistered");
+    let ended = vec![committed(), registered(), deleted(), finished(Resolution::Deregistered)];
+    assert!(!after(ended));
 }

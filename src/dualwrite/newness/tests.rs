@@ -137,7 +137,10 @@ fn p1_p4_a_found_row_whose_id_was_undone_lately_is_told_to_nobody() {
     let finished = Record::Finished { resolution: Resolution::Undone };
     let undone = after(undone(), finished, 0);
     let case = Case::status();
-    assert_eq!(case.answered(200, None, &[undone.clone()]), CreateOutcome::Disputed(id("k")));
+    assert_eq!(
+        case.answered(200, None, std::slice::from_ref(&undone)),
+        CreateOutcome::Disputed(id("k"))
+    );
     let other = judge(&case.own, &case.plan, 200, id("other"), None, &shared(&[undone]));
     assert_eq!(other, CreateOutcome::Found { id: id("other"), held: false });
 }

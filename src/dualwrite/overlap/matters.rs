@@ -3,7 +3,7 @@
 use super::are_disjoint;
 use crate::dualwrite::operation::{Operation, Phase};
 use crate::dualwrite::rows::may_have_a_row;
-use crate::model::{Resolution, ResourceId};
+use crate::model::Resolution;
 
 /// Whether `other` may change what is concluded for `own`: for most, which are about other rows, it
 /// is plain that they can't. Rows of which it is known whose they are are asked for by id.
@@ -23,13 +23,6 @@ pub fn matters(own: &Operation, other: &Operation) -> bool {
 /// Whether the request of `create` names a row that `delete` means.
 fn names_its_row(create: &Operation, delete: &Operation) -> bool {
     create.named().is_some_and(|id| delete.targets.ids.contains(id) || delete.gone.contains(id))
-}
-
-/// Whether the row `id` of `create` was undone lately: an answer may name a row which is gone, and another may have
-/// come under its id.
-#[must_use]
-pub fn was_undone(create: &Operation, id: &ResourceId) -> bool {
-    create.bound.as_ref() == Some(id) && create.phase == Phase::Finished(Resolution::Undone)
 }
 
 /// Whether `delete` may have removed the row of `create`, or saw it.

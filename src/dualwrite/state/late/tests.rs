@@ -155,3 +155,17 @@ fn p4_where_ids_come_back_a_late_id_of_a_create_that_was_reported_undoes_nothing
         assert_eq!(tell(&mut create, row(), 9001), Some(follows));
     }
 }
+
+/// It was undone until a person had to decide; a process that was away tells that it registered the row.
+#[test]
+fn p3_a_report_that_holds_a_row_waits_for_a_registration_that_left_late() {
+    let mut create = create(Mode::Enforce, None);
+    std::sync::Arc::make_mut(&mut create.plan).ids = Ids::Reused;
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Committed(id("k"))), 2);
+    take(&mut create, failed(), 3);
+    take(&mut create, Event::GivenUp("test".into()), 4);
+    assert_eq!(tell(&mut create, row(), 500), Some("reported"));
+    let gone = [id("k")].into();
+    take(&mut create, Event::Settled(Settled { gone, over: false }), 501);
+    assert_eq!(next(&create, at(501), &policy()), Task::Wait(at(500 + 120)));
+}
