@@ -10,6 +10,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::adoption::{follow, restart, resume};
 use super::context::{Context, Halt};
 use super::operation::Operation;
+use super::state::Policy;
 use super::trust;
 use crate::model::Stored;
 
@@ -70,20 +71,39 @@ impl Recovered {
 /// How often finished operations are forgotten.
 const PRUNE_EVERY: Duration = Duration::from_secs(30);
 
-/// Forgets what no judgement of rows and no overlap can need any more: a finished record is kept
-/// for 2 L + λ + M (docs/design/CORE.md, section 7), and while an open operation's window overlaps it.
+/// For how long what finished is kept, if reading a list takes at most `list`: 2 L + λ + M (docs/design/CORE.md, section
+/// 7), by any clock.
+fn kept(policy: &Policy, list: Duration) -> Duration {
+    2 * policy.bounds.late_effect + policy.bounds.read_lag + list + 6 * policy.apart
+}
+
+/// Forgets what no judgement of rows and no overlap can need any more, unless an open operation's window overlaps it.
 async fn prune(context: &Context) {
     let bounds = context.policy.bounds;
     let every = PRUNE_EVERY.min(bounds.late_effect.max(Duration::from_secs(1)));
     loop {
         tokio::time::sleep(every).await;
         let now = context.now();
-        let kept = 2 * bounds.late_effect + bounds.read_lag + context.config.list();
-        let before = now.minus(kept + 6 * context.policy.apart);
-        match context.journal.prune(now, before).await {
+        let kept = kept(&context.policy, context.config.list());
+        match context.journal.prune(now, now.minus(kept)).await {
             Ok(0) => {}
             Ok(forgotten) => tracing::debug!(forgotten, "finished operations were forgotten"),
             Err(error) => tracing::warn!(%error, "finished operations could not be forgotten"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dualwrite::fixtures::policy;
+
+    #[test]
+    fn p4_what_finished_is_kept_as_long_as_a_list_or_a_late_effect_may_need_it() {
+        let seconds = Duration::from_secs;
+        let mut policy = policy();
+        policy.bounds.read_lag = seconds(30);
+        policy.apart = seconds(10);
+        assert_eq!(kept(&policy, seconds(7)), seconds(2 * 120 + 30 + 7 + 6 * 10));
     }
 }

@@ -69,6 +69,15 @@ mod tests {
         assert!(clock.now() >= first);
     }
 
+    /// It was true at some time between question and answer: the middle is at most half a trip off.
+    #[test]
+    fn a_database_s_time_is_taken_to_be_of_the_middle_of_the_trip() {
+        let clock = JournalClock::default();
+        assert!(clock.measure(uptime().saturating_sub(ERROR * 8 / 5), LATER));
+        let since = clock.now().since(Timestamp::from_micros(LATER));
+        assert!((ERROR * 7 / 10..ERROR * 13 / 10).contains(&since), "{since:?}");
+    }
+
     #[test]
     fn an_answer_that_took_longer_than_a_second_is_not_believed() {
         let clock = JournalClock::default();

@@ -224,6 +224,19 @@ async fn a_life_meets_a_window_also_where_they_only_touch() {
     .await;
 }
 
+/// Evidence tells that its request left late.
+#[tokio::test]
+async fn p3_a_life_whose_end_moved_meets_later_windows() {
+    each(|journal| async move {
+        let operation = opened(&*journal, 1).await;
+        journal.write(operation, vec![closed(2)]).await.unwrap();
+        assert_eq!(journal.met("api_key", Of::Deletes, 5).await, []);
+        journal.write(operation, vec![closed(9)]).await.unwrap();
+        assert_eq!(journal.met("api_key", Of::Deletes, 5).await, [operation]);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_unsettled_life_has_no_end() {
     each(|journal| async move {

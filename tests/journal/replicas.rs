@@ -324,6 +324,7 @@ async fn a_replica_that_gives_up_its_lease_is_not_waited_for() {
         let operation = opened(&*old, 1).await;
         old.write(operation, vec![closed(2)]).await.unwrap();
         old.shares().release().await;
+        assert_eq!(old.shares().may_act(), Err(Error::Fenced), "at once");
         assert_eq!(old.write(operation, vec![finished(3)]).await, Err(Error::Fenced));
         let new = database.open().await;
         assert_eq!(new.shares().recover().await.unwrap(), [operation]);

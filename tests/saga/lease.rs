@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::adoption::{deleted, deposit, left, process, registered, serve, unknown};
 use crate::shared::Slow;
+use crate::support::eventually;
 use crate::support::keys::{AGENT, Fault, Gate, Route};
 use crate::support::provider::{DEREGISTER, REGISTER};
 use crate::world::World;
@@ -127,6 +128,9 @@ async fn p2_a_create_that_left_and_was_not_answered_well_is_handed_in() {
 #[tokio::test]
 async fn p2_evidence_is_settled_only_once_it_is_on_record() {
     let (_world, journal, arrivals, stored, _) = left(|_| vec![unknown()]).await;
+    arrivals.send(Arrival::Adopted(stored.id)).await.unwrap();
+    let driven = async || (journal.names(stored.id).last() == Some(&"resumed")).then_some(());
+    eventually("it is carried on", driven).await;
     journal.disowned.store(true, Ordering::SeqCst);
     let evidence = Arrival::Evidence { receipt: Receipt(1), deposit: deposit(&stored) };
     arrivals.send(evidence).await.unwrap();

@@ -164,3 +164,11 @@ fn c4_p9_an_id_that_no_path_can_name_is_reported_at_once() {
     let CreateOutcome::Unproven { id: row, why } = told else { panic!("{told:?}") };
     assert_eq!((row, why.contains("segment")), (id("a/b"), true));
 }
+
+/// A row that was found, or is another's, can be told only by what others have on record.
+#[test]
+fn p1_others_are_asked_for_unless_every_answer_names_a_new_row() {
+    assert!(!needs_others(&Case::of(Newness::Always).plan));
+    assert!(needs_others(&Case::of(Newness::Always).replayed().plan));
+    assert!(needs_others(&Case::status().plan));
+}

@@ -288,6 +288,17 @@ fn p4_what_was_reported_ends_once_a_person_removed_the_row() {
     assert_eq!(create.phase, Phase::Finished(Resolution::Rejected));
 }
 
+/// No list could be read until the create was reported: a later one names what a person is to look at.
+#[test]
+fn p9_a_report_names_rows_that_are_found_later() {
+    let mut create = fixtures::create(Mode::Enforce, None);
+    take(&mut create, Event::CreateAnswered(CreateOutcome::Unknown), at(1)).unwrap();
+    take(&mut create, Event::Expired, at(3000)).unwrap();
+    let unprovable = Verdict::Unprovable { rows: vec![id("r")], why: "test".into() };
+    take(&mut create, Event::Probed(unprovable, at(3001)), at(3001)).unwrap();
+    assert_eq!(create.reported, BTreeSet::from([id("r")]));
+}
+
 /// The times of two replicas may be that far apart.
 #[test]
 fn p2_p3_a_time_of_another_replica_s_is_waited_for_by_the_slowest_clock() {

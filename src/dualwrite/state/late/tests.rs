@@ -89,6 +89,9 @@ fn p2_p3_a_request_that_left_late_is_looked_for_until_l_has_passed_since() {
         assert_eq!(tell(operation, Late::Sent, 100), Some("closed"));
         assert_eq!(until(operation, &policy()), Some(at(100 + 120)));
     }
+    take(&mut unknown, Event::Expired, 9000);
+    assert_eq!(tell(&mut unknown, Late::Sent, 9001), Some("closed"), "it is reported by then");
+    assert_eq!(until(&unknown, &policy()), Some(at(9001 + 120)));
 }
 
 #[test]
