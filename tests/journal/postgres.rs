@@ -291,9 +291,7 @@ async fn p2_a_replica_that_was_away_itself_takes_nobody_over_at_once() {
     let away =
         || async { client.query_one(until, &[]).await.unwrap().get::<_, bool>(0).then_some(()) };
     eventually("it was away for most of a lease", away).await;
-    let expire =
-        "UPDATE replicas SET lease = interval '0', lease_until = clock_timestamp() WHERE epoch = 2";
-    client.batch_execute(expire).await.unwrap();
+    expire(&client).await;
     client.batch_execute("COMMIT").await.unwrap();
     let back = Instant::now();
     let adopted = fixture::arrivals(&replica).await;

@@ -56,3 +56,18 @@ async fn p4_a_request_that_may_make_a_row_on_the_side_is_remembered_over_a_crash
     world.operation_in("reported").await;
     assert_eq!(world.keys.rows().len(), 1);
 }
+
+/// It may have made the row all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_a_request_that_fails_may_have_made_a_row_on_the_side() {
+    for status in [408, 500] {
+        let world = World::with(|settings| settings.more_rules = RULE).await;
+        world.keys.on(Route::Other, Fault::once().status(status));
+        let body = json!({"agent_id": AGENT, "key_name": "k"});
+        world.call("POST", "/agents/register").json(&body).send().await.expect(status);
+        world.keys.on(Route::Create, Fault::once().status(500));
+        world.create("k").send().await.expect(500);
+        world.operation_in("reported").await;
+        assert_eq!((world.keys.rows().len(), world.keys.calls(Route::Delete)), (1, 0), "{status}");
+    }
+}

@@ -37,6 +37,16 @@ async fn p3_a_young_key_that_the_probe_can_not_see_is_deregistered_all_the_same(
     world.comes_to_nothing().await;
 }
 
+/// It was made past the sidecar: that no record holds its id proves nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_where_others_write_a_key_that_the_probe_can_not_see_is_deregistered_all_the_same() {
+    let world = World::with(|settings| settings.exclusive_writer = false).await;
+    let id = world.given("k");
+    world.keys.on(Route::Get, Fault::once().status(404));
+    world.delete(&id).send().await.expect(200);
+    world.comes_to_nothing().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_deleting_nothing_is_forwarded_and_deregisters_nothing() {
     let world = World::new().await;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::keys::{AGENT, Fault, Gate, Route};
+use crate::support::keys::{AGENT, Fault, Gate, Response, Route};
 use crate::world::World;
 
 /// A list is of when it was asked for: what the service committed before it answered may be missing.
@@ -58,4 +58,23 @@ async fn p4_p8_a_create_before_which_there_were_more_rows_than_are_kept_is_repor
     world.create("k").send().await.expect(500);
     world.operation_in("reported").await;
     assert_eq!((world.keys.rows().len(), world.keys.calls(Route::Delete)), (1002, 0));
+}
+
+/// RFC 9110, section 15.3.7: it is a part, so that what it lacks may be there.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_part_of_a_list_does_not_end_an_unknown_create() {
+    const L: Duration = Duration::from_millis(1500);
+    let world = World::new().await;
+    world.create("other").send().await.expect(200);
+    world.keys.on(Route::Create, Fault::once().status(500));
+    world.create("k").send().await.expect(500);
+    let part = |answer: &mut Response| (answer.status, answer.body) = (206, b"[]".to_vec());
+    world.keys.on(Route::List, Fault::always().changed(part));
+    let began = Instant::now();
+    while began.elapsed() < 2 * L {
+        world.has_asked(Route::List, world.keys.calls(Route::List) + 1).await;
+    }
+    world.keys.mend();
+    world.quiescent().await;
+    assert_eq!((world.keys.rows().len(), world.keys.calls(Route::Delete)), (1, 1));
 }

@@ -295,3 +295,22 @@ async fn p2_a_row_that_was_deleted_since_the_list_and_came_back_is_not_taken_for
     let reported = world.operation_in("reported").await;
     assert_eq!(world.keys.rows(), ["k".to_owned()].into(), "{reported}");
 }
+
+/// A bypassed request names the same id, and nobody knows what became of it: the row may be its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_a_row_that_a_bypassed_request_may_have_made_again_is_not_undone() {
+    let world = World::with(|settings| {
+        (settings.more_rules, settings.reply) = (PUT, "100ms");
+    })
+    .await;
+    world.provider.register().once().answers(403);
+    world.keys.on(Route::Delete, Fault::always().without_effect().status(503));
+    put(&world, "k").send().await.expect_undone("pending");
+    world.keys.on(Route::Put, Fault::once().cut_in_body());
+    let bypassed = put(&world, "k").anonymous_with("x-agent-identity", "agent-1");
+    bypassed.send().await.expect(502);
+    world.keys.mend();
+    let reported = world.operation_in("reported").await;
+    assert!(reported["known"].as_str().unwrap().contains("not enforced"), "{reported}");
+    assert_eq!(world.keys.rows().len(), 1);
+}

@@ -114,6 +114,22 @@ async fn p3_a_registration_that_lands_after_the_undo_is_removed() {
     assert_eq!(world.asked(DEREGISTER), 1);
 }
 
+/// The deadline of the whole registration cuts the attempt off.
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_registration_that_lands_after_its_deadline_is_removed() {
+    let world = World::with(|settings| {
+        (settings.commits, settings.late_effect) = ("before_answer", "4s");
+        (settings.register, settings.attempt) = ("400ms", "3s");
+    })
+    .await;
+    let gate = world.provider.register().lands_after();
+    world.create("k").send().await.expect_undone("done");
+    world.operation_in("undoing").await;
+    gate.release();
+    world.provider.wait_until(|provider| !provider.registered().is_empty()).await;
+    world.comes_to_nothing().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_provider_that_is_down_costs_the_create_and_leaves_nothing() {
     let world = World::new().await;

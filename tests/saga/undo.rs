@@ -187,21 +187,36 @@ async fn p2_a_delete_that_was_accepted_before_the_row_could_be_there_reports_not
     world.comes_to_nothing().await;
 }
 
-/// What the sidecar may do can change: an undo that is refused for want of credentials is tried on.
+/// Neither is the service's last word: the caller may be accepted later, and too many requests are of the moment.
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_an_undo_whose_caller_is_not_accepted_is_tried_until_it_is() {
-    let world = World::with(|settings| settings.reply = "100ms").await;
-    world.provider.register().answers(403);
-    world.keys.on(Route::Delete, Fault::always().without_effect().status(403));
-    world.create("k").send().await.expect_undone("pending");
-    let began = Instant::now();
-    while began.elapsed() < 2 * L {
-        world.has_asked(Route::Delete, world.keys.calls(Route::Delete) + 1).await;
+async fn p2_an_undo_that_is_not_refused_for_good_is_tried_until_it_succeeds() {
+    for status in [403, 429] {
+        let world = World::with(|settings| settings.reply = "100ms").await;
+        world.provider.register().answers(403);
+        world.keys.on(Route::Delete, Fault::always().without_effect().status(status));
+        world.create("k").send().await.expect_undone("pending");
+        let began = Instant::now();
+        while began.elapsed() < 2 * L {
+            world.has_asked(Route::Delete, world.keys.calls(Route::Delete) + 1).await;
+        }
+        assert!(world.keys.calls(Route::Delete) > 10);
+        assert_eq!(world.operations().await[0]["phase"], "undoing", "{status}");
+        world.keys.mend();
+        world.comes_to_nothing().await;
     }
-    assert!(world.keys.calls(Route::Delete) > 10);
-    assert_eq!(world.operations().await[0]["phase"], "undoing");
-    world.keys.mend();
+}
+
+/// Ten refusals in a row are the last word, and not ten in all.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_refusals_of_an_undo_count_only_in_a_row() {
+    let world = refusing().await;
+    let refused = || Fault::times(8).without_effect().status(409);
+    for fault in [refused(), Fault::once().without_effect(), refused()] {
+        world.keys.on(Route::Delete, fault);
+    }
+    world.create("k").send().await.expect_undone("pending");
     world.comes_to_nothing().await;
+    assert_eq!(world.keys.calls(Route::Delete), 8 + 1 + 8 + 1);
 }
 
 /// The service may refuse to delete what is not there yet.
