@@ -63,12 +63,12 @@ pub(crate) fn serve(
     world: &World,
     process: &Arc<DualWrite>,
     method: &str,
-    target: String,
+    target: &str,
     body: String,
 ) -> JoinHandle<StatusCode> {
     let config = Config::parse("test.yaml", &world.yaml(), []).unwrap();
-    let path = DecodedPath::parse(&target).unwrap();
-    let request = Request::builder().method(method).uri(&target).header("x-user-id", "alice");
+    let path = DecodedPath::parse(target).unwrap();
+    let request = Request::builder().method(method).uri(target).header("x-user-id", "alice");
     let request = request.body(Bytes::from(body)).unwrap();
     let route = config.rules.route(request.method(), &path);
     let rules::Route::Matched(matched) = route else { panic!("a rule") };

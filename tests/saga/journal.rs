@@ -232,15 +232,15 @@ async fn p3_a_create_asks_again_for_the_deletes_beside_it_where_the_journal_can_
     let world = World::without_sidecar().await;
     let (journal, _arrivals) = Slow::new();
     let process = Arc::new(process(&world, Arc::clone(&journal)));
-    let serve = |method, target, body| serve(&world, &process, method, target, body);
+    let serve = |method: &str, target: &str, body| serve(&world, &process, method, target, body);
     let creating = Gate::closed();
     world.keys.on(Route::Create, Fault::once().held_after(&creating));
     let body = json!({"agent_id": AGENT, "name": "k"}).to_string();
-    let create = serve("POST", "/agent_api_keys".into(), body);
+    let create = serve("POST", "/agent_api_keys", body);
     creating.reached(1).await;
     let recorded = journal.other_than(&[]);
     let id = world.keys.rows().first().unwrap().clone();
-    let delete = serve("DELETE", format!("/agent_api_keys/{id}"), String::new());
+    let delete = serve("DELETE", &format!("/agent_api_keys/{id}"), String::new());
     assert_eq!(delete.await.unwrap(), 200);
     let delete = journal.other_than(&[recorded]);
     journal.ends(delete).await;

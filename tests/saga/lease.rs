@@ -35,17 +35,17 @@ impl Replica {
         Self { world, journal, process }
     }
 
-    fn serve(&self, method: &str, target: String, body: String) -> JoinHandle<StatusCode> {
+    fn serve(&self, method: &str, target: &str, body: String) -> JoinHandle<StatusCode> {
         serve(&self.world, &self.process, method, target, body)
     }
 
     fn create(&self, name: &str) -> JoinHandle<StatusCode> {
         let body = json!({"agent_id": AGENT, "name": name}).to_string();
-        self.serve("POST", "/agent_api_keys".into(), body)
+        self.serve("POST", "/agent_api_keys", body)
     }
 
     fn delete(&self, id: &str) -> JoinHandle<StatusCode> {
-        self.serve("DELETE", format!("/agent_api_keys/{id}"), String::new())
+        self.serve("DELETE", &format!("/agent_api_keys/{id}"), String::new())
     }
 
     /// A create that meets this fault and is answered only once the test has done something.

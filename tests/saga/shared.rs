@@ -77,8 +77,8 @@ impl Slow {
 
     /// Waits until something was counted so often.
     pub(crate) async fn counts(&self, counter: &AtomicUsize, times: usize) {
-        let counted = || async { (counter.load(Ordering::SeqCst) >= times).then_some(()) };
-        eventually("it was counted", counted).await;
+        let enough = || async { (counter.load(Ordering::SeqCst) >= times).then_some(()) };
+        eventually("it was counted", enough).await;
     }
 
     /// Waits until evidence was handed in, and gives it.

@@ -239,7 +239,7 @@ async fn p2_an_undo_that_is_refused_before_the_row_has_to_be_there_is_tried_on()
 /// A read may not show for λ what the DELETE did.
 #[tokio::test(flavor = "multi_thread")]
 async fn c3_p2_a_row_that_may_be_gone_for_a_reader_that_lags_is_not_reported_to_stay() {
-    const LAG: Duration = Duration::from_millis(1000);
+    const LAG: Duration = Duration::from_secs(1);
     let world = World::with(|settings| {
         (settings.reply, settings.commits, settings.read_lag) = ("100ms", "before_answer", "1s");
     })
