@@ -12,21 +12,13 @@ use super::context::{Context, Halt};
 use super::index;
 use crate::model::{
     Commits, CreatePlan, Effect, Entry, Ids, Kind, Mode, Opening, PassReason, Plan, Record,
-    Resolution, ResourceType,
+    Resolution, ResourceType, Timestamp,
 };
 
 /// Records, durably, that creates of the distrusted types may pass unrecorded for the next time L.
 pub(super) async fn record(context: &Context) -> Result<(), Halt> {
     for resource_type in &context.distrusted {
-        let now = context.now();
-        let until = now.plus(context.policy.bounds.late_effect);
-        let pass = Some(PassReason::Unrecorded);
-        let opening = Opening { pass, ..Opening::new(any_create(resource_type), now) };
-        let entries = vec![
-            Entry { at: now, record: Record::Prepared(opening) },
-            Entry { at: until, record: Record::Closed { effect: Effect::MayCome } },
-            Entry { at: until, record: Record::Finished { resolution: Resolution::Unsettled } },
-        ];
+        let entries = unrecorded(resource_type, context.now(), context.policy.bounds.late_effect);
         let (_, append) = index::begin(context.new_id(), entries)?;
         context.journal.append(append).await?;
     }
@@ -53,6 +45,17 @@ pub(super) async fn keep_recording(context: &Context) {
     }
 }
 
+/// Stands for all creates of the type that pass unrecorded from `now` on, `length` long.
+fn unrecorded(resource_type: &ResourceType, now: Timestamp, length: Duration) -> Vec<Entry> {
+    let (until, pass) = (now.plus(length), Some(PassReason::Unrecorded));
+    let opening = Opening { pass, ..Opening::new(any_create(resource_type), now) };
+    vec![
+        Entry { at: now, record: Record::Prepared(opening) },
+        Entry { at: until, record: Record::Closed { effect: Effect::MayCome } },
+        Entry { at: until, record: Record::Finished { resolution: Resolution::Unsettled } },
+    ]
+}
+
 /// A create that may have made any row of its type. Nothing is ever sent for it.
 fn any_create(resource_type: &ResourceType) -> Plan {
     Plan {
@@ -62,5 +65,22 @@ fn any_create(resource_type: &ResourceType) -> Plan {
         commits: Commits::Late,
         ids: Ids::default(),
         kind: Kind::Create(CreatePlan::on_the_side(Vec::new())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::OperationId;
+
+    /// The process may die right before it records the next.
+    #[test]
+    fn s3_p4_what_passes_unrecorded_matters_until_its_record_has_a_successor() {
+        let (now, length) = (Timestamp::from_micros(1_000_000), Duration::from_mins(2));
+        let entries = unrecorded(&ResourceType::new("api_key"), now, length);
+        let (operation, append) = index::begin(OperationId::new(), entries).unwrap();
+        assert!(operation.is_finished() && !operation.is_enforced());
+        assert_eq!(append.index.opened_at, now);
+        assert_eq!(append.index.settled_at, Some(now.plus(length)));
     }
 }

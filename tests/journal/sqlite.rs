@@ -5,10 +5,11 @@ use std::path::Path;
 
 use authz_sidecar::journal::{Config, Error, Journal, Location, Metrics, SqlJournal, open};
 use authz_sidecar::model::{ByteSize, OperationId, Record};
+use futures_util::future::join_all;
 
 use crate::fixture::{
     Calls, Place, at, closed, committed, done, entry, finished, ids, names, next, opened, prepared,
-    resource, try_open,
+    resource, retried, try_open,
 };
 
 #[tokio::test]
@@ -170,6 +171,31 @@ async fn a_failed_commit_is_unknown_and_nothing_is_accepted_after_it() {
     let failed = journal.write(operation, vec![closed(2)]).await;
     assert!(matches!(failed, Err(Error::Unknown(_))), "{failed:?}");
     assert_broken(&journal, operation).await;
+}
+
+#[tokio::test]
+async fn p2_what_waits_behind_a_failed_commit_is_not_written() {
+    let place = Place::new();
+    drop(place.open());
+    place.meddle(FAIL_AT_COMMIT);
+    let journal = place.open();
+    let mut operations = Vec::new();
+    for n in 0..600 {
+        operations.push(opened(&journal, n).await);
+    }
+    // More than one transaction takes.
+    let write = |(n, operation): (usize, &OperationId)| {
+        let record = if n == 0 { closed(2) } else { retried(2) };
+        journal.write(*operation, vec![record])
+    };
+    let somebody = rusqlite::Connection::open(place.path()).unwrap();
+    somebody.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // All are queued before the first can be written.
+    let writes = join_all(operations.iter().enumerate().map(write));
+    let (written, ()) = tokio::join!(biased; writes, async {
+        somebody.execute_batch("COMMIT").unwrap();
+    });
+    assert!(written.iter().all(Result::is_err), "{written:?}");
 }
 
 #[tokio::test]

@@ -9,14 +9,14 @@ use authz_sidecar::authz::{self, Circuits};
 use authz_sidecar::config::Config;
 use authz_sidecar::dualwrite::index::begin;
 use authz_sidecar::dualwrite::operation::Operation;
-use authz_sidecar::dualwrite::{self, DualWrite, Parts};
+use authz_sidecar::dualwrite::{self, DualWrite, Ledger, Page, Parts};
 use authz_sidecar::http::breaker;
 use authz_sidecar::journal::{Arrival, Deposit, Journal, Receipt};
 use authz_sidecar::model::{
-    As, Call, Clock, Commits, Condition, Confirm, CreatePlan, DecodedPath, DeletePlan, Effect,
-    Entry, IdCall, Ids, Kind, Late, Mode, Newness, Opening, OperationId, Order, Plan, Pointer,
-    Probe, Record, Resolution, ResourceId, ResourceType, Row, Sees, Stored, SystemClock, Targets,
-    Timestamp, Undo,
+    As, Bounds, Call, Clock, Commits, Condition, Confirm, CreatePlan, DecodedPath, DeletePlan,
+    Effect, Entry, IdCall, Ids, Kind, Late, Mode, Newness, Opening, OperationId, Order, Plan,
+    Pointer, Probe, Record, Resolution, ResourceId, ResourceType, Row, Sees, Stored, SystemClock,
+    Targets, Timestamp, Undo,
 };
 use authz_sidecar::principal::{self, Resolver};
 use authz_sidecar::rules;
@@ -367,4 +367,17 @@ async fn p3_a_delete_by_name_looks_on_for_a_row_that_another_s_clock_puts_after_
     let is_over = || !world.is_registered(&key) || journal.names(stored.id).contains(&"finished");
     eventually("it is deregistered, or ended", || async { is_over().then_some(()) }).await;
     assert!(!world.is_registered(&key), "{:?}", journal.names(stored.id));
+}
+
+#[tokio::test]
+async fn p9_all_that_is_unfinished_is_told_of_however_much_it_is() {
+    let (journal, _arrivals) = Slow::new();
+    for _ in 0..600 {
+        let stored = unknown();
+        let (_, append) = begin(stored.id, stored.entries).unwrap();
+        journal.append(append).await.unwrap();
+    }
+    let ledger = Ledger::new(journal, Bounds::default());
+    let page = Page { after: None, limit: 1000, stuck: false };
+    assert_eq!(ledger.list(&page).await.unwrap().operations.len(), 600);
 }

@@ -1,6 +1,7 @@
 //! Whatever is concluded with all others is concluded with those that matter.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -10,7 +11,7 @@ use crate::dualwrite::fixtures::{create_named, delete, delete_named, id, policy,
 use crate::dualwrite::operation::Operation;
 use crate::dualwrite::rows::{SightedRow, judge};
 use crate::model::{
-    Effect, Entry, Evidence, Mode, PassReason, Record, Resolution, Timestamp, UndoReason,
+    Effect, Entry, Evidence, Ids, Kind, Mode, PassReason, Record, Resolution, Timestamp, UndoReason,
 };
 
 fn at(seconds: i64) -> Timestamp {
@@ -144,4 +145,19 @@ fn r1_p8_rows_of_another_name_do_not_matter() {
     assert!(matters(&delete_named("n", &[]), registered));
     assert!(!matters(&delete_named("m", &[]), registered));
     assert!(!matters(&creates("n", "own")[1], registered), "whose row is known");
+}
+
+/// It found the row of an overlapping create gone, which its list lacked, and has yet to deregister it.
+#[test]
+fn p1_p3_a_delete_of_another_name_matters_to_a_create_that_names_what_it_found_gone() {
+    let mut create = create_named("n", Mode::Enforce, None);
+    let plan = Arc::make_mut(&mut create.plan);
+    plan.ids = Ids::Reused;
+    if let Kind::Create(create) = &mut plan.kind {
+        create.names = Some(id("k"));
+    }
+    let gone = Operation { gone: [id("k")].into(), ..delete_named("other", &[]) };
+    assert!(matters(&create, &gone));
+    assert!(matters(&create, &delete_named("other", &["k"])));
+    assert!(!matters(&create, &delete_named("other", &[])));
 }
