@@ -73,6 +73,7 @@ if [[ $tier == full ]]; then
     step "a GiB each way" env TRANSPARENCY_MIB=1024 \
         AUTHZ_SIDECAR_BINARY="$PWD/target/release/authz-sidecar" cargo test --quiet --locked --test transparency bulk
     step "crash matrix" scripts/crash.sh --faults old 200
+    step "crash matrix with new faults" scripts/crash.sh --faults new 100
     step "spellings before real servers" env AUTHZ_SIDECAR_BINARY="$PWD/target/release/authz-sidecar" \
         scripts/differential.sh 2000
     step "fuzzing" scripts/fuzz.sh 10
