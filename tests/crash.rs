@@ -29,11 +29,9 @@ use serde_json::json;
 
 use crash::bounds::Bounds;
 use crash::check::{Kind, Seen, check};
-use crash::journal::Journal;
 use crash::lane::Lane;
 use crash::ledger::{Create, Delete, Ledger, Refusal, Target};
 use crash::plan::{Kill, Plan};
-use crash::quirks::Faults;
 use crash::round::Outcome;
 use crash::tally::{Line, Tally};
 use support::database::Database;
@@ -316,8 +314,7 @@ async fn p2_p3_what_is_killed_under_load_loses_nothing() {
             let service = Arc::clone(&service);
             tokio::spawn(async move {
                 let name = format!("lane{number}");
-                let mut lane =
-                    Lane::sidecar(&name, service, Journal::Sqlite, true, &Faults::default()).await;
+                let mut lane = Lane::plain(&name, service).await;
                 for round in 0..3 {
                     let plan = Plan::new(seed, number * 3 + round, false);
                     let outcome = round_of(&mut lane, &plan).await;
@@ -337,9 +334,7 @@ async fn p2_p3_what_is_killed_under_load_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_planted_between_service_and_back_end_is_found() {
     let service = Arc::new(Service::start(Options::default()).await);
-    let mut lane =
-        Lane::sidecar("planted", Arc::clone(&service), Journal::Sqlite, true, &Faults::default())
-            .await;
+    let mut lane = Lane::plain("planted", Arc::clone(&service)).await;
     let mut rounds = 0..20;
     // The first round that leaves something.
     let (ledger, seen) = loop {
@@ -364,9 +359,7 @@ async fn what_is_planted_between_service_and_back_end_is_found() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_round_in_which_the_service_broke_l_is_void_and_is_run_again() {
     let service = Arc::new(Service::start(Options::default()).await);
-    let mut lane =
-        Lane::sidecar("void", Arc::clone(&service), Journal::Sqlite, true, &Faults::default())
-            .await;
+    let mut lane = Lane::plain("void", Arc::clone(&service)).await;
     let first = Kill::After(2 * Bounds::default().exchange);
     let plan = Plan { first, again: Vec::new(), provider: Vec::new(), ..Plan::new(5, 0, false) };
     let database = Database::meddle_with(&service).await;
@@ -397,9 +390,7 @@ async fn a_round_in_which_the_service_broke_l_is_void_and_is_run_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p2_a_row_that_is_lost_with_no_standstill_is_found_and_not_void() {
     let service = Arc::new(Service::start(Options::default()).await);
-    let mut lane =
-        Lane::sidecar("lost", Arc::clone(&service), Journal::Sqlite, true, &Faults::default())
-            .await;
+    let mut lane = Lane::plain("lost", Arc::clone(&service)).await;
     // They are told of, and never committed.
     service.fault("POST /agent_api_keys").hang_commit().arm().await;
     let mut rounds = 0..20;

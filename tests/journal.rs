@@ -18,6 +18,8 @@ mod loss;
 mod memory;
 #[path = "journal/postgres.rs"]
 mod postgres;
+#[path = "journal/postgres_leases.rs"]
+mod postgres_leases;
 #[path = "journal/replicas.rs"]
 mod replicas;
 #[path = "journal/retention.rs"]

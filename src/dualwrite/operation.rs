@@ -162,7 +162,8 @@ impl Operation {
             Record::Deleted { ids } => self.gone.extend(ids.iter().cloned()),
             Record::Reported { rows, .. } => {
                 self.reported = rows.iter().cloned().collect();
-                // A row that it holds may be being registered, also by a process of which evidence has just come.
+                // A registration of the row that it holds may land yet, also one that a process sent whose evidence has
+                // just come.
                 self.registering = self.bound.as_ref().map_or(self.registering, |_| Some(entry.at));
             }
             Record::Retried { .. } => self.retries = self.retries.saturating_add(1),

@@ -31,7 +31,7 @@ impl SightedRow {
     /// Notes whose the row is: `holder` is another operation that holds its id, `creates` are the other creates on the
     /// type, and `deletes`, where ids come back, those that may have removed an earlier row. Gives whether a create that
     /// does not know its row may have made it.
-    pub(super) fn place(
+    pub(super) fn assess(
         &mut self,
         holder: Option<&Operation>,
         creates: &[Arc<Operation>],

@@ -49,6 +49,11 @@ pub struct Lane {
 }
 
 impl Lane {
+    /// A lane with a sidecar that has a journal in SQLite, before a service that nobody else writes to and that has no quirks.
+    pub async fn plain(name: &str, service: Arc<Service>) -> Self {
+        Self::sidecar(name, service, Journal::Sqlite, true, &Faults::default()).await
+    }
+
     /// A lane with a sidecar that has this journal, may or may not take it that nobody else writes to the
     /// service, and expects these faults of that.
     pub async fn sidecar(

@@ -7,11 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::Kind;
-use super::journal::Journal;
 use super::lane::Lane;
 use super::ledger::Ledger;
 use super::plan::Plan;
-use super::quirks::Faults;
 use super::tally::{Line, Tally};
 use crate::support::eventually;
 use crate::support::service::Service;
@@ -65,8 +63,7 @@ impl Plant {
     /// Runs rounds with it until something is found; gives what, with all of the rounds added up.
     pub async fn raise(self, service: Arc<Service>) -> (BTreeSet<Kind>, Tally) {
         let name = format!("planted-{self:?}").to_lowercase();
-        let mut lane =
-            Lane::sidecar(&name, service, Journal::Sqlite, true, &Faults::default()).await;
+        let mut lane = Lane::plain(&name, service).await;
         lane.plant = Some(self);
         if self == Self::Stuck {
             lane.patience = PATIENCE;

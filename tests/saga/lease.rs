@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use authz_sidecar::dualwrite::DualWrite;
 use authz_sidecar::journal::{Arrival, Deposit, Receipt};
 use authz_sidecar::model::{
-    Entry, Evidence, Ids, Kind, Late, OperationId, Record, ResourceId, Stored, UndoReason,
+    Entry, Evidence, Ids, Kind, Late, OperationId, Plan, Record, ResourceId, Stored, UndoReason,
 };
 use http::StatusCode;
 use serde_json::json;
@@ -124,7 +124,7 @@ async fn p2_a_create_that_left_and_was_not_answered_well_is_handed_in() {
     assert_eq!(replica.journal.deposited().await, Late::Sent);
 }
 
-/// Until then it comes again, to whoever carries the operation on.
+/// Until then it comes again, to the process that carries the operation on.
 #[tokio::test]
 async fn p2_evidence_is_settled_only_once_it_is_on_record() {
     let (_world, journal, arrivals, stored, _) = left(|_| vec![unknown()]).await;
@@ -157,10 +157,7 @@ async fn p4_a_create_whose_id_has_an_owner_that_can_not_be_read_goes_on_looking(
 }
 
 /// An id that was learnt of a create which ended and was forgotten.
-async fn learnt(
-    change: impl FnOnce(&mut authz_sidecar::model::Plan),
-    held: bool,
-) -> Option<Vec<&'static str>> {
+async fn learnt(change: impl FnOnce(&mut Plan), held: bool) -> Option<Vec<&'static str>> {
     let (_world, journal, arrivals, known, key) = left(|id| {
         let mut known = registered(id, 0);
         if !held {
@@ -185,9 +182,9 @@ async fn learnt(
 async fn p4_a_late_id_of_a_forgotten_create_is_reported_where_it_proves_nothing_any_more() {
     let fresh = |_: &mut _| {};
     assert_eq!(learnt(fresh, false).await.unwrap(), ["prepared", "undoing"]);
-    let reused = |plan: &mut authz_sidecar::model::Plan| plan.ids = Ids::Reused;
+    let reused = |plan: &mut Plan| plan.ids = Ids::Reused;
     assert_eq!(learnt(reused, false).await.unwrap(), ["prepared", "reported"]);
-    let replayed = |plan: &mut authz_sidecar::model::Plan| {
+    let replayed = |plan: &mut Plan| {
         if let Kind::Create(create) = &mut plan.kind {
             create.replayed = true;
         }

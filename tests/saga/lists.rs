@@ -8,8 +8,8 @@ use crate::world::World;
 /// A list is of when it was asked for: what the service committed before it answered may be missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_a_list_that_takes_beyond_l_does_not_end_an_unknown_create() {
-    const L: Duration = Duration::from_millis(1500);
-    let world = World::with(|settings| settings.call = "10s").await;
+    const L: Duration = Duration::from_secs(3);
+    let world = World::with(|settings| (settings.call, settings.late_effect) = ("10s", "3s")).await;
     let (landing, listing) = (Gate::closed(), Gate::closed());
     world.keys.on(Route::Create, Fault::once().lands_after(&landing).status(500));
     world.create("k").send().await.expect(500);

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::client::Call;
 use crate::support::eventually;
 use crate::support::keys::{AGENT, Fault, Gate, Route};
-use crate::support::provider::{DEREGISTER, REGISTER};
+use crate::support::provider::{self, DEREGISTER, REGISTER};
 use crate::world::{Settings, World};
 
 const PUT: &str = "
@@ -105,6 +105,17 @@ async fn p1_a_create_is_refused_unsent_until_a_row_deleted_by_name_is_deregister
     is_refused_until_deregistered(early().await, |world| world.delete_by_name("n")).await;
 }
 
+/// A deregistration of "k" has left as one of so many, and lands when the gate is released.
+async fn is_refused_until_it_has_landed(world: &World, late: provider::Gate, left: usize) {
+    let again = async || (world.asked(DEREGISTER) > left).then_some(());
+    eventually("another attempt", again).await;
+    put(world, "k").send().await.expect(503);
+    late.release();
+    world.quiescent().await;
+    put(world, "k").send().await.expect(201);
+    assert!(world.is_registered("k"));
+}
+
 /// A deregistration that was not answered may land up to L later. The back end refuses `refused` before it.
 async fn is_refused_while_one_lands(refused: usize) {
     let world = world().await;
@@ -115,13 +126,7 @@ async fn is_refused_while_one_lands(refused: usize) {
     let late = world.provider.deregister().once().lands_after();
     world.delete("k").send().await.expect(200);
     late.arrived(1).await;
-    let again = async || (world.asked(DEREGISTER) > refused + 1).then_some(());
-    eventually("another attempt", again).await;
-    put(&world, "k").send().await.expect(503);
-    late.release();
-    world.quiescent().await;
-    put(&world, "k").send().await.expect(201);
-    assert!(world.is_registered("k"));
+    is_refused_until_it_has_landed(&world, late, refused + 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +140,7 @@ async fn p1_a_create_is_refused_unsent_while_a_deregistration_by_the_stand_in_ma
     is_refused_while_one_lands(1).await;
 }
 
-/// What the process sent that died may land up to L later, too.
+/// A deregistration that was sent before a crash may land up to L later, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_create_is_refused_unsent_while_a_deregistration_from_before_a_crash_may_land() {
     let mut world = early().await;
@@ -145,13 +150,7 @@ async fn p1_a_create_is_refused_unsent_while_a_deregistration_from_before_a_cras
     world.delete("k").send().await.expect(200);
     late.arrived(1).await;
     world.restart().await;
-    let again = async || (world.asked(DEREGISTER) > 1).then_some(());
-    eventually("another attempt", again).await;
-    put(&world, "k").send().await.expect(503);
-    late.release();
-    world.quiescent().await;
-    put(&world, "k").send().await.expect(201);
-    assert!(world.is_registered("k"));
+    is_refused_until_it_has_landed(&world, late, 1).await;
 }
 
 /// The DELETE would remove the row, or not, and its deregistration come before the registration.

@@ -50,7 +50,7 @@ impl Driver {
         for mut row in rows {
             let holder = self.context.holder(&self.operation.resource(&row.id)).await?;
             let holder = holder.filter(|holder| holder.id != self.operation.id);
-            if row.place(holder.as_ref(), &others, &deletes) {
+            if row.assess(holder.as_ref(), &others, &deletes) {
                 free.push(row);
             }
         }

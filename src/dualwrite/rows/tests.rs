@@ -188,13 +188,13 @@ fn p2_a_row_that_was_reported_does_not_end_its_report_while_it_is_there() {
 }
 
 /// The row `r` as the create that looks sees it: whether it may be its own, is back, and was found.
-fn placed(
+fn assessed(
     holder: Option<&Operation>,
     creates: &[Operation],
     deletes: &[Operation],
 ) -> (bool, bool, bool) {
     let mut row = row("r");
-    let may_be_own = row.place(holder, &shared(creates), &shared(deletes));
+    let may_be_own = row.assess(holder, &shared(creates), &shared(deletes));
     (may_be_own, row.is_back, row.is_found)
 }
 
@@ -205,31 +205,31 @@ fn undoing() -> Operation {
 
 #[test]
 fn p2_a_row_is_its_holder_s_unless_that_only_found_it_or_an_earlier_one_of_its_id() {
-    assert_eq!(placed(None, &[], &[]), (true, false, false));
+    assert_eq!(assessed(None, &[], &[]), (true, false, false));
     let committed = Record::Committed { id: id("r"), is_new: true };
     let own_row = after(create(Mode::Enforce, None), committed, 2);
-    assert_eq!(placed(Some(&comes_back(own_row.clone())), &[], &[]), (false, false, false));
+    assert_eq!(assessed(Some(&comes_back(own_row.clone())), &[], &[]), (false, false, false));
     let registered = Record::Registered { id: id("r"), ambiguous: false };
     let gone = Record::Deleted { ids: vec![id("r")] };
     let gone = after(after(own_row, registered, 3), gone, 4);
     for holder in [undoing(), gone] {
-        assert_eq!(placed(Some(&holder), &[], &[]), (false, false, false), "{:?}", holder.phase);
-        assert_eq!(placed(Some(&comes_back(holder)), &[], &[]), (true, true, false));
+        assert_eq!(assessed(Some(&holder), &[], &[]), (false, false, false), "{:?}", holder.phase);
+        assert_eq!(assessed(Some(&comes_back(holder)), &[], &[]), (true, true, false));
     }
     let found = Record::Passed { id: id("r"), why: PassReason::Found };
     let found = after(create(Mode::Enforce, None), found, 2);
-    assert_eq!(placed(Some(&found), &[], &[]), (true, false, true));
+    assert_eq!(assessed(Some(&found), &[], &[]), (true, false, true));
 }
 
 #[test]
 fn p2_a_row_may_be_back_if_an_undo_or_a_delete_may_have_removed_one_of_its_id() {
     let undone = after(undoing(), Record::Finished { resolution: Resolution::Undone }, 4);
-    assert_eq!(placed(None, &[undone], &[]), (true, true, false));
+    assert_eq!(assessed(None, &[undone], &[]), (true, true, false));
     let gone = Operation { gone: [id("r")].into(), ..delete(&["other"], true) };
     for delete in [delete(&["r"], true), delete_named("n", &[]), gone] {
-        assert_eq!(placed(None, &[], &[delete]), (true, true, false));
+        assert_eq!(assessed(None, &[], &[delete]), (true, true, false));
     }
-    assert_eq!(placed(None, &[undoing()], &[delete(&["other"], true)]), (true, false, false));
+    assert_eq!(assessed(None, &[undoing()], &[delete(&["other"], true)]), (true, false, false));
 }
 
 /// Nothing tells what its row would look like.
